@@ -1,0 +1,1 @@
+"""The `mheight` command line: one file per noun, no mathematics."""

@@ -1,0 +1,349 @@
+"""Reading and writing files of codes: the field's pickle pairs, .npz and .json.
+
+The field's format is two pickles: a list of rows [n, k, m, P] and a list of heights in the same order. Pickles come
+from strangers, so they are read with an unpickler that admits lists, numbers and numeric arrays and nothing else.
+
+An .npz holds, for each group, `9_4_2/P` (B, k, r), `9_4_2/h` (B,) when labelled and `9_4_2/row` (B,), the rows' places.
+A .json holds {"rows": [[n, k, m, [[...], ...]], ...], "heights": [...]}, or just the list of rows; an infinite height
+is null.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import re
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codes import check_P, check_row
+from .errors import CodeError, DataError
+from .minors import MAX_N
+
+Group = tuple[int, int, int]
+
+HEADER_LIMIT = 4096
+"""Bytes of an .npy header that are looked at."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of one group: P (B, k, r), their places in the file (B,), and heights (B,) when the file has labels."""
+
+    P: NDArray[np.float64]
+    row: NDArray[np.int64]
+    h: NDArray[np.float64] | None
+
+
+Data = dict[Group, Codes]
+"""A file of codes, by group (n, k, m)."""
+
+
+def count(data: Data) -> int:
+    """Number of rows."""
+    return sum(len(codes.P) for codes in data.values())
+
+
+def labelled(data: Data) -> bool:
+    """Whether every group has heights."""
+    return bool(data) and all(codes.h is not None for codes in data.values())
+
+
+def in_file_order(data: Data, values: dict[Group, NDArray[Any]]) -> NDArray[Any]:
+    """Per-group values put back in the order of the file's rows."""
+    out = np.empty(count(data))
+    for group, codes in data.items():
+        out[codes.row] = values[group]
+    return out
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits lists, numbers and numeric NumPy arrays, whichever NumPy wrote them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # how pickles of protocol 2 spell bytes
+            return _encode
+        if re.fullmatch(r"numpy(\._?core)?(\.(multiarray|numeric|_multiarray_umath))?", module):
+            admitted = {
+                "ndarray": np.ndarray,
+                "dtype": _dtype,
+                "_reconstruct": _reconstruct,
+                "scalar": _scalar,
+                "_frombuffer": _frombuffer,
+            }
+            if name in admitted:
+                return admitted[name]
+        raise DataError(f"refused: the pickle asks for {module}.{name}, and only lists, numbers and arrays are read")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise DataError(f"refused: bytes encoded as {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+def _dtype(code: Any, *_: Any) -> np.dtype[Any]:
+    if not (isinstance(code, str) and re.fullmatch(r"[<>=|]?[iufb]\d{1,2}", code)):
+        raise DataError(f"refused: an array of dtype {code!r:.40}, and only numbers are read")
+    return np.dtype(code)
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
+    if kind is not np.ndarray or shape != (0,):
+        raise DataError("refused: an array built in an unusual way")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _scalar(dtype: np.dtype[Any], content: bytes) -> Any:
+    if not isinstance(content, bytes) or len(content) != dtype.itemsize:
+        raise DataError("refused: a number of the wrong size")
+    return np.frombuffer(content, dtype)[0]
+
+
+def _frombuffer(buffer: Any, dtype: np.dtype[Any], shape: Any, order: str) -> NDArray[Any]:
+    return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _from_pickle(content: bytes, name: str) -> Any:
+    try:
+        return _Unpickler(io.BytesIO(content)).load()
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"{name} is not a readable pickle ({type(error).__name__}: {error})") from error
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
+
+
+def from_rows(rows: Sequence[Any], heights: Sequence[Any] | None, name: str = "rows") -> Data:
+    """Rows [n, k, m, P], checked, by group.
+
+    Raises:
+        DataError: a row or a height breaks a rule; the message says which row.
+    """
+    if not isinstance(rows, (list, tuple)):
+        raise DataError(f"{name} must hold a list of rows [n, k, m, P], got {type(rows).__name__}")
+    if heights is not None and len(heights) != len(rows):
+        raise DataError(f"{name} has {len(rows)} rows but {len(heights)} heights")
+    gathered: dict[Group, tuple[list[int], list[NDArray[np.float64]]]] = {}
+    for i, row in enumerate(rows):
+        try:
+            n, k, m, P = row
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}") from error
+        try:
+            matrix = check_row(n, k, m, P, max_n=MAX_N)
+        except CodeError as error:
+            raise DataError(f"{name}, row {i}: {error}") from error
+        places, matrices = gathered.setdefault((int(n), int(k), int(m)), ([], []))
+        places.append(i)
+        matrices.append(matrix)
+    h = None if heights is None else _check_heights(heights, name)
+    return {
+        group: Codes(np.stack(matrices), np.array(places), None if h is None else h[places])
+        for group, (places, matrices) in sorted(gathered.items())
+    }
+
+
+def _check_heights(heights: Any, name: str) -> NDArray[np.float64]:
+    plain = [np.inf if value is None else value for value in heights]
+    try:
+        h = np.array(plain, dtype=np.float64) if plain else np.empty(0)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: heights must be numbers") from error
+    wrong = np.flatnonzero(~(h >= 1.0 - 1e-9)) if h.ndim == 1 else np.array([0])
+    if len(wrong):
+        raise DataError(f"{name}, row {wrong[0]}: a height is a number >= 1 or infinite, got {plain[wrong[0]]!r:.40}")
+    return h
+
+
+def read(paths: Sequence[str | Path]) -> Data:
+    """Codes from a pair of pickles, rows and heights in either order, from one pickle of rows, an .npz or a .json.
+
+    Args:
+        paths: one or two; "-" is standard input. The format is told by content, not by name.
+
+    Raises:
+        DataError: unreadable, hostile or broken files; one line that says what and where.
+    """
+    if not 1 <= len(paths) <= 2:
+        raise DataError(f"give one file, or the two files of a pair, got {len(paths)}")
+    contents = [(str(path), _bytes(path)) for path in paths]
+    kinds = {_kind(content) for _, content in contents}
+    if len(contents) == 1 and kinds == {"npz"}:
+        return _from_npz(contents[0][1], contents[0][0])
+    if len(contents) == 1 and kinds == {"json"}:
+        return _from_json(contents[0][1], contents[0][0])
+    if kinds != {"pickle"}:
+        raise DataError(f"{' and '.join(name for name, _ in contents)}: a pair must be two pickles, got {kinds}")
+    values = [(name, _from_pickle(content, name)) for name, content in contents]
+    rows = [(name, value) for name, value in values if _is_rows(value) or (isinstance(value, list) and not value)]
+    heights = [(name, value) for name, value in values if not _is_rows(value)]
+    if len(values) == 1:
+        return from_rows(values[0][1], None, values[0][0])
+    if not rows or not heights:
+        raise DataError(f"{values[0][0]} and {values[1][0]}: one must hold rows [n, k, m, P], the other their heights")
+    labels = next((v for name, v in heights if name != rows[0][0]), heights[0][1])
+    if not isinstance(labels, (list, tuple, np.ndarray)):
+        raise DataError(f"{heights[0][0]} must hold a list of heights, got {type(labels).__name__}")
+    return from_rows(rows[0][1], labels, rows[0][0])
+
+
+def _bytes(path: str | Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _kind(content: bytes) -> str:
+    if not content:
+        raise DataError("the file is empty")
+    if content[:2] == b"PK":
+        return "npz"
+    if content[:1] == b"\x80" or content[:1] in b"(]l":
+        return "pickle" if content.lstrip()[:1] != b"[" else "json"
+    if content.lstrip()[:1] in (b"[", b"{"):
+        return "json"
+    raise DataError("the file is neither a pickle, an .npz nor a .json")
+
+
+def _from_json(content: bytes, name: str) -> Data:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not valid JSON: {error}") from error
+    if isinstance(value, list):
+        return from_rows(value, None, name)
+    if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
+        raise DataError(f'{name} must be a list of rows [n, k, m, P] or {{"rows": [...], "heights": [...]}}')
+    heights = value.get("heights")
+    if heights is not None and not isinstance(heights, list):
+        raise DataError(f"{name}: heights must be a list")
+    return from_rows(value["rows"], heights, name)
+
+
+def _from_npz(content: bytes, name: str) -> Data:
+    try:
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name} is not a readable .npz: {error}") from error
+    data: Data = {}
+    total = 0
+    for key in sorted(key for key in arrays if key.endswith("/P")):
+        match = re.fullmatch(r"(\d{1,3})_(\d{1,3})_(\d{1,3})/P", key)
+        if not match:
+            raise DataError(f"{name}: the array {key!r:.40} is not named like 9_4_2/P")
+        n, k, m = map(int, match.groups())
+        if arrays[key].ndim != 3:
+            raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {arrays[key].shape}")
+        if len(arrays[key]):
+            try:
+                check_row(n, k, m, arrays[key][0], max_n=MAX_N)
+                P, _ = check_P(arrays[key], max_n=MAX_N)
+            except CodeError as error:
+                raise DataError(f"{name}, {key}: {error}") from error
+            stem = key[:-2]
+            h = _check_heights(arrays[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in arrays else None
+            row = arrays.get(f"{stem}/row", np.arange(total, total + len(P)))
+            if len(row) != len(P) or (h is not None and len(h) != len(P)):
+                raise DataError(f"{name}, {stem}: P, h and row must have the same length")
+            data[n, k, m] = Codes(P, row.astype(np.int64), h)
+            total += len(P)
+    if not data:
+        raise DataError(f"{name} holds no group of codes (arrays named like 9_4_2/P)")
+    if not np.array_equal(np.sort(np.concatenate([codes.row for codes in data.values()])), np.arange(total)):
+        raise DataError(f"{name}: the row numbers are not a permutation of 0..{total - 1}")
+    return data
+
+
+def refuse_existing(paths: Iterable[Path], force: bool) -> None:
+    """Refuse to overwrite, unless forced, before any work is done."""
+    for path in paths:
+        if path.exists() and (not force or path.is_dir()):
+            raise DataError(f"{path} exists" + ("; use --force to overwrite it" if not path.is_dir() else ", a folder"))
+        if not path.parent.is_dir():
+            raise DataError(f"the folder {path.parent} does not exist")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name that takes its own when all went well, and vanishes otherwise."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def compact(P: NDArray[np.float64]) -> NDArray[Any]:
+    """P in the smallest signed integer type that holds it, or as it is when not whole."""
+    if P.size and (P == np.rint(P)).all() and np.abs(P).max() < 2**31:
+        largest = np.abs(P).max()
+        return P.astype(np.int8 if largest < 2**7 else np.int16 if largest < 2**15 else np.int32)
+    return P
+
+
+def write_npz(path: Path, groups: Iterable[tuple[Group, Codes]]) -> None:
+    """Groups written one after the other, so that only one is in memory; the same codes give the same bytes."""
+    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for (n, k, m), codes in groups:
+            arrays = {"P": compact(codes.P), "row": codes.row} | ({} if codes.h is None else {"h": codes.h})
+            for key, array in arrays.items():
+                # ZipInfo's own date, 1980, not the clock's
+                with archive.open(zipfile.ZipInfo(f"{n}_{k}_{m}/{key}.npy"), "w", force_zip64=True) as part:
+                    np.lib.format.write_array(part, array, allow_pickle=False)
+
+
+def to_rows(data: Data) -> tuple[list[Any], list[float] | None]:
+    """The field's lists: rows [n, k, m, P] and heights, in file order; whole matrices as int64."""
+    rows: list[Any] = [None] * count(data)
+    heights: list[float] = [0.0] * len(rows)
+    for (n, k, m), codes in data.items():
+        for i, P in zip(codes.row, codes.P, strict=True):
+            rows[i] = [n, k, m, P.astype(np.int64) if (np.abs(P) < 2**53).all() and (np.rint(P) == P).all() else P]
+        if codes.h is not None:
+            for i, h in zip(codes.row, codes.h, strict=True):
+                heights[i] = float(h)
+    return rows, heights if labelled(data) else None
+
+
+def write_pickles(rows_path: Path, heights_path: Path | None, data: Data) -> None:
+    """The field's pair of pickles."""
+    rows, heights = to_rows(data)
+    with replacing(rows_path) as handle:
+        pickle.dump(rows, handle, protocol=4)
+    if heights_path is not None:
+        with replacing(heights_path) as handle:
+            pickle.dump(heights, handle, protocol=4)
+
+
+def write_json(path: Path, data: Data) -> None:
+    """A .json file of rows and heights; infinite heights as null."""
+    rows, heights = to_rows(data)
+    plain: dict[str, Any] = {"rows": [[n, k, m, P.tolist()] for n, k, m, P in rows]}
+    if heights is not None:
+        plain["heights"] = [h if np.isfinite(h) else None for h in heights]
+    with replacing(path) as handle:
+        handle.write(json.dumps(plain).encode())

@@ -1,0 +1,65 @@
+"""How compiled kernels are built, cached on disk, and spread over threads.
+
+A kernel handles LANES codes at a time: every number it holds is an array of LANES numbers, one per code, so that
+plain loops over the last axis become SIMD instructions. Kernels release the GIL; a batch is cut into pieces that run
+on ordinary threads, so no global thread setting is touched and calls may come from many threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numba as nb
+from numba.extending import intrinsic
+
+LANES = 32
+
+_SOURCE = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[:8]
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with numba, keeping the machine code on disk where some folder can be written."""
+    # numba's cache looks at the file of the function itself, not at those it calls: name the whole source in the key
+    function.__qualname__ += "_" + _SOURCE
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return nb.njit(function, cache=True, **options)
+    except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
+        return nb.njit(function, **options)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+    """a * b + c with one rounding; gives the exact error of a product."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.fma(*args)
+
+    return nb.float64(nb.float64, nb.float64, nb.float64), codegen
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use: what was asked for, else every core this process may run on."""
+    if threads is not None:
+        return max(1, int(threads))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None) -> None:
+    """Call work(start, stop) on pieces that cover range(size), in parallel when that pays."""
+    count = min(thread_count(threads), -(-size // LANES))
+    if count <= 1:
+        if size:
+            work(0, size)
+        return
+    # four pieces a thread: uneven pieces even out, and each is still many lanes long
+    piece = -(-size // (4 * count) // LANES) * LANES
+    starts = range(0, size, max(piece, LANES))
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, i, min(i + max(piece, LANES), size)) for i in starts]:
+            done.result()

@@ -1,0 +1,199 @@
+"""Models on disk: a folder per model set, in it a folder per tier.
+
+    SET/low/config.json        format, architecture, training settings, calibration, provenance
+    SET/low/seed0.safetensors  weights of one ensemble member (and seed1, ...)
+    SET/low/history.jsonl      validation figures as training went
+    SET/low/README.md          the model card
+    SET/low/SHA256SUMS         checksums of all the others
+
+A tier is written to a temporary name and renamed when complete. Loading checks every checksum and every weight's name
+and shape; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .errors import ModelError
+from .experts import Architecture, Expert
+from .tiers import TIERS
+
+FORMAT = "moe_mheight tier 1"
+
+SHIPPED = "default"
+"""Name of the model set inside moe_mheight.models that `Predictor.load()` takes."""
+
+
+def shipped_folder() -> Path:
+    """Where the shipped model set lies, in a wheel, an editable install and a checkout alike."""
+    from . import models
+
+    return Path(models.__path__[0]) / SHIPPED
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write whole or not at all: to a temporary name, synced, then renamed."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def pack(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as safetensors bytes."""
+    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def unpack(content: bytes, what: str) -> dict[str, Tensor]:
+    """The tensors of safetensors bytes."""
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise ModelError(f"{what} is not a safetensors file: {error}") from error
+
+
+def write_checksums(folder: Path) -> None:
+    """SHA256SUMS over every other file of the folder, in the format of sha256sum."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != "SHA256SUMS")
+    lines = [f"{sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    write_file(folder / "SHA256SUMS", "".join(lines).encode())
+
+
+def save_tier(folder: Path, config: dict[str, Any], weights: list[bytes], texts: dict[str, str]) -> None:
+    """Fill a folder with one tier: config, one weights file per seed, and text files such as the card."""
+    for seed, content in enumerate(weights):
+        write_file(folder / f"seed{seed}.safetensors", content)
+    for name, text in texts.items():
+        write_file(folder / name, text.encode())
+    whole = {"format": FORMAT, **config, "seeds": len(weights)}
+    write_file(folder / "config.json", (json.dumps(whole, indent=2) + "\n").encode())
+    write_checksums(folder)
+
+
+def _checked_files(folder: Path) -> dict[str, bytes]:
+    """The listed files of a tier's folder, after checking each against its checksum."""
+    try:
+        listing = (folder / "SHA256SUMS").read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder} has no readable SHA256SUMS; it is not a complete tier") from error
+    files = {}
+    for line in listing.splitlines():
+        digest, _, name = line.partition("  ")
+        if not name or Path(name).name != name:
+            raise ModelError(f"{folder}/SHA256SUMS has a malformed line: {line!r:.80}")
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise ModelError(f"{folder / name} is missing or unreadable, though SHA256SUMS lists it") from error
+        if sha256(files[name]).hexdigest() != digest:
+            raise ModelError(f"{folder / name} does not match its checksum; restore it or train the tier again")
+    return files
+
+
+def load_tier(folder: Path) -> tuple[dict[str, Any], list[Expert]]:
+    """Config and experts (one per seed, in eval mode, on the CPU) of one tier.
+
+    Raises:
+        ModelError: a file is missing, damaged, of another format, or its weights have wrong names or shapes.
+    """
+    files = _checked_files(folder)
+    try:
+        config = json.loads(files["config.json"])
+        if config["format"] != FORMAT:
+            raise ModelError(f"{folder}/config.json has format {config['format']!r}, this version reads {FORMAT!r}")
+        architecture = Architecture(**config["architecture"])
+        seeds = int(config["seeds"])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{folder}/config.json is missing or incomplete ({error!r:.80})") from error
+    experts = []
+    for seed in range(seeds):
+        name = f"seed{seed}.safetensors"
+        if name not in files:
+            raise ModelError(f"{folder} has no {name}, though config.json speaks of {seeds} seeds")
+        expert = Expert(architecture)
+        found, wanted = unpack(files[name], str(folder / name)), expert.state_dict()
+        problems = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
+        problems += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
+        problems += [
+            f"{key} has shape {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+            for key in sorted(wanted.keys() & found.keys())
+            if found[key].shape != wanted[key].shape
+        ]
+        if problems:
+            raise ModelError(f"{folder / name} does not fit its config: {'; '.join(problems[:4])}")
+        if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+            raise ModelError(f"{folder / name} holds weights that are not finite")
+        expert.load_state_dict(found, strict=True)
+        experts.append(expert.eval().requires_grad_(False))
+    return config, experts
+
+
+def load_set(folder: Path) -> dict[str, tuple[dict[str, Any], list[Expert]]]:
+    """All three tiers of a model set."""
+    if not folder.is_dir():
+        raise ModelError(f"no models at {folder}; train them with `mheight train-expert --tier low --models {folder}`")
+    missing = [tier for tier in TIERS if not (folder / tier).is_dir()]
+    if missing:
+        raise ModelError(
+            f"{folder} has no {' and no '.join(missing)} tier; "
+            f"add it with `mheight train-expert --tier {missing[0]} --models {folder}`"
+        )
+    return {tier: load_tier(folder / tier) for tier in TIERS}
+
+
+def architecture_config(architecture: Architecture) -> dict[str, Any]:
+    """What `load_tier` needs to build the network again."""
+    return asdict(architecture)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; a second one is refused, a lock left by a dead process is taken over."""
+    lock = folder / "lock"
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        owner = lock.read_text().strip()
+        if owner.isdigit() and _alive(int(owner)):
+            raise ModelError(f"{folder} is in use by process {owner}; wait for it, or train elsewhere") from None
+        lock.unlink(missing_ok=True)
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    try:
+        os.write(handle, str(os.getpid()).encode())
+        os.close(handle)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there os.kill ends the process it asks about
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
