@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# imported when first asked for: numba takes a third of a second to import, torch more, and `mheight --help` needs neither
+# imported when first asked for: numba takes a third of a second, torch more, and `mheight --help` needs neither
 _HOME = {
     "Predictor": "ensemble",
     "bounds": "brackets",

@@ -6,18 +6,18 @@ Let Q be G with orthonormal rows, S a set of n - m coordinates, a one outside, u
 * Q_S y = q_a, so |y|_1 bounds the best codeword for (S, a); the largest over all (S, a) bounds h_m(C) from above.
 * Solving again with weights |y| (iteratively reweighted least squares, which tends to the L1 minimum) tightens both.
 
-Every (S, a) is bounded once (`_scan`); the CANDIDATES with the largest upper bounds are reweighted (`_refine`).
+Every (S, a) is bounded once (`_scan`); the CANDIDATES with the largest upper bounds are reweighted.
 
 Rounding never breaks a bound. Lower: the witness is made again as x G, each coordinate with a bound on its rounding
-error, and its height is taken with those errors against it. Upper: with rho = g_a - G_S y, rounding of rho included, the
-best codeword has |coordinate| <= h everywhere, so h <= |y|_1 + h |rho|_1 and U = |y|_1 / (1 - |rho|_1). The cost is
-tightness: about 1e-13 relative for ordinary codes, growing with the condition of G_S, and U = inf in the worst case.
+error, and its height is taken with those errors against it. Upper: let rho = g_a - G_S y, its own rounding included;
+the best codeword has |coordinates| <= h, so h <= |y|_1 + h |rho|_1 and U = |y|_1 / (1 - |rho|_1). What floating point
+costs is tightness: about 1e-13 relative for ordinary codes, more as G_S nears a rank defect, at worst U = inf.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -51,7 +51,7 @@ STEPS = 4
 ROUNDING = 2.0**-52
 
 
-@lru_cache(maxsize=None)
+@cache
 def _splits(n: int, m: int) -> NDArray[np.int64]:
     """Every split of range(n): (C(n, m), n) rows, the n - m elements of S first, then the m others."""
     everything = set(range(n))
@@ -113,7 +113,7 @@ def _insert(values, pairs, value, pair):  # type: ignore[no-untyped-def]
 
 @compiled
 def _witness(x, Q, u, word, error):  # type: ignore[no-untyped-def]
-    """The codeword x G nearest to Q^T u, information part at most 1, and a bound on each coordinate's rounding error."""
+    """The codeword x G nearest to Q^T u, information part at most 1; error bounds its rounding."""
     k, n = Q.shape[0], Q.shape[1]
     r = n - k
     largest = np.zeros(LANES)
@@ -396,9 +396,7 @@ def brackets(P: ArrayLike, m: int, *, steps: int = STEPS, threads: int | None = 
     place = (pair % m)[..., None]
     a = np.take_along_axis(outside, place, 2)
     others = np.take_along_axis(outside, (np.arange(m - 1) >= place) + np.arange(m - 1), 2)
-    return Brackets(
-        n, k, m, lower, upper, witness, np.concatenate([a, others], 2), token_lower, token_upper, y, c
-    )
+    return Brackets(n, k, m, lower, upper, witness, np.concatenate([a, others], 2), token_lower, token_upper, y, c)
 
 
 def bounds(P: ArrayLike, m: Any, *, steps: int = STEPS, threads: int | None = None) -> tuple[Any, Any]:

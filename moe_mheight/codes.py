@@ -149,7 +149,7 @@ def _in_order(matrix: NDArray[np.float64], order: ArrayLike | None) -> NDArray[n
     return out
 
 
-def systematic(G: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def systematic(G: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Systematic form of any full-rank generator.
 
     The information set is the leftmost one that is well conditioned, so [I | P] comes back as P.
@@ -181,7 +181,7 @@ def systematic(G: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     whole = np.rint(P)
     if np.array_equal(matrix[:, order[:k]] @ whole, matrix[:, order[k:]]):
         P = whole
-    return P, order
+    return P, order.astype(np.int64)
 
 
 def from_parity_check(H: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -136,9 +136,7 @@ class Predictor:
             values[places] = self._group(P_of_group, group, threads)
         return values, [(group, places) for group, (places, _) in matrices.items()], single
 
-    def _group(
-        self, P: NDArray[np.float64], group: tuple[int, int, int], threads: int | None
-    ) -> NDArray[np.float64]:
+    def _group(self, P: NDArray[np.float64], group: tuple[int, int, int], threads: int | None) -> NDArray[np.float64]:
         """(B, 3) lower bounds, upper bounds and predictions of one group's codes."""
         n = group[0]
         if not TRAINED_N[0] <= n <= TRAINED_N[1]:
@@ -161,6 +159,10 @@ class Predictor:
             values[piece, 0], values[piece, 1] = found.lower, found.upper
             values[piece, 2] = np.clip(best, found.lower, found.upper)
         return values
+
+    def measure(self, P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.float64]:
+        """Lower bounds, upper bounds and predictions of a batch at one go, (B, 3)."""
+        return self._measure(P, m, threads)[0]
 
     def members(self, P: ArrayLike, m: int) -> Iterator[tuple[str, int, NDArray[np.float64]]]:
         """(tier, seed, predicted log2 h (B,)) of every expert for codes of one group: what the ensemble averages."""

@@ -11,7 +11,7 @@ through the lattice of sets S: a minimum over k + 1 of the sets S - i covers eve
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P, like_input
 from .kernels import LANES, compiled, over_batch
-from .minors import MAX_N, exact_integer_limit, minor_tables, load_lanes, minor_lanes, subsets
+from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, subsets
 
 
-@lru_cache(maxsize=None)
+@cache
 def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
     """Where each ratio and each set S of the theorem is found.
 

@@ -127,7 +127,7 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
 
 
-def from_rows(rows: Sequence[Any], heights: Sequence[Any] | None, name: str = "rows") -> Data:
+def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
     """Rows [n, k, m, P], checked, by group.
 
     Raises:
@@ -299,7 +299,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def compact(P: NDArray[np.float64]) -> NDArray[Any]:
     """P in the smallest signed integer type that holds it, or as it is when not whole."""
-    if P.size and (P == np.rint(P)).all() and np.abs(P).max() < 2**31:
+    if P.size and (np.rint(P) == P).all() and np.abs(P).max() < 2**31:
         largest = np.abs(P).max()
         return P.astype(np.int8 if largest < 2**7 else np.int16 if largest < 2**15 else np.int32)
     return P

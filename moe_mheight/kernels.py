@@ -26,18 +26,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile with numba, keeping the machine code on disk where some folder can be written."""
     # numba's cache looks at the file of the function itself, not at those it calls: name the whole source in the key
     function.__qualname__ += "_" + _SOURCE
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return nb.njit(function, cache=True, **options)
+        return nb.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
-        return nb.njit(function, **options)
+        return nb.njit(function, nogil=True, error_model="numpy")
 
 
 @intrinsic
-def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c with one rounding; gives the exact error of a product."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fma(*args)
 
     return nb.float64(nb.float64, nb.float64, nb.float64), codegen

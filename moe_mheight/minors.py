@@ -7,9 +7,10 @@ of a cancellation is still right, and integer minors are exact.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from itertools import combinations
 from math import factorial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +35,8 @@ def subsets(n: int, size: int) -> list[int]:
     return [sum(1 << i for i in c) for c in combinations(range(n), size)]
 
 
-@lru_cache(maxsize=None)
-def minor_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
+@cache
+def minor_tables(n: int, k: int) -> tuple[NDArray[Any], ...]:
     """The order in which minors are expanded.
 
     Returns:
@@ -55,9 +56,9 @@ def minor_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
             sign = -1 if (t + len(columns) - 1) % 2 else 1
             terms.append((rank[mask ^ (1 << (k + j)) ^ (1 << i)], i * (n - k) + j, sign))
         first.append(len(terms))
-    source, entry, sign = np.array(terms, np.int64).reshape(-1, 3).T.copy()
+    source, entry, signs = np.array(terms, np.int64).reshape(-1, 3).T.copy()
     parts = [[rank[mask ^ (1 << i)] for i in range(n) if mask >> i & 1] for mask in subsets(n, k + 1)]
-    return np.array(masks), np.array(first), source, entry, sign, np.array(parts)
+    return np.array(masks), np.array(first), source, entry, signs, np.array(parts)
 
 
 @compiled
@@ -132,7 +133,7 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             for lane in range(LANES):
                 v = plus_or_minus * value[lane]
                 product = source_hi[lane] * v
-                error = fma(source_hi[lane], v, -product) + source_lo[lane] * v
+                error = fma(source_hi[lane], v, -product) + source_lo[lane] * v  # type: ignore[call-arg]
                 old = hi[lane]
                 summed = old + product
                 shift = summed - old

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ SHIPPED = "default"
 
 def shipped_folder() -> Path:
     """Where the shipped model set lies, in a wheel, an editable install and a checkout alike."""
-    from . import models
-
-    return Path(models.__path__[0]) / SHIPPED
+    return Path(import_module("moe_mheight.models").__path__[0]) / SHIPPED
 
 
 def write_file(path: Path, content: bytes) -> None:

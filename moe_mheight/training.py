@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -39,7 +40,7 @@ STREAMS = {"train": 1, "validate": 2, "calibrate": 3, "test": 4, "default": 5}
 """Random streams that never share a seed; "default" is the set that ensemble-eval draws when given no data."""
 
 MINUTES = {"low": 9.0, "medium": 9.0, "high": 2.0}
-"""Default training time of a tier. At slack 0 the bracket closes by itself and leaves the high expert little to learn."""
+"""Default training time of a tier. At slack 0 brackets close by themselves: the high expert has little to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +212,13 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
             done += 1
             if done % every == 0 or done == recipe.chunks:
                 mean.eval()
-                record = {"seed": seed, "chunk": done, "chunks": recipe.chunks, "train": float(np.mean(running))}
-                record["validation"] = validate(mean.module, held_out)
+                record: dict[str, Any] = {
+                    "seed": seed,
+                    "chunk": done,
+                    "chunks": recipe.chunks,
+                    "train": float(np.mean(running)),
+                }
+                record["validation"] = validate(cast(Expert, mean.module), held_out)
                 running = []
                 with open(history, "a") as out:
                     out.write(json.dumps(record) + "\n")
@@ -246,7 +252,11 @@ def provenance() -> dict[str, Any]:
     try:
         here = Path(__file__).parent
         commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            check=False,
+            cwd=here,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
     except OSError:
         commit = ""
@@ -364,33 +374,25 @@ def _settled(
     return Recipe(**{**recipe.__dict__, "chunks": length})
 
 
-class _reporting:
-    """Reads the members' records about once a second while they train, perhaps in other processes."""
+@contextmanager
+def _reporting(folder: Path, seeds: int, report: Callable[[list[dict[str, Any]]], None] | None) -> Iterator[None]:
+    """Tell the members' newest records about once a second while they train, perhaps in other processes."""
+    over = threading.Event()
 
-    def __init__(self, folder: Path, seeds: int, report: Callable[[list[dict[str, Any]]], None] | None) -> None:
-        self.folder, self.seeds, self.report = folder, seeds, report
-        self.over = threading.Event()
+    def tell() -> None:
+        while not over.wait(1.0):
+            histories = [folder / f"seed{seed}.jsonl" for seed in range(seeds)]
+            lines = [path.read_text().splitlines() for path in histories if path.exists()]
+            if report:
+                report([json.loads(known[-1]) for known in lines if known])
 
-    def _watch(self) -> None:
-        while not self.over.wait(1.0):
-            self._tell()
-
-    def _tell(self) -> None:
-        newest = []
-        for seed in range(self.seeds):
-            path = self.folder / f"seed{seed}.jsonl"
-            if path.exists() and (lines := path.read_text().splitlines()):
-                newest.append(json.loads(lines[-1]))
-        if self.report:
-            self.report(newest)
-
-    def __enter__(self) -> None:
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def _expert(architecture: Architecture, content: bytes) -> Expert:

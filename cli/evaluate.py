@@ -1,0 +1,121 @@
+"""`mheight ensemble-eval`: how good are the predictions?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import data_argument, emit, models_option, output_options, remark, table, threads_option
+
+
+@click.command("ensemble-eval")
+@data_argument(required=False)
+@models_option("A model set made by train-expert.  [default: the shipped one]")
+@click.option(
+    "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Per group, when no DATA is given."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the codes, when no DATA is given."
+)
+@click.option(
+    "--show", default=2, show_default=True, type=click.IntRange(0), help="Codes shown per group, true | predicted."
+)
+@threads_option
+@output_options
+def command(
+    data: tuple[str, ...],
+    models: str | None,
+    rows: int,
+    seed: int,
+    show: int,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Score the predictor on DATA, or on codes of the nine n = 9 groups drawn by seed and labelled exactly.
+
+    DATA as for `mheight exact`; without labels the exact heights are taken. Errors are mean squared errors of log2 h,
+    per group and their plain mean (macro). "fixed" is the best fixed point of the same certified bracket: what no
+    learning reaches. At slack n - k - m = 0 the bracket closes by itself and there is nothing left to learn.
+
+    \b
+    Examples:
+      mheight ensemble-eval
+      mheight ensemble-eval n_k_m_P.pkl mHeights.pkl
+      mheight ensemble-eval --models mine --json codes.npz
+    """
+    from moe_mheight import evaluation, files
+    from moe_mheight.ensemble import Predictor
+
+    codes = files.read(data) if data else None
+    predictor = Predictor.load(models)
+    if codes is None:
+        remark(f"no DATA: drawing {rows} codes for each of nine groups, seed {seed}, exact labels", quiet)
+        codes = evaluation.default_data(rows, seed)
+    report = evaluation.evaluate(predictor, codes, threads=threads)
+    if as_json:
+        emit(report.as_dict())
+        return 0
+    click.echo(_table(report, evaluation))
+    if show:
+        click.echo("\n" + _samples(predictor, codes, show))
+    return 0
+
+
+def _table(report: Any, evaluation: Any) -> str:
+    head = ["(n,k,m)", "tier", "codes", "log2-MSE", "fixed", "gain", "worst bit", "width bit", "inf", "viol"]
+    peers = list(evaluation.REFERENCE)
+    head += ["seed", "peer"]
+    lines = []
+    for s in report.scores:
+        others = ["", ""]
+        if s.group in evaluation.HEADLINE:
+            at = evaluation.HEADLINE.index(s.group)
+            others = [f"{evaluation.REFERENCE[name][at]:.3f}" for name in peers]
+        lines.append(
+            [
+                ",".join(map(str, s.group)),
+                s.tier,
+                str(s.codes),
+                f"{s.log2_mse:.1e}",
+                f"{s.fixed_log2_mse:.1e}",
+                f"{s.gain:.1f}" if s.fixed_log2_mse > 1e-12 else "-",
+                f"{s.worst:.3f}",
+                f"{s.width:.3f}",
+                f"{s.infinite_found}/{s.infinite}" + (f"+{s.infinite_false}" if s.infinite_false else ""),
+                str(s.violations),
+                *others,
+            ]
+        )
+    gain = f"{report.fixed_macro / report.macro:.1f}" if report.macro > 0 else "-"
+    total = sum(s.codes for s in report.scores)
+    lines.append(
+        ["macro", "", str(total), f"{report.macro:.1e}", f"{report.fixed_macro:.1e}", gain, "", "", "", "", "", ""]
+    )
+    reference = evaluation.REFERENCE_MACRO
+    return "\n".join(
+        [
+            table(head, lines),
+            "",
+            f"macro log2-MSE {report.macro:.2e}; "
+            + ", ".join(f"{name} {value}" for name, value in reference.items())
+            + " (each on its own data)",
+            "inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0",
+            f"time per code: predicted {report.predict_microseconds:.0f} us, exact {report.exact_microseconds:.1f} us; "
+            f"labels: {report.labels}",
+        ]
+    )
+
+
+def _samples(predictor: Any, codes: Any, show: int) -> str:
+    from moe_mheight.exact import m_height
+
+    head = ["(n,k,m)"] + ["true", "predicted"] * show
+    lines = []
+    for group, c in codes.items():
+        P = c.P[:show]
+        true, predicted = m_height(P, group[2]), predictor.predict(P, group[2])
+        cells = [f"{h:.5g}" for pair in zip(true, predicted, strict=True) for h in pair]
+        lines.append([",".join(map(str, group)), *cells, *[""] * (2 * show - len(cells))])
+    return table(head, lines)

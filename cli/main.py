@@ -1,0 +1,78 @@
+"""`mheight`: the group of commands, and how failures are told: one line on standard error, exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from moe_mheight import __version__
+from moe_mheight.errors import MHeightError
+
+COMMANDS = {
+    "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
+    "exact": ("exact", "Exact heights of a file of codes; audit of its labels."),
+    "generate": ("generate", "Draw random codes with exact labels."),
+    "predict": ("predict", "Predicted heights of a file of codes."),
+    "train-expert": ("train", "Train the experts of one tier."),
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module only when it runs, so that --help is fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mheight")
+def mheight() -> None:
+    """Exact, certified and predicted m-heights of real linear codes.
+
+    The m-height h_m(C) is the largest ratio |c|_(0) / |c|_(m) over nonzero codewords c, entries sorted by size. Codes
+    are given by P, k x (n - k), meaning the generator [I | P].
+
+    \b
+    Examples:
+      mheight ensemble-eval                    how good are the predictions?
+      mheight exact rows.pkl heights.pkl       are these labels right?
+      mheight generate --rows 1000 codes.npz   labelled codes, drawn by seed
+    """
+
+
+def main() -> None:
+    """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
+    try:
+        code = mheight.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
+        _fail(f"{where}: {error.format_message()}")
+    except (MHeightError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError):
+            # whoever read our output has gone: nothing more to say, not even while Python closes its streams
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        _fail(f"mheight: {error or type(error).__name__}")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(text: str) -> None:
+    click.echo(" ".join(text.split()), err=True)
+    sys.exit(2)

@@ -1,0 +1,273 @@
+"""Making labelled codes, splitting them without leaks, and auditing the labels of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
+
+from .codes import random_codes
+from .errors import CodeError, DataError
+from .exact import height_profile, m_height
+from .files import Codes, Data, Group, in_file_order
+from .kernels import LANES, compiled, over_batch
+from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
+from .tiers import EVALUATOR, HEADLINE
+
+PIECE = 65536
+"""Codes drawn and labelled at a time."""
+
+
+def parse_groups(text: str) -> tuple[Group, ...]:
+    """Groups from text: "n9" (the field's nine), "n21" (its evaluator's 21), or "9,4,2;9,5,3".
+
+    Raises:
+        DataError: not understood, or a group is out of range.
+    """
+    named = {"n9": HEADLINE, "n21": EVALUATOR}
+    if text in named:
+        return named[text]
+    groups = []
+    for part in text.split(";"):
+        try:
+            n, k, m = (int(number) for number in part.strip("[]() ").split(","))
+        except ValueError as error:
+            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {text!r:.60}') from error
+        if not (1 <= k < n <= MAX_N and 1 <= m <= n - k):
+            raise DataError(f"group ({n},{k},{m}): needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
+        groups.append((n, k, m))
+    if len(set(groups)) < len(groups):
+        raise DataError(f"groups must differ, got {text!r:.60}")
+    return tuple(groups)
+
+
+def generate(
+    groups: tuple[Group, ...],
+    rows: int,
+    kind: str,
+    seed: int,
+    *,
+    scale: int = 100,
+    infinite: bool = False,
+    advance: Callable[[int], None] = lambda rows: None,
+    threads: int | None = None,
+) -> Iterator[tuple[Group, Codes]]:
+    """Labelled random codes, one group after the other.
+
+    Args:
+        groups: (n, k, m) each.
+        rows: codes per group.
+        kind: see `codes.random_codes`.
+        seed: the same seed gives the same codes, for each group on its own.
+        scale: of the kind "integer".
+        infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.
+        advance: told how many rows were added.
+        threads: default all cores; the result does not depend on it.
+
+    Yields:
+        (group, Codes), places numbered so that the groups lie one after the other.
+
+    Raises:
+        CodeError: no such kind.
+        DataError: finite heights are too rare to draw.
+    """
+    for place, group in enumerate(groups):
+        n, k, m = group
+        rng = np.random.default_rng([seed, n, k, m])
+        P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
+        while found < rows:
+            count = min(PIECE, int(1.1 * (rows - found)) + 16)
+            some = random_codes(kind, count, k, n - k, rng, scale=scale)
+            heights = m_height(some, m, threads=threads)
+            kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
+            P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
+            found, drawn = found + len(kept), drawn + count
+            advance(len(kept))
+            if found < rows and drawn > 1_000_000 and found < drawn / 1000:
+                raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
+        yield group, Codes(P, np.arange(place * rows, (place + 1) * rows), h)
+
+
+def shuffled(groups: Iterator[tuple[Group, Codes]], seed: int) -> Data:
+    """All groups in memory, rows in random order, as the field's files have them."""
+    data = dict(groups)
+    total = sum(len(codes.P) for codes in data.values())
+    order = np.random.default_rng([seed, 0]).permutation(total)
+    return {group: Codes(codes.P, order[codes.row], codes.h) for group, codes in data.items()}
+
+
+@compiled
+def _invariants(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
+    count, k, r = P.shape
+    x = np.empty((k * r, LANES))
+    minor = np.empty((masks.shape[0], LANES))
+    low = np.empty_like(minor)
+    total = np.empty((parts.shape[0], LANES))
+    sums = np.empty((4, LANES))
+    for start in range(0, count, LANES):
+        stop = min(start + LANES, count)
+        load_lanes(P, start, stop, x)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
+        sums[:] = 0.0
+        for b in range(minor.shape[0]):
+            for lane in range(LANES):
+                value = minor[b, lane]
+                sums[0, lane] += value
+                sums[1, lane] += value * value
+                sums[2, lane] += np.sqrt(value)
+        for d in range(total.shape[0]):
+            for lane in range(LANES):
+                sums[3, lane] += total[d, lane] * total[d, lane]
+        for lane in range(stop - start):
+            size = np.sqrt(sums[1, lane])
+            out[start + lane, 0] = sums[0, lane] / size
+            out[start + lane, 1] = sums[2, lane] / np.sqrt(size)
+            out[start + lane, 2] = np.sqrt(sums[3, lane]) / size
+
+
+def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers such that codes equivalent under the symmetries of the m-height get the same one.
+
+    The absolute values of all minors, up to a common factor, are what a change of basis, permutations and signs leave
+    alone. Three sums over them, and the whole profile, are compared within rounding. Inequivalent codes that agree in
+    all of this are joined too, which a split can afford.
+
+    Args:
+        P: (B, k, r), n = k + r <= 16.
+
+    Returns:
+        (B,) int64, the least index of each orbit.
+    """
+    P, first, copies = np.unique(P, axis=0, return_index=True, return_inverse=True)
+    count, k, r = P.shape
+    keys = np.empty((count, 3 + r))
+    tables = minor_tables(k + r, k)
+    limit = exact_integer_limit(k, r)
+    over_batch(lambda i, j: _invariants(P[i:j], limit, *tables, keys[i:j]), count)
+    profile = height_profile(P)[:, 1:]
+    finite = np.isfinite(profile)
+    # heights amplify rounding by their own size: compare their logs, with a tolerance that allows for it
+    keys[:, 3:] = np.where(finite, np.log2(np.where(finite, profile, 1.0)), 2000.0)
+    tolerance = np.full(keys.shape[1], 1e-6)
+    tolerance[0] = 1e-8
+    order = np.argsort(keys[:, 0], kind="stable")
+    sorted_keys = keys[order]
+    parent = np.arange(count)
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for offset in range(1, count):
+        near = np.abs(sorted_keys[offset:, 0] - sorted_keys[:-offset, 0]) <= tolerance[0]
+        if not near.any():
+            break
+        at = np.flatnonzero(near)
+        same = (np.abs(sorted_keys[at + offset] - sorted_keys[at]) <= tolerance).all(axis=1)
+        for i in at[same]:
+            one, two = root(order[i]), root(order[i + offset])
+            parent[max(one, two)] = min(one, two)
+    orbit = np.array([root(i) for i in range(count)], np.int64)
+    least = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(least, orbit, first)
+    return least[orbit][copies.reshape(-1)]
+
+
+def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split a file's rows in two, all rows of one orbit, whatever their m, on one side.
+
+    Args:
+        data: the file.
+        fraction: share of orbits on the second side, 0 < fraction < 1.
+        seed: of the draw.
+
+    Returns:
+        Places of the rows on the first and on the second side, ascending.
+
+    Raises:
+        DataError: fraction out of range, or all rows are one orbit.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"fraction must satisfy 0 < fraction < 1, got {fraction}")
+    rows, orbits = [], []
+    next_free = 0
+    for n, k in sorted({(n, k) for n, k, _ in data}):
+        members = [codes for (n_, k_, _), codes in data.items() if (n_, k_) == (n, k)]
+        P = np.concatenate([codes.P for codes in members])
+        rows.append(np.concatenate([codes.row for codes in members]))
+        orbits.append(orbit_ids(P) + next_free)
+        next_free += len(P)
+    row, orbit = np.concatenate(rows), np.concatenate(orbits)
+    if len(np.unique(orbit)) < 2:
+        raise DataError("a split needs at least two codes that are not equivalent")
+    first, second = next(GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(row, groups=orbit))
+    return np.sort(row[first]), np.sort(row[second])
+
+
+def take(data: Data, rows: NDArray[np.int64]) -> Data:
+    """Only those rows, renumbered in order."""
+    place = np.full(max((int(codes.row.max()) for codes in data.values() if len(codes.row)), default=-1) + 1, -1)
+    place[rows] = np.arange(len(rows))
+    out = {}
+    for group, codes in data.items():
+        keep = place[codes.row] >= 0
+        if keep.any():
+            h = None if codes.h is None else codes.h[keep]
+            out[group] = Codes(codes.P[keep], place[codes.row[keep]], h)
+    return out
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What exact heights say about a file's labels; arrays of row places, ascending.
+
+    truly_infinite: labelled with a number, but the height is infinite. falsely_infinite: the reverse. wrong: both are
+    numbers that differ by more than the tolerance. h and label are in file order.
+    """
+
+    h: NDArray[np.float64]
+    label: NDArray[np.float64]
+    truly_infinite: NDArray[np.int64]
+    falsely_infinite: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    worst: float
+
+
+def exact_heights(data: Data, threads: int | None = None) -> NDArray[np.float64]:
+    """Exact heights of a file's rows, in file order."""
+    return in_file_order(data, {g: m_height(codes.P, g[2], threads=threads) for g, codes in data.items()})
+
+
+def audit(data: Data, tolerance: float = 1e-6, threads: int | None = None) -> Audit:
+    """Compare a file's labels with the exact heights.
+
+    Args:
+        data: a labelled file.
+        tolerance: relative difference up to which a label is right.
+
+    Raises:
+        DataError: the file has no labels.
+        CodeError: tolerance is negative.
+    """
+    if tolerance < 0:
+        raise CodeError(f"tolerance must be >= 0, got {tolerance}")
+    labels = {g: codes.h for g, codes in data.items() if codes.h is not None}
+    if len(labels) < len(data) or not data:
+        raise DataError("an audit needs a labelled file")
+    h, label = exact_heights(data, threads), in_file_order(data, labels)
+    both = np.isfinite(h) & np.isfinite(label)
+    off = np.zeros(len(h))
+    off[both] = np.abs(label[both] / h[both] - 1.0)
+    return Audit(
+        h,
+        label,
+        np.flatnonzero(np.isinf(h) & np.isfinite(label)),
+        np.flatnonzero(np.isfinite(h) & np.isinf(label)),
+        np.flatnonzero(off > tolerance),
+        float(off.max(initial=0.0)),
+    )
