@@ -67,8 +67,7 @@ def shows_progress(quiet: bool) -> bool:
 
 def progress(length: int, label: str, quiet: bool) -> Any:
     """A progress bar on standard error for people, silent otherwise."""
-    stream = click.get_text_stream("stderr")
-    return click.progressbar(length=length, label=label, file=stream, hidden=not shows_progress(quiet))
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not shows_progress(quiet))
 
 
 def remark(text: str, quiet: bool) -> None:

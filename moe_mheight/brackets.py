@@ -31,6 +31,7 @@ from .least_squares import (
     copy,
     fill,
     invert_outside,
+    lift_largest,
     load_generator,
     orthonormalise,
     projection,
@@ -59,38 +60,6 @@ def _splits(n: int, m: int) -> NDArray[np.int64]:
 
 
 @compiled
-def _residual(x, k, split, s, a, y, rho):  # type: ignore[no-untyped-def]
-    """rho[lane] = |g_a - G_S y|_1 with a bound on its rounding error, S the first s of split, y (s, LANES)."""
-    r = x.shape[0] // k
-    value = np.empty(LANES)
-    size = np.empty(LANES)
-    slack = (s + 4) * ROUNDING
-    fill(rho, 0.0)
-    for i in range(k):
-        if a < k:
-            fill(value, 1.0 if a == i else 0.0)
-        else:
-            copy(value, x[i * r + a - k])
-        for lane in range(LANES):
-            size[lane] = abs(value[lane])
-        for t in range(s):
-            j = split[t]
-            column = y[t]
-            if j == i:
-                for lane in range(LANES):
-                    value[lane] -= column[lane]
-                    size[lane] += abs(column[lane])
-            elif j >= k:
-                entry = x[i * r + j - k]
-                for lane in range(LANES):
-                    product = entry[lane] * column[lane]
-                    value[lane] -= product
-                    size[lane] += abs(product)
-        for lane in range(LANES):
-            rho[lane] += abs(value[lane]) + slack * size[lane]
-
-
-@compiled
 def _upper(total, rho, s):  # type: ignore[no-untyped-def]
     """|y|_1 / (1 - |rho|_1), rounded up; inf where the residual says nothing."""
     if not rho < 0.5:
@@ -112,141 +81,135 @@ def _insert(values, pairs, value, pair):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _witness(x, Q, u, word, error):  # type: ignore[no-untyped-def]
+def _witness(G, Q, u, word, error):  # type: ignore[no-untyped-def]
     """The codeword x G nearest to Q^T u, information part at most 1; error bounds its rounding."""
     k, n = Q.shape[0], Q.shape[1]
-    r = n - k
     largest = np.zeros(LANES)
     for i in range(k):
         out = word[i]
         fill(out, 0.0)
         for d in range(k):
             add_product(out, Q[d, i], u[d])
-        for lane in range(LANES):
+        for lane in range(largest.shape[0]):
             largest[lane] = max(largest[lane], abs(out[lane]))
         fill(error[i], 0.0)
     for i in range(k):
         out = word[i]
-        for lane in range(LANES):
+        for lane in range(largest.shape[0]):
             value = out[lane] / largest[lane]
             out[lane] = value if abs(value) <= 1.0 else 0.0  # u overflowed: any codeword will do
     slack = (k + 2) * ROUNDING
-    for j in range(r):
-        out, bound = word[k + j], error[k + j]
+    for j in range(k, n):
+        out, bound = word[j], error[j]
         fill(out, 0.0)
         fill(bound, 0.0)
         for i in range(k):
-            one, two = word[i], x[i * r + j]
-            for lane in range(LANES):
+            one, two = word[i], G[i, j]
+            for lane in range(largest.shape[0]):
                 product = one[lane] * two[lane]
                 out[lane] += product
                 bound[lane] += abs(product)
-        for lane in range(LANES):
+        for lane in range(largest.shape[0]):
             bound[lane] *= slack
 
 
 @compiled
-def _lower(word, error, m, sizes, spare, lower):  # type: ignore[no-untyped-def]
+def _lower(word, error, m, sizes, lower):  # type: ignore[no-untyped-def]
     """lower[lane] = |c|_(0) / |c|_(m), rounded down."""
     n = word.shape[0]
     for j in range(n):
         out, value, bound = sizes[j], word[j], error[j]
-        for lane in range(LANES):
+        for lane in range(lower.shape[0]):
             out[lane] = abs(value[lane]) + bound[lane]
     fill(lower, 0.0)
     for j in range(n):
         value, bound = word[j], error[j]
-        for lane in range(LANES):
+        for lane in range(lower.shape[0]):
             lower[lane] = max(lower[lane], abs(value[lane]) - bound[lane])
-    sort_down(sizes, spare)
+    lift_largest(sizes, m + 1)
     below = sizes[m]
-    for lane in range(LANES):
+    for lane in range(lower.shape[0]):
         lower[lane] = lower[lane] / below[lane] * (1.0 - 4.0 * ROUNDING) if lower[lane] > 0.0 else 0.0
 
 
 @compiled
-def _least_squares(Q, splits, pairs, weight, V, R, qa, t, y, u):  # type: ignore[no-untyped-def]
-    """Gather one (S, a) per lane and solve it."""
-    k, n, s = Q.shape[0], Q.shape[1], V.shape[1]
-    m = n - s
-    for lane in range(LANES):
+def _gather(M, splits, pairs, M_S, m_a):  # type: ignore[no-untyped-def]
+    """Columns S and a of M (k, n, LANES), one (S, a) per lane. Shape: M_S (k, n - m, LANES), m_a (k, LANES)."""
+    s = M_S.shape[1]
+    m = M.shape[1] - s
+    for lane in range(M.shape[2]):
         split = splits[pairs[lane] // m]
         a = split[s + pairs[lane] % m]
-        for i in range(k):
-            qa[i, lane] = Q[i, a, lane]
+        for i in range(M.shape[0]):
+            m_a[i, lane] = M[i, a, lane]
             for j in range(s):
-                V[i, j, lane] = Q[i, split[j], lane]
-    solve_weighted(V, R, weight, qa, t, y, u)
+                M_S[i, j, lane] = M[i, split[j], lane]
 
 
 @compiled
-def _residuals(x, k, splits, pairs, y, total, rho):  # type: ignore[no-untyped-def]
-    """|y|_1 and |g_a - G_S y|_1 with its rounding error, one (S, a) per lane."""
-    s = y.shape[0]
-    r = x.shape[0] // k
-    m = k + r - s
+def _residuals(G_S, g_a, y, total, rho):  # type: ignore[no-untyped-def]
+    """|y|_1, and |g_a - G_S y|_1 with a bound on its rounding error."""
+    k, s = G_S.shape[0], G_S.shape[1]
+    value, size = np.empty(LANES), np.empty(LANES)
     slack = (s + 4) * ROUNDING
-    for lane in range(LANES):
-        split = splits[pairs[lane] // m]
-        a = split[s + pairs[lane] % m]
-        total[lane] = 0.0
+    fill(total, 0.0)
+    for j in range(s):
+        column = y[j]
+        for lane in range(total.shape[0]):
+            total[lane] += abs(column[lane])
+    fill(rho, 0.0)
+    for i in range(k):
+        copy(value, g_a[i])
+        for lane in range(total.shape[0]):
+            size[lane] = abs(value[lane])
         for j in range(s):
-            total[lane] += abs(y[j, lane])
-        rho[lane] = 0.0
-        for i in range(k):
-            value = x[i * r + a - k, lane] if a >= k else 1.0 if a == i else 0.0
-            size = abs(value)
-            for j in range(s):
-                at = split[j]
-                product = x[i * r + at - k, lane] * y[j, lane] if at >= k else y[j, lane] if at == i else 0.0
-                value -= product
-                size += abs(product)
-            rho[lane] += abs(value) + slack * size
+            entry, column = G_S[i, j], y[j]
+            for lane in range(total.shape[0]):
+                product = entry[lane] * column[lane]
+                value[lane] -= product
+                size[lane] += abs(product)
+        for lane in range(total.shape[0]):
+            rho[lane] += abs(value[lane]) + slack * size[lane]
 
 
 @compiled
-def _scan(x, Q, N, splits, m, best, best_pair, V, R, qa, t, weight, y, u):  # type: ignore[no-untyped-def]
+def _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight, y, u):  # type: ignore[no-untyped-def]
     """Upper bounds of all (S, a), pair = m * split + position of a; keep each lane's largest, see `_insert`."""
     k, n = Q.shape[0], Q.shape[1]
     s = n - m
     X = np.empty((m, m, LANES))
-    c = np.empty((s, LANES))
-    total = np.empty(LANES)
-    rho = np.empty(LANES)
+    total, rho = np.empty(LANES), np.empty(LANES)
     pairs = np.empty(LANES, np.int64)
     for lane in range(LANES):
         for q in range(best.shape[1]):
             best[lane, q] = -1.0
+    for j in range(s):
+        fill(weight[j], 1.0)
     for q in range(splits.shape[0]):
         split = splits[q]
         invert_outside(N, split[s:], X)
+        for j in range(s):
+            for i in range(k):
+                copy(G_S[i, j], G[i, split[j]])
         for position in range(m):
-            fill(total, 0.0)
+            a = split[s + position]
+            for i in range(k):
+                copy(g_a[i], G[i, a])
             for j in range(s):
-                out = c[j]
-                fill(out, 0.0)
+                fill(y[j], 0.0)
                 for b in range(m):
-                    add_product(out, N[split[j], split[s + b]], X[b, position])
-                for lane in range(LANES):
-                    total[lane] += abs(out[lane])
-            _residual(x, k, split, s, split[s + position], c, rho)
+                    add_product(y[j], N[split[j], split[s + b]], X[b, position])
+            _residuals(G_S, g_a, y, total, rho)
             pair = q * m + position
-            solved = False
+            doubtful = False
             for lane in range(LANES):
-                if not rho[lane] < 1e-3:  # S is nearly rank-deficient: solve without squaring the condition
-                    if not solved:
-                        solved = True
-                        for every in range(LANES):
-                            pairs[every] = pair
-                        for j in range(s):
-                            fill(weight[j], 1.0)
-                        _least_squares(Q, splits, pairs, weight, V, R, qa, t, y, u)
-                    total[lane] = 0.0
-                    for j in range(s):
-                        total[lane] += abs(y[j, lane])
-                        c[j, lane] = y[j, lane]
-            if solved:
-                _residual(x, k, split, s, split[s + position], c, rho)
+                doubtful |= not rho[lane] < 1e-3
+            if doubtful:  # some S is nearly rank-deficient: solve without squaring its condition
+                for lane in range(LANES):
+                    pairs[lane] = pair
+                _gather(Q, splits, pairs, Q_S, q_a)
+                solve_weighted(Q_S, R, weight, q_a, t, y, u)
+                _residuals(G_S, g_a, y, total, rho)
             for lane in range(LANES):
                 value = _upper(total[lane], rho[lane], s)
                 if value > best[lane, best.shape[1] - 1]:
@@ -260,13 +223,12 @@ def _brackets(P, m, splits, steps, tokens, lower, upper, word_out, pair_out, low
     s = n - m
     candidates = min(CANDIDATES, splits.shape[0] * m)
     x = np.empty((k * r, LANES))
-    Q = np.empty((k, n, LANES))
-    N = np.empty((n, n, LANES))
-    V = np.empty((k, s, LANES))
+    G, Q, N = np.empty((k, n, LANES)), np.empty((k, n, LANES)), np.empty((n, n, LANES))
+    G_S, Q_S, V = np.empty((k, s, LANES)), np.empty((k, s, LANES)), np.empty((k, s, LANES))
+    g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
     R = np.empty((k, k, LANES))
-    qa, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
     weight, y = np.empty((s, LANES)), np.empty((s, LANES))
-    word, error, sizes, spare = np.empty((n, LANES)), np.empty((n, LANES)), np.empty((n, LANES)), np.zeros((n, LANES))
+    word, error, sizes = np.empty((n, LANES)), np.empty((n, LANES)), np.empty((n, LANES))
     best = np.empty((LANES, candidates + 1))
     best_pair = np.empty((LANES, candidates + 1), np.int64)
     pairs = np.empty(LANES, np.int64)
@@ -281,23 +243,29 @@ def _brackets(P, m, splits, steps, tokens, lower, upper, word_out, pair_out, low
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
+        load_generator(x, G)
         load_generator(x, Q)
         orthonormalise(Q, R)
         projection(Q, N)
-        _scan(x, Q, N, splits, m, best, best_pair, V, R, qa, t, weight, y, u)
+        _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight, y, u)
         for lane in range(stop - start):
             lower[start + lane] = 1.0
             upper[start + lane] = max(best[lane, candidates], 1.0)
         for q in range(candidates):
             for lane in range(LANES):
                 pairs[lane] = best_pair[lane, q]
+            _gather(G, splits, pairs, G_S, g_a)
+            _gather(Q, splits, pairs, Q_S, q_a)
             for j in range(s):
                 fill(weight[j], 1.0)
             for step in range(steps + 1):
-                _least_squares(Q, splits, pairs, weight, V, R, qa, t, y, u)
-                _residuals(x, k, splits, pairs, y, total, rho)
-                _witness(x, Q, u, word, error)
-                _lower(word, error, m, sizes, spare, low)
+                for i in range(k):
+                    for j in range(s):
+                        copy(V[i, j], Q_S[i, j])
+                solve_weighted(V, R, weight, q_a, t, y, u)
+                _residuals(G_S, g_a, y, total, rho)
+                _witness(G, Q, u, word, error)
+                _lower(word, error, m, sizes, low)
                 for lane in range(stop - start):
                     previous_upper = uppers[q, lane, step - 1] if step else np.inf
                     uppers[q, lane, step] = min(previous_upper, _upper(total[lane], rho[lane], s))
@@ -307,7 +275,7 @@ def _brackets(P, m, splits, steps, tokens, lower, upper, word_out, pair_out, low
                         for j in range(n):
                             word_out[start + lane, j] = word[j, lane]
                 for j in range(s):
-                    for lane in range(LANES):
+                    for lane in range(y.shape[1]):
                         size = abs(y[j, lane])
                         ys[q, j, lane] = size / total[lane]
                         cs[q, j, lane] = size / weight[j, lane]  # y = weight Q_S^T u

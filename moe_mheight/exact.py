@@ -63,16 +63,16 @@ def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[n
     bases = basis.shape[0]
     for q in range(bases):
         t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
-        for lane in range(LANES):
+        for lane in range(out.shape[0]):
             value = t[lane] * inv[lane]
             out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
     for q in range(cover.shape[0]):
         out, one, two = least[bases + q], least[cover[q, 0]], least[cover[q, 1]]
-        for lane in range(LANES):
+        for lane in range(out.shape[0]):
             out[lane] = one[lane] if one[lane] < two[lane] else two[lane]
         for t in range(2, cover.shape[1]):
             one = least[cover[q, t]]
-            for lane in range(LANES):
+            for lane in range(out.shape[0]):
                 out[lane] = one[lane] if one[lane] < out[lane] else out[lane]
 
 
@@ -92,7 +92,7 @@ def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, w
         load_lanes(P, start, stop, x)
         minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
         for b in range(minor.shape[0]):
-            for lane in range(LANES):
+            for lane in range(minor.shape[1]):
                 inverse[b, lane] = 1.0 / minor[b, lane]
         greatest[:] = 2.0  # every h_m is at least h_0 = 1
         for a in range(n):
@@ -100,7 +100,7 @@ def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, w
             for q in range(least.shape[0]):
                 value = least[q]
                 best = greatest[r if q < bases else level[q - bases]]
-                for lane in range(LANES):
+                for lane in range(best.shape[0]):
                     best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
         for lane in range(stop - start):
             out[start + lane, 0] = 1.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,25 @@ from typing import Any
 import numba as nb
 from numba.extending import intrinsic
 
-LANES = 32
+LANES = 64
 
 _SOURCE = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[:8]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile with numba, keeping the machine code on disk where some folder can be written."""
     # numba's cache looks at the file of the function itself, not at those it calls: name the whole source in the key
     function.__qualname__ += "_" + _SOURCE
+    build = partial(nb.njit, nogil=True, error_model="numpy", **options)
     try:
-        return nb.njit(function, cache=True, nogil=True, error_model="numpy")
+        return build(function, cache=True)
     except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
-        return nb.njit(function, nogil=True, error_model="numpy")
+        return build(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a few lines of lane arithmetic into their callers (a call costs more than they do), fusing a * b + c."""
+    return compiled(function, forceinline=True, fastmath={"contract"})
 
 
 @intrinsic

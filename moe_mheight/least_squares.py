@@ -8,42 +8,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import LANES, compiled
+from .kernels import LANES, compiled, inlined
 
 
-@compiled
+@inlined
 def fill(out, value):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] = value
 
 
-@compiled
+@inlined
 def copy(out, values):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] = values[lane]
 
 
-@compiled
+@inlined
 def add_product(out, one, two):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] += one[lane] * two[lane]
 
 
-@compiled
+@inlined
 def subtract_product(out, one, two):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] -= one[lane] * two[lane]
 
 
-@compiled
+@inlined
 def multiply(out, factor):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] *= factor[lane]
 
 
-@compiled
+@inlined
 def divide(out, divisor):  # type: ignore[no-untyped-def]
-    for lane in range(LANES):
+    for lane in range(out.shape[0]):
         out[lane] /= divisor[lane]
 
 
@@ -74,13 +74,13 @@ def orthonormalise(V, R):  # type: ignore[no-untyped-def]
                 for j in range(n):
                     subtract_product(V[i, j], dot, V[before, j])
                 out = R[before, i]
-                for lane in range(LANES):
+                for lane in range(out.shape[0]):
                     out[lane] += dot[lane]
         fill(dot, 0.0)
         for j in range(n):
             add_product(dot, V[i, j], V[i, j])
         out = R[i, i]
-        for lane in range(LANES):
+        for lane in range(out.shape[0]):
             out[lane] = max(np.sqrt(dot[lane]), 1e-150)
             dot[lane] = 1.0 / out[lane]
         for j in range(n):
@@ -106,11 +106,11 @@ def invert_outside(N, outside, X):  # type: ignore[no-untyped-def]
         for j in range(m):
             out, value = X[i, j], N[outside[i], outside[j]]
             own = 1.0 if i == j else 0.0
-            for lane in range(LANES):
+            for lane in range(out.shape[0]):
                 out[lane] = own - value[lane]
     for p in range(m):
         pivot = X[p, p]
-        for lane in range(LANES):
+        for lane in range(pivot.shape[0]):
             pivot[lane] = 1.0 / pivot[lane]
         for j in range(m):
             if j != p:
@@ -121,7 +121,7 @@ def invert_outside(N, outside, X):  # type: ignore[no-untyped-def]
                     if j != p:
                         subtract_product(X[i, j], X[i, p], X[p, j])
                 factor = X[i, p]
-                for lane in range(LANES):
+                for lane in range(factor.shape[0]):
                     factor[lane] *= -pivot[lane]
 
 
@@ -134,7 +134,7 @@ def solve_weighted(V, R, weight, qa, t, y, u):  # type: ignore[no-untyped-def]
     k, s = V.shape[0], V.shape[1]
     root = np.empty((s, LANES))
     for j in range(s):
-        for lane in range(LANES):
+        for lane in range(weight.shape[1]):
             root[j, lane] = np.sqrt(weight[j, lane])
         for i in range(k):
             multiply(V[i, j], root[j])
@@ -164,10 +164,23 @@ def sort_down(values, carried):  # type: ignore[no-untyped-def]
         for i in range(phase % 2, rows - 1, 2):
             one, two = values[i], values[i + 1]
             with_one, with_two = carried[i], carried[i + 1]
-            for lane in range(LANES):
+            for lane in range(one.shape[0]):
                 v, w = one[lane], two[lane]
                 p, q = with_one[lane], with_two[lane]
                 one[lane] = v if v >= w else w
                 two[lane] = w if v >= w else v
                 with_one[lane] = p if v >= w else q
                 with_two[lane] = q if v >= w else p
+
+
+@compiled
+def lift_largest(values, top):  # type: ignore[no-untyped-def]
+    """Bring each lane's `top` largest values (rows, LANES) to the front, in descending order."""
+    rows = values.shape[0]
+    for place in range(top):
+        for i in range(rows - 1, place, -1):
+            one, two = values[i - 1], values[i]
+            for lane in range(one.shape[0]):
+                v, w = one[lane], two[lane]
+                one[lane] = v if v >= w else w
+                two[lane] = w if v >= w else v

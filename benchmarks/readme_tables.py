@@ -1,0 +1,55 @@
+"""Put the measured tables into README.md, from the JSON files in benchmarks/results.
+
+    mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
+    python benchmarks/exact_profile.py
+    python benchmarks/readme_tables.py
+"""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def results() -> str:
+    report = json.loads((ROOT / "benchmarks/results/evaluation.json").read_text())
+    from moe_mheight.evaluation import REFERENCE
+
+    others = list(REFERENCE.values())
+    lines = ["| (n, k, m) | tier | log2-MSE | fixed | gain | seed | peer |", "|---|---|--:|--:|--:|--:|--:|"]
+    for i, g in enumerate(report["groups"]):
+        fixed = g["fixed_log2_mse"]
+        gain = f"{fixed / g['log2_mse']:.1f}" if fixed > 1e-12 else "-"
+        lines.append(
+            f"| ({g['n']}, {g['k']}, {g['m']}) | {g['tier']} | {g['log2_mse']:.1e} | {fixed:.1e} | {gain} | "
+            f"{others[0][i]:.3f} | {others[1][i]:.3f} |"
+        )
+    macro, fixed = report["macro_log2_mse"], report["macro_fixed_log2_mse"]
+    seed, peer = report["reference"].values()
+    lines.append(f"| **macro** | | **{macro:.1e}** | {fixed:.1e} | {fixed / macro:.1f} | {seed} | best: {peer} |")
+    return "\n".join(lines)
+
+
+def exact() -> str:
+    report = json.loads((ROOT / "benchmarks/results/exact_profile.json").read_text())
+    lines = ["| (n, k) | one thread | two threads | published C++ | ratio |", "|---|--:|--:|--:|--:|"]
+    for row in report["profiles"]:
+        other = row.get("published_cpp_us")
+        lines.append(
+            f"| ({row['n']}, {row['k']}) | {row['one_thread_us']:.1f} us | {row['two_threads_us']:.1f} us | "
+            + (f"{other:.0f} us | {other / row['one_thread_us']:.0f} |" if other else "- | - |")
+        )
+    return "\n".join(lines)
+
+
+def filled(readme: str) -> str:
+    for name, make in (("results", results), ("exact", exact)):
+        pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
+        readme = re.sub(pattern, lambda _, n=name, m=make: f"<!-- {n} -->\n{m()}\n<!-- /{n} -->", readme, flags=re.S)
+    return readme
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text()))

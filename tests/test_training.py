@@ -1,0 +1,143 @@
+"""Training: what it draws, that it learns, that it resumes to the same weights, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from moe_mheight import ModelError, training
+from moe_mheight.experts import Architecture, Expert, read_codes
+from moe_mheight.storage import load_tier
+from moe_mheight.tiers import HEADLINE, sizes, tier_of
+from moe_mheight.training import Recipe, chunk, draw, stream, train_tier
+
+TINY = Architecture(width=8, blocks=1)
+SMALL = {"groups": 3, "codes": 64, "batch": 64}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Small chunks and held-out sets, in this process."""
+    plain = Recipe
+
+    def small(**settings):
+        return plain(**{**SMALL, **settings})
+
+    monkeypatch.setattr(training, "Recipe", small)
+    monkeypatch.setattr(training, "validation", lambda recipe, count=20, real=training.validation: real(recipe, 20))
+    real_held_out = training.held_out
+    monkeypatch.setattr(training, "held_out", lambda name, tier, size, count: real_held_out(name, tier, size, 30))
+
+
+def test_tiers_cover_every_size_once():
+    every = [group for tier in ("low", "medium", "high") for group in sizes(tier)]
+    assert len(every) == len(set(every)) == sum(n - k for n in range(4, 13) for k in range(1, n))
+    assert [tier_of(*group) for group in HEADLINE] == [
+        "low", "low", "medium", "high", "low", "medium", "high", "medium", "high",
+    ]  # fmt: skip
+
+
+def test_chunks_depend_on_seed_and_number_only():
+    recipe = Recipe(tier="low", architecture=TINY, **SMALL)
+    one, again, other, next_one = (chunk(recipe, s, c, t) for s, c, t in ((0, 3, 1), (0, 3, 2), (1, 3, 1), (0, 4, 1)))
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not torch.equal(one[4][:50], other[4][:50])
+    assert not torch.equal(one[4][:50], next_one[4][:50])
+
+
+def test_streams_share_no_code():
+    seen = set()
+    for name in ("train", "validate", "calibrate", "test", "default"):
+        P, _ = draw(stream(name, 9, 4, 2), (9, 4, 2), 500, ("uniform",))
+        mine = {matrix.tobytes() for matrix in P}
+        assert len(mine) == len(P)
+        assert not mine & seen
+        seen |= mine
+
+
+def test_targets_lie_in_the_bracket():
+    recipe = Recipe(tier="medium", architecture=TINY, **SMALL)
+    _, _, _, width, target = chunk(recipe, 0, 0, 1)
+    assert ((target >= -1e-6) & (target <= width + 1e-6)).all()
+
+
+def test_the_expert_answers_inside_the_bracket_whatever_it_reads(rng):
+    expert = Expert(TINY).eval()
+    for parameter in expert.parameters():
+        torch.nn.init.normal_(parameter, std=3.0)
+    P, _ = draw(rng, (9, 4, 2), 200)
+    reading = read_codes(P, 2, TINY)
+    tokens = torch.from_numpy(reading.tokens) * 1000.0
+    position = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
+    assert ((position >= 0) & (position <= 1)).all()
+
+
+def test_training_learns_and_loads(quick, tmp_path):
+    reports = []
+    config = train_tier("low", tmp_path, seeds=1, chunks=30, architecture=TINY, device="cpu", report=reports.append)
+    loaded, experts = load_tier(tmp_path / "low")
+    assert loaded["architecture"] == config["architecture"]
+    assert len(experts) == 1
+    history = [json.loads(line) for line in (tmp_path / "low" / "history.jsonl").read_text().splitlines()]
+    assert history[-1]["validation"]["macro"] < history[0]["validation"]["macro"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["low"]
+    assert (tmp_path / "low" / "README.md").read_text().startswith("# The low expert")
+    with pytest.raises(ModelError, match="exists"):
+        train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY)
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, monkeypatch):
+    settings = {"seeds": 1, "chunks": 4, "architecture": TINY, "device": "cpu"}
+    train_tier("medium", tmp_path / "unbroken", **settings)
+
+    clock = iter(range(0, 10**9, 60))
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))  # so that every chunk is saved
+    real, count = training.loss, [0]
+
+    def dies(expert, batch):
+        count[0] += 1
+        if count[0] == 8:
+            raise KeyboardInterrupt
+        return real(expert, batch)
+
+    monkeypatch.setattr(training, "loss", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_tier("medium", tmp_path / "broken", **settings)
+    assert not (tmp_path / "broken" / "medium").exists()
+    assert (tmp_path / "broken" / ".medium.unfinished" / "seed0.checkpoint").exists()
+    monkeypatch.setattr(training, "loss", real)
+
+    with pytest.raises(ModelError, match="other settings"):
+        train_tier("medium", tmp_path / "broken", **{**settings, "chunks": 5})
+    train_tier("medium", tmp_path / "broken", **settings)
+    one, two = (
+        load_tier(tmp_path / name / "medium")[1][0].state_dict() for name in ("unbroken", "broken")
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_two_trainings_in_one_place_are_refused(quick, tmp_path):
+    partial = tmp_path / ".low.unfinished"
+    partial.mkdir()
+    (partial / "lock").write_text("1")  # a process that certainly lives
+    with pytest.raises(ModelError, match="in use by process 1"):
+        train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY)
+
+
+@pytest.mark.parametrize("settings", [{"tier": "huge"}, {"tier": "low", "seeds": 0}])
+def test_bad_settings(tmp_path, settings):
+    with pytest.raises(ModelError):
+        train_tier(models=tmp_path, **settings)
+
+
+def test_best_fixed_point_is_the_best(rng):
+    P, h = draw(rng, (9, 4, 2), 300)
+    reading = read_codes(P, 2, TINY)
+    log2_h = np.log2(h)
+    best = training.best_fixed(reading, log2_h)
+
+    def error(at):
+        return np.mean((reading.lower + at * reading.width - log2_h) ** 2)
+
+    assert all(error(best) <= error(at) + 1e-15 for at in np.linspace(0, 1, 101))
