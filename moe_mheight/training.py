@@ -68,15 +68,23 @@ def stream(name: str, *numbers: int) -> np.random.Generator:
 
 
 def draw(
-    rng: np.random.Generator, group: tuple[int, int, int], count: int, kinds: tuple[str, ...] = KINDS
+    rng: np.random.Generator,
+    group: tuple[int, int, int],
+    count: int,
+    kinds: tuple[str, ...] = KINDS,
+    *,
+    infinite: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Random codes of one group with finite heights, kinds in equal parts, and their exact heights: (B, k, r), (B,)."""
+    """Random codes of one group, kinds in equal parts, and their exact heights: (B, k, r), (B,).
+
+    Codes of infinite height are left out unless asked for, so fewer than `count` may come back.
+    """
     n, k, m = group
     P = np.concatenate([random_codes(kind, -(-count // len(kinds)), k, n - k, rng) for kind in kinds])
     P = P[rng.permutation(len(P))[:count]]
     h = m_height(P, m, threads=1)
-    finite = np.isfinite(h)
-    return P[finite], h[finite]
+    kept = np.isfinite(h) | infinite
+    return P[kept], h[kept]
 
 
 def learnable(tier: str) -> list[tuple[int, int, int]]:
