@@ -54,7 +54,9 @@ def main() -> None:
     }
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{rows} labelled rows in {seconds:.1f} s on {cores} cores, {peak:.2f} GiB peak, file {size / 1e6:.0f} MB")
-    print(f"published: {PUBLISHED['hours']} h on {PUBLISHED['cores']} cores, {result['core_hours_ratio']} x our core time")
+    print(
+        f"published: {PUBLISHED['hours']} h on {PUBLISHED['cores']} cores, {result['core_hours_ratio']} x our core time"
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Put the measured tables into README.md, from the JSON files in benchmarks/results.
 
-    mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
-    python benchmarks/exact_profile.py
-    python benchmarks/readme_tables.py
+mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
+python benchmarks/exact_profile.py
+python benchmarks/readme_tables.py
 """
 
 import json
 import re
 from pathlib import Path
 
+from moe_mheight.evaluation import REFERENCE
+
 ROOT = Path(__file__).parent.parent
 
 
 def results() -> str:
     report = json.loads((ROOT / "benchmarks/results/evaluation.json").read_text())
-    from moe_mheight.evaluation import REFERENCE
-
     others = list(REFERENCE.values())
     lines = ["| (n, k, m) | tier | log2-MSE | fixed | gain | seed | peer |", "|---|---|--:|--:|--:|--:|--:|"]
     for i, g in enumerate(report["groups"]):

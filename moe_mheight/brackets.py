@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P, like_input
+from .errors import CodeError
 from .kernels import LANES, compiled, over_batch
 from .least_squares import (
     add_product,
@@ -50,6 +51,9 @@ STEPS = 4
 """Reweighting steps by default."""
 
 ROUNDING = 2.0**-52
+
+DOUBTFUL = 1e-3
+"""Residuals above this make the scan solve again."""
 
 
 @cache
@@ -179,6 +183,7 @@ def _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight,
     s = n - m
     X = np.empty((m, m, LANES))
     total, rho = np.empty(LANES), np.empty(LANES)
+    total_again, rho_again = np.empty(LANES), np.empty(LANES)
     pairs = np.empty(LANES, np.int64)
     for lane in range(LANES):
         for q in range(best.shape[1]):
@@ -203,13 +208,16 @@ def _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight,
             pair = q * m + position
             doubtful = False
             for lane in range(LANES):
-                doubtful |= not rho[lane] < 1e-3
+                doubtful |= not rho[lane] < DOUBTFUL
             if doubtful:  # some S is nearly rank-deficient: solve without squaring its condition
                 for lane in range(LANES):
                     pairs[lane] = pair
                 _gather(Q, splits, pairs, Q_S, q_a)
                 solve_weighted(Q_S, R, weight, q_a, t, y, u)
-                _residuals(G_S, g_a, y, total, rho)
+                _residuals(G_S, g_a, y, total_again, rho_again)
+                for lane in range(LANES):
+                    if not rho[lane] < DOUBTFUL:  # the others keep theirs: no code's answer depends on its neighbours
+                        total[lane], rho[lane] = total_again[lane], rho_again[lane]
             for lane in range(LANES):
                 value = _upper(total[lane], rho[lane], s)
                 if value > best[lane, best.shape[1] - 1]:
@@ -277,7 +285,7 @@ def _brackets(P, m, splits, steps, tokens, lower, upper, word_out, pair_out, low
                 for j in range(s):
                     for lane in range(y.shape[1]):
                         size = abs(y[j, lane])
-                        ys[q, j, lane] = size / total[lane]
+                        ys[q, j, lane] = size / total[lane] if total[lane] > 0.0 else 0.0
                         cs[q, j, lane] = size / weight[j, lane]  # y = weight Q_S^T u
                         weight[j, lane] = max(size, 1e-12 * total[lane])
             sort_down(cs[q], ys[q])
@@ -295,7 +303,7 @@ def _brackets(P, m, splits, steps, tokens, lower, upper, word_out, pair_out, low
                     lower_out[start + lane, place, step] = lowers[q, lane, step]
                 for j in range(s):
                     y_out[start + lane, place, j] = ys[q, j, lane]
-                    c_out[start + lane, place, j] = cs[q, j, lane] / cs[q, 0, lane]
+                    c_out[start + lane, place, j] = cs[q, j, lane] / cs[q, 0, lane] if cs[q, 0, lane] > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -305,7 +313,7 @@ class Brackets:
     Shapes: lower, upper (B,); witness (B, n), the codeword whose height is `lower`; outside (B, T, m), the
     coordinates outside S with a first; token_lower, token_upper (B, T, steps + 1), after each step, running best;
     y, c (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in descending order of |c_S|.
-    Heights, not their logs. An infinite height has lower = upper = inf.
+    Heights, not their logs. An infinite height has lower = upper = inf; its witness is only the best codeword found.
     """
 
     n: int
@@ -347,6 +355,8 @@ def brackets(P: ArrayLike, m: int, *, steps: int = STEPS, threads: int | None = 
     batch, _ = check_P(P, max_n=MAX_N)
     count, k, r = batch.shape
     m = int(check_m(m, 1, r)[0])
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise CodeError(f"steps must be an int >= 0, got {steps!r:.40}")
     n = k + r
     s = n - m
     splits = _splits(n, m)

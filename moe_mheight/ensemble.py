@@ -154,7 +154,9 @@ class Predictor:
             if reading.width.any():
                 for weight, tier in zip(self.router(*group), TIERS, strict=True):
                     if weight:
-                        position += weight * np.mean([positions(e, reading) for e in self.experts[tier]], axis=0)
+                        position += weight * np.mean(
+                            [positions(e, reading, threads) for e in self.experts[tier]], axis=0
+                        )
             best = np.exp2(reading.lower + position * reading.width)
             values[piece, 0], values[piece, 1] = found.lower, found.upper
             values[piece, 2] = np.clip(best, found.lower, found.upper)

@@ -208,8 +208,8 @@ def witness(P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.f
         threads: as in `height_profile`.
 
     Returns:
-        (n,) or (B, n) float64. |c|_(0) / |c|_(m) is the height, to about 1e-9 for heights up to 1e6 (rounding grows
-        with the height); for an infinite height n - m coordinates are exactly 0.
+        (n,) or (B, n) float64. |c|_(0) / |c|_(m) is the height, to a relative 5e-14 times the height itself; for
+        an infinite height n - m coordinates are exactly 0.
 
     Raises:
         CodeError: P or m is out of range.

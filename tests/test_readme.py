@@ -1,0 +1,59 @@
+"""What README.md says is true: its Python prints what it shows, its commands exist, its tables are measured."""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_python_prints_what_is_shown():
+    (code,), (shown,) = blocks("python"), blocks("text")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+
+    def numbers(text):
+        return [float(x) for x in re.findall(r"\d+\.\d+", text)]
+
+    assert re.sub(r"[\d.]+", "#", printed.getvalue()) == re.sub(r"[\d.]+", "#", shown)
+    # predictions differ in the last digits between machines
+    assert numbers(printed.getvalue()) == pytest.approx(numbers(shown), rel=2e-3)
+
+
+def test_commands_exist():
+    from moe_mheight.cli.main import mheight
+
+    lines = [line.split("#")[0] for block in blocks("sh") for line in block.splitlines() if line.startswith("mheight")]
+    assert len(lines) >= 5
+    for line in lines:
+        words = shlex.split(line)[1:]
+        command = mheight.get_command(click.Context(mheight), words[0])
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_one_command_runs_and_one_tests():
+    first, second = (block.strip() for block in blocks("sh")[:2])
+    assert first.endswith("mheight ensemble-eval")
+    assert second.endswith("pytest")
+    assert "\n" not in first + second
+
+
+def test_tables_are_those_of_the_result_files():
+    path = ROOT / "benchmarks" / "readme_tables.py"
+    spec = importlib.util.spec_from_file_location("readme_tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.filled(README) == README
