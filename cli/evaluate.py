@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import data_argument, emit, models_option, output_options, remark, table, threads_option
+from .options import data_argument, emit, models_option, output_options, progress, remark, table, threads_option
 
 
 @click.command("ensemble-eval")
@@ -53,7 +53,8 @@ def command(
     if codes is None:
         remark(f"no DATA: drawing {rows} codes for each of nine groups, seed {seed}, exact labels", quiet)
         codes = evaluation.default_data(rows, seed)
-    report = evaluation.evaluate(predictor, codes, threads=threads)
+    with progress(files.count(codes), "predicting", quiet) as bar:
+        report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
     if as_json:
         emit(report.as_dict())
         return 0
@@ -103,7 +104,8 @@ def _table(report: Any, evaluation: Any) -> str:
             + " (each on its own data)",
             "inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0",
             f"time per code: predicted {report.predict_microseconds:.0f} us, exact {report.exact_microseconds:.1f} us; "
-            f"labels: {report.labels}",
+            f"labels: {report.labels}"
+            + (f", {report.wrong_labels} of them wrong: `mheight exact DATA` lists them" * bool(report.wrong_labels)),
         ]
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from .options import data_argument, emit, models_option, output_options, table, threads_option
+from .options import data_argument, emit, models_option, output_options, progress, table, threads_option
 
 
 @click.command("predict")
@@ -34,26 +36,32 @@ def command(
       mheight predict --bounds n_k_m_P.pkl
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
+    import numpy as np
+
     from moe_mheight import files
     from moe_mheight.ensemble import Predictor
 
     codes = files.read(data)
     predictor = Predictor.load(models)
-    columns = {}
-    values = {group: predictor.measure(c.P, group[2], threads=threads) for group, c in codes.items()}
-    columns["height"] = files.in_file_order(codes, {group: v[:, 2] for group, v in values.items()})
-    if bounds:
-        columns["lower"] = files.in_file_order(codes, {group: v[:, 0] for group, v in values.items()})
-        columns["upper"] = files.in_file_order(codes, {group: v[:, 1] for group, v in values.items()})
-    if interval is not None:
-        ends = {
-            group: predictor.predict_interval(c.P, group[2], coverage=interval, threads=threads)
-            for group, c in codes.items()
-        }
-        columns["low"] = files.in_file_order(codes, {group: low for group, (low, _) in ends.items()})
-        columns["high"] = files.in_file_order(codes, {group: high for group, (_, high) in ends.items()})
+
+    def one_piece(P: Any, group: files.Group) -> Any:
+        parts = [predictor.measure(P, group[2], threads=threads)]
+        if interval is not None:
+            parts += [np.stack(predictor.predict_interval(P, group[2], coverage=interval, threads=threads), axis=1)]
+        return np.concatenate(parts, axis=1)
+
+    with progress(files.count(codes), "predicting", quiet) as bar:
+        values = files.over_groups(codes, one_piece, bar.update)
+    wanted = {"height": 2} | ({"lower": 0, "upper": 1} if bounds else {}) | ({"low": 3, "high": 4} if interval else {})
+    columns = {
+        name: files.in_file_order(codes, {group: v[:, at] for group, v in values.items()})
+        for name, at in wanted.items()
+    }
     if as_json:
-        emit({"format": "moe_mheight predict 1"} | {f"{name}s": v.tolist() for name, v in columns.items()})
+        emit(
+            {"format": "moe_mheight predict 1"}
+            | {"heights" if name == "height" else name: v.tolist() for name, v in columns.items()}
+        )
     elif len(columns) == 1:
         click.echo("\n".join(repr(float(value)) for value in columns["height"]))
     else:

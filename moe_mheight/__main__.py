@@ -1,6 +1,9 @@
 """`python -m moe_mheight` is `mheight`."""
 
-from .cli.main import main
+try:
+    from .cli.main import main
+except ModuleNotFoundError:  # a checkout that is not installed
+    from cli.main import main
 
 if __name__ == "__main__":
     main()

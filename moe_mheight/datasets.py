@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from .codes import random_codes
 from .errors import CodeError, DataError
 from .exact import height_profile, m_height
-from .files import Codes, Data, Group, in_file_order
+from .files import Codes, Data, Group, in_file_order, over_groups, silently
 from .kernels import LANES, compiled, over_batch
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
 from .tiers import EVALUATOR, HEADLINE
@@ -52,7 +52,7 @@ def generate(
     *,
     scale: int = 100,
     infinite: bool = False,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[int], None] = silently,
     threads: int | None = None,
 ) -> Iterator[tuple[Group, Codes]]:
     """Labelled random codes, one group after the other.
@@ -238,17 +238,22 @@ class Audit:
     worst: float
 
 
-def exact_heights(data: Data, threads: int | None = None) -> NDArray[np.float64]:
-    """Exact heights of a file's rows, in file order."""
-    return in_file_order(data, {g: m_height(codes.P, g[2], threads=threads) for g, codes in data.items()})
+def exact_heights(
+    data: Data, threads: int | None = None, advance: Callable[[int], None] = silently
+) -> NDArray[np.float64]:
+    """Exact heights of a file's rows, in file order; advance is told how many rows were done."""
+    return in_file_order(data, over_groups(data, lambda P, group: m_height(P, group[2], threads=threads), advance))
 
 
-def audit(data: Data, tolerance: float = 1e-6, threads: int | None = None) -> Audit:
+def audit(
+    data: Data, tolerance: float = 1e-6, threads: int | None = None, advance: Callable[[int], None] = silently
+) -> Audit:
     """Compare a file's labels with the exact heights.
 
     Args:
         data: a labelled file.
         tolerance: relative difference up to which a label is right.
+        threads, advance: as in `exact_heights`.
 
     Raises:
         DataError: the file has no labels.
@@ -259,7 +264,7 @@ def audit(data: Data, tolerance: float = 1e-6, threads: int | None = None) -> Au
     labels = {g: codes.h for g, codes in data.items() if codes.h is not None}
     if len(labels) < len(data) or not data:
         raise DataError("an audit needs a labelled file")
-    h, label = exact_heights(data, threads), in_file_order(data, labels)
+    h, label = exact_heights(data, threads, advance), in_file_order(data, labels)
     both = np.isfinite(h) & np.isfinite(label)
     off = np.zeros(len(h))
     off[both] = np.abs(label[both] / h[both] - 1.0)

@@ -17,7 +17,7 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,8 @@ from .minors import MAX_N
 
 Group = tuple[int, int, int]
 
-HEADER_LIMIT = 4096
-"""Bytes of an .npy header that are looked at."""
+PIECE = 16384
+"""Codes worked on between two looks at the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,26 @@ def in_file_order(data: Data, values: dict[Group, NDArray[Any]]) -> NDArray[Any]
     out = np.empty(count(data))
     for group, codes in data.items():
         out[codes.row] = values[group]
+    return out
+
+
+def silently(rows: int) -> None:
+    """The `advance` of those who do not watch progress."""
+
+
+def over_groups(
+    data: Data,
+    function: Callable[[NDArray[np.float64], Group], NDArray[Any]],
+    advance: Callable[[int], None] = silently,
+) -> dict[Group, NDArray[Any]]:
+    """function(P, group) for every group, a piece at a time; advance is told how many rows were done."""
+    out = {}
+    for group, codes in data.items():
+        parts = []
+        for start in range(0, max(1, len(codes.P)), PIECE):
+            parts.append(function(codes.P[start : start + PIECE], group))
+            advance(len(parts[-1]))
+        out[group] = np.concatenate(parts)
     return out
 
 
