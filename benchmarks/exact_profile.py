@@ -1,6 +1,6 @@
 """How long an exact height profile takes, beside the published package on the same codes in the same run.
 
-    python benchmarks/exact_profile.py [--count 20000] [--out benchmarks/results/exact_profile.json]
+    python benchmarks/exact_profile.py [--count 100000] [--out benchmarks/results/exact_profile.json]
 
 The published package comes from PyPI without its C++ backend. With a C++ compiler, CMake, OpenMP and Eigen's headers,
 build it beside everything else and let Python find that one first:
@@ -146,7 +146,7 @@ def measure(n: int, k: int, count: int, repetitions: int, seed: int, backends: l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="codes in a batch")
+    parser.add_argument("--count", type=int, default=100_000, help="codes in a batch")
     parser.add_argument("--repetitions", type=int, default=20, help="the best of so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "exact_profile.json")
