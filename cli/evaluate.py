@@ -103,9 +103,8 @@ def _table(report: Any, evaluation: Any) -> str:
             + ", ".join(f"{name} {value}" for name, value in reference.items())
             + " (each on its own data)",
             "inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0",
-            f"time per code: predicted {report.predict_microseconds:.0f} us, exact {report.exact_microseconds:.1f} us; "
-            f"labels: {report.labels}"
-            + (f", {report.wrong_labels} of them wrong: `mheight exact DATA` lists them" * bool(report.wrong_labels)),
+            f"time per code: predicted {report.predict_microseconds:.0f} us, exact {report.exact_microseconds:.1f} us"
+            + (f"; {report.wrong_labels} labels are wrong, `mheight exact` lists them" * bool(report.wrong_labels)),
         ]
     )
 

@@ -57,8 +57,8 @@ def command(
     suffix = paths[0].suffix
     if len(paths) > 2 or (len(paths) == 1 and suffix not in (".npz", ".json")):
         raise click.UsageError("give one OUT ending in .npz or .json, or two for a pair of pickles")
-    if len(paths) == 2 and paths[0] == paths[1]:
-        raise click.UsageError("the two files of a pair must differ")
+    if len(paths) == 2 and (paths[0] == paths[1] or {path.suffix for path in paths} & {".npz", ".json"}):
+        raise click.UsageError("the two files of a pair are pickles, and must differ")
     wanted = datasets.parse_groups(groups)
     files.refuse_existing(paths, force)
     total = rows * len(wanted)

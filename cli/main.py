@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 
 import click
 
@@ -56,23 +57,32 @@ def mheight() -> None:
 
 def main() -> None:
     """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
+    quiet = bool({"-q", "--quiet"} & set(sys.argv))
+    warnings.showwarning = lambda message, *_: None if quiet else click.echo(f"mheight: note: {message}", err=True)
     try:
-        code = mheight.main(standalone_mode=False)
-    except click.exceptions.Abort:
+        with mheight.make_context("mheight", sys.argv[1:]) as context:
+            code = mheight.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        code = 130
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
-        _fail(f"{where}: {error.format_message()}")
+        code = _fail(f"{where}: {error.format_message()}")
+    except BrokenPipeError:
+        # whoever read our output has gone: nothing more to say, not even while Python closes its streams
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except (MHeightError, OSError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError):
-            # whoever read our output has gone: nothing more to say, not even while Python closes its streams
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-        _fail(f"mheight: {error or type(error).__name__}")
+        code = _fail(f"mheight: {str(error) or type(error).__name__}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> int:
     click.echo(" ".join(text.split()), err=True)
-    sys.exit(2)
+    return 2

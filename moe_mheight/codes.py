@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import CodeError
+from .errors import CodeError, brief
 
 MAGNITUDES = (1e-36, 1e30)
 """Range allowed for |P_ij| (other than 0), so that products of eight entries stay within float64."""
@@ -33,6 +33,8 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
     Raises:
         CodeError: P is ragged, not real, not finite, empty, out of range, or longer than max_n.
     """
+    if isinstance(P, (list, tuple)):
+        _refuse_nesting(P, what)
     try:
         raw = np.asarray(P)
     except ValueError as error:
@@ -63,10 +65,19 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
     return batch, raw.ndim == 2
 
 
+def _refuse_nesting(P: Any, what: str) -> None:
+    """Lists inside lists inside lists, perhaps themselves: NumPy would walk them without end."""
+    level = [P]
+    for _ in range(3):
+        level = [inner for outer in level if isinstance(outer, (list, tuple)) for inner in outer]
+    if any(isinstance(inner, (list, tuple)) for inner in level):
+        raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
+
+
 def _from_objects(raw: NDArray[Any], what: str) -> NDArray[np.float64]:
     for value in raw.flat:
         if isinstance(value, (str, bytes, complex, type(None))):
-            raise CodeError(f"{what} must hold real numbers, got {value!r:.40} among its entries")
+            raise CodeError(f"{what} must hold real numbers, got {brief(value)} among its entries")
     try:
         return np.array(raw.tolist(), np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -81,7 +92,7 @@ def check_m(m: Any, count: int, r: int) -> NDArray[np.int64]:
     """
     values = np.asarray(m)
     if values.dtype.kind not in "iu":
-        raise CodeError(f"m must be an int or an array of ints, got {m!r:.60}")
+        raise CodeError(f"m must be an int or an array of ints, got {brief(m)}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
         raise CodeError(f"m must be one int or one per code ({count}), got shape {values.shape}")
     out = np.broadcast_to(values, (count,)).astype(np.int64)
@@ -95,11 +106,11 @@ def check_row(n: Any, k: Any, m: Any, P: Any, *, max_n: int | None = None) -> ND
     """P of one row [n, k, m, P] as (k, n - k) float64, after checking all four against each other."""
     for name, value in (("n", n), ("k", k), ("m", m)):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise CodeError(f"{name} must be an int, got {value!r:.60}")
+            raise CodeError(f"{name} must be an int, got {brief(value)}")
     if not 1 <= k < n:
-        raise CodeError(f"k must satisfy 1 <= k < n = {n}, got k = {k}")
+        raise CodeError(f"k must satisfy 1 <= k < n = {brief(n)}, got k = {brief(k)}")
     if max_n is not None and n > max_n:
-        raise CodeError(f"n must be at most {max_n}, got n = {n}")
+        raise CodeError(f"n must be at most {max_n}, got n = {brief(n)}")
     batch, single = check_P(P, max_n=max_n)
     if not single:
         raise CodeError(f"P must have shape (k, n - k) = ({k}, {n - k}), got {np.shape(P)}")

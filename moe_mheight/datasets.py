@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit
 
 from .codes import random_codes
-from .errors import CodeError, DataError
+from .errors import CodeError, DataError, brief
 from .exact import height_profile, m_height
 from .files import Codes, Data, Group, in_file_order, over_groups, silently
 from .kernels import LANES, compiled, over_batch
@@ -35,12 +34,12 @@ def parse_groups(text: str) -> tuple[Group, ...]:
         try:
             n, k, m = (int(number) for number in part.strip("[]() ").split(","))
         except ValueError as error:
-            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {text!r:.60}') from error
+            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {brief(text)}') from error
         if not (1 <= k < n <= MAX_N and 1 <= m <= n - k):
-            raise DataError(f"group ({n},{k},{m}): needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
+            raise DataError(f"group {brief((n, k, m))}: needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
         groups.append((n, k, m))
     if len(set(groups)) < len(groups):
-        raise DataError(f"groups must differ, got {text!r:.60}")
+        raise DataError(f"groups must differ, got {brief(text)}")
     return tuple(groups)
 
 
@@ -132,8 +131,8 @@ def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
     """Numbers such that codes equivalent under the symmetries of the m-height get the same one.
 
     The absolute values of all minors, up to a common factor, are what a change of basis, permutations and signs leave
-    alone. Three sums over them, and the whole profile, are compared within rounding. Inequivalent codes that agree in
-    all of this are joined too, which a split can afford.
+    alone. By three sums over them, and the whole profile, one after the other, codes are kept together where values
+    follow each other within rounding. Inequivalent codes may stay together too, which a split can afford.
 
     Args:
         P: (B, k, r), n = k + r <= 16.
@@ -141,6 +140,8 @@ def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
     Returns:
         (B,) int64, the least index of each orbit.
     """
+    if len(P) == 0:
+        return np.empty(0, np.int64)
     P, first, copies = np.unique(P, axis=0, return_index=True, return_inverse=True)
     count, k, r = P.shape
     keys = np.empty((count, 3 + r))
@@ -148,31 +149,13 @@ def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
     limit = exact_integer_limit(k, r)
     over_batch(lambda i, j: _invariants(P[i:j], limit, *tables, keys[i:j]), count)
     profile = height_profile(P)[:, 1:]
-    finite = np.isfinite(profile)
-    # heights amplify rounding by their own size: compare their logs, with a tolerance that allows for it
-    keys[:, 3:] = np.where(finite, np.log2(np.where(finite, profile, 1.0)), 2000.0)
-    tolerance = np.full(keys.shape[1], 1e-6)
-    tolerance[0] = 1e-8
-    order = np.argsort(keys[:, 0], kind="stable")
-    sorted_keys = keys[order]
-    parent = np.arange(count)
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for offset in range(1, count):
-        near = np.abs(sorted_keys[offset:, 0] - sorted_keys[:-offset, 0]) <= tolerance[0]
-        if not near.any():
-            break
-        at = np.flatnonzero(near)
-        same = (np.abs(sorted_keys[at + offset] - sorted_keys[at]) <= tolerance).all(axis=1)
-        for i in at[same]:
-            one, two = root(order[i]), root(order[i + offset])
-            parent[max(one, two)] = min(one, two)
-    orbit = np.array([root(i) for i in range(count)], np.int64)
+    # rounding grows with the height, so very large ones are all alike
+    keys[:, 3:] = np.log2(np.minimum(profile, 1e8))
+    orbit = np.zeros(count, np.int64)
+    for key, tolerance in zip(keys.T, [1e-8, *[1e-6] * (keys.shape[1] - 1)], strict=True):
+        order = np.lexsort((key, orbit))
+        apart = (np.diff(orbit[order]) > 0) | (np.diff(key[order]) > tolerance)
+        orbit[order] = np.concatenate([[0], np.cumsum(apart)])
     least = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(least, orbit, first)
     return least[orbit][copies.reshape(-1)]
@@ -192,6 +175,8 @@ def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], ND
     Raises:
         DataError: fraction out of range, or all rows are one orbit.
     """
+    from sklearn.model_selection import GroupShuffleSplit  # noqa: PLC0415  a second to import, for this alone
+
     if not 0.0 < fraction < 1.0:
         raise DataError(f"fraction must satisfy 0 < fraction < 1, got {fraction}")
     rows, orbits = [], []
@@ -202,7 +187,7 @@ def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], ND
         rows.append(np.concatenate([codes.row for codes in members]))
         orbits.append(orbit_ids(P) + next_free)
         next_free += len(P)
-    row, orbit = np.concatenate(rows), np.concatenate(orbits)
+    row, orbit = (np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (rows, orbits))
     if len(np.unique(orbit)) < 2:
         raise DataError("a split needs at least two codes that are not equivalent")
     first, second = next(GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(row, groups=orbit))
@@ -259,7 +244,7 @@ def audit(
         DataError: the file has no labels.
         CodeError: tolerance is negative.
     """
-    if tolerance < 0:
+    if not tolerance >= 0:
         raise CodeError(f"tolerance must be >= 0, got {tolerance}")
     labels = {g: codes.h for g, codes in data.items() if codes.h is not None}
     if len(labels) < len(data) or not data:

@@ -1,5 +1,7 @@
 """The package's own errors: each says which argument, which rule, which value, what to do next."""
 
+import reprlib
+
 
 class MHeightError(ValueError):
     """Base class of every error this package raises on purpose."""
@@ -15,3 +17,19 @@ class DataError(MHeightError):
 
 class ModelError(MHeightError):
     """A folder of models is incomplete, damaged or of the wrong shape."""
+
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
+
+
+def brief(value: object) -> str:
+    """A value for an error message: printable, on one line, and short whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    if isinstance(value, BaseException):
+        text = " ".join(str(value).split())
+    else:
+        text = _short.repr(value)
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .datasets import exact_heights
 from .ensemble import Predictor
 from .errors import DataError
-from .files import Codes, Data, Group, count, labelled, over_groups, silently
+from .files import Codes, Data, Group, count, over_groups, silently
 from .tiers import HEADLINE, tier_of
 from .training import draw, stream
 
@@ -30,12 +30,15 @@ REFERENCE_MACRO = {"the seed's run 1": 0.495, "best public peer": 0.583}
 
 @dataclass(frozen=True)
 class Score:
-    """How predictions of one group fared. Errors are in bits (log2 of a height); mse in bits squared."""
+    """How predictions of one group fared. Errors are in bits (log2 of a height); mse in bits squared.
+
+    Errors are against the labels, where label and exact height are both finite; all else is against exact heights.
+    """
 
     group: Group
     tier: str
     codes: int  # rows, infinite ones included
-    log2_mse: float  # over rows whose true height is finite and predicted finite
+    log2_mse: float  # over rows whose height is finite; inf if one of them is predicted infinite
     fixed_log2_mse: float  # of the best fixed point of the same bracket
     worst: float  # largest |log2 error|
     width: float  # mean width of the bracket
@@ -60,16 +63,15 @@ class Report:
     scores: tuple[Score, ...]
     predict_microseconds: float
     exact_microseconds: float
-    labels: str
     wrong_labels: int
 
     @property
     def macro(self) -> float:
-        return float(np.mean([score.log2_mse for score in self.scores]))
+        return _mean(np.array([score.log2_mse for score in self.scores if score.codes > score.infinite]))
 
     @property
     def fixed_macro(self) -> float:
-        return float(np.mean([score.fixed_log2_mse for score in self.scores]))
+        return _mean(np.array([score.fixed_log2_mse for score in self.scores if score.codes > score.infinite]))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,7 +86,6 @@ class Report:
             "macro_fixed_log2_mse": self.fixed_macro,
             "predict_microseconds_per_code": self.predict_microseconds,
             "exact_microseconds_per_code": self.exact_microseconds,
-            "labels": self.labels,
             "wrong_labels": self.wrong_labels,
             "groups": groups,
             "reference": dict(REFERENCE_MACRO),
@@ -142,23 +143,22 @@ def evaluate(
         true = exact[codes.row]
         h = true if codes.h is None else codes.h
         wrong += int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum())
-        scores.append(_score(group, values, h))
-    labels = "of the file" if labelled(data) else "exact"
+        scores.append(_score(group, values, h, true))
     total = count(data) / 1e6
-    return Report(tuple(scores), spent / total, exact_time / total, labels, wrong)
+    return Report(tuple(scores), spent / total, exact_time / total, wrong)
 
 
-def _score(group: Group, values: NDArray[np.float64], h: NDArray[np.float64]) -> Score:
+def _score(group: Group, values: NDArray[np.float64], h: NDArray[np.float64], true: NDArray[np.float64]) -> Score:
     lower, upper, best = values.T
-    infinite, says_infinite = np.isinf(h), np.isinf(best)
-    both = ~infinite & ~says_infinite
-    log2_h, low = np.log2(h[both]), np.log2(lower[both])
-    width = np.log2(upper[both]) - low
+    infinite = np.isinf(true)
+    scored = ~infinite & np.isfinite(h)
+    log2_h, low = np.log2(h[scored]), np.log2(lower[scored])
+    width = np.log2(upper[scored]) - low
     width = np.where(np.isfinite(width), width, 0.0)
-    error = np.log2(best[both]) - log2_h
+    error = np.log2(best[scored]) - log2_h
     weight = float(np.sum(width**2))
     fixed = float(np.clip(np.sum(width * (log2_h - low)) / weight, 0.0, 1.0)) if weight > 0 else 0.5
-    tiny = 1e-9  # labels are rounded too
+    tiny = 1e-14  # the exact height is rounded too
     return Score(
         group=group,
         tier=tier_of(*group),
@@ -168,11 +168,11 @@ def _score(group: Group, values: NDArray[np.float64], h: NDArray[np.float64]) ->
         worst=float(np.abs(error).max(initial=0.0)),
         width=_mean(width),
         infinite=int(infinite.sum()),
-        infinite_found=int((infinite & says_infinite).sum()),
-        infinite_false=int((~infinite & says_infinite).sum()),
-        violations=int(((lower > h * (1 + tiny)) | (upper < h * (1 - tiny))).sum()),
+        infinite_found=int((infinite & np.isinf(best)).sum()),
+        infinite_false=int((~infinite & np.isinf(best)).sum()),
+        violations=int(((lower > true * (1 + tiny)) | (upper < true * (1 - tiny))).sum()),
     )
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else 0.0
+    return float(values.mean()) if len(values) else float("nan")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .brackets import STEPS, TOKENS, Brackets, brackets
+from .errors import ModelError, brief
 from .kernels import over_batch
 
 PROFILE = 15
@@ -37,6 +38,14 @@ class Architecture:
     blocks: int = 2  # rounds of exchange between the tokens of a code
     steps: int = STEPS  # reweighting steps of the brackets it reads
     tokens: int = TOKENS  # tokens per code
+
+    def __post_init__(self) -> None:
+        for name, most in (("width", 1024), ("blocks", 32), ("steps", 64), ("tokens", 64)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise ModelError(f"{name} must be an int from 0 to {most}, got {brief(value)}")
+        if self.tokens != TOKENS or self.width < 1:
+            raise ModelError(f"an expert has width >= 1 and reads {TOKENS} tokens, got {self.width}, {self.tokens}")
 
     @property
     def features(self) -> int:

@@ -1,7 +1,7 @@
 """Reading and writing files of codes: the field's pickle pairs, .npz and .json.
 
-The field's format is two pickles: a list of rows [n, k, m, P] and a list of heights in the same order. Pickles come
-from strangers, so they are read with an unpickler that admits lists, numbers and numeric arrays and nothing else.
+The field's format is two pickles: a list of rows [n, k, m, P] and a list of heights in the same order; `pickles` says
+how those of strangers are read.
 
 An .npz holds, for each group, `9_4_2/P` (B, k, r), `9_4_2/h` (B,) when labelled and `9_4_2/row` (B,), the rows' places.
 A .json holds {"rows": [[n, k, m, [[...], ...]], ...], "heights": [...]}, or just the list of rows; an infinite height
@@ -18,7 +18,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,8 +26,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from . import pickles
 from .codes import check_P, check_row
-from .errors import CodeError, DataError
+from .errors import CodeError, DataError, brief
 from .minors import MAX_N
 
 Group = tuple[int, int, int]
@@ -87,62 +88,6 @@ def over_groups(
     return out
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits lists, numbers and numeric NumPy arrays, whichever NumPy wrote them."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how pickles of protocol 2 spell bytes
-            return _encode
-        if re.fullmatch(r"numpy(\._?core)?(\.(multiarray|numeric|_multiarray_umath))?", module):
-            admitted = {
-                "ndarray": np.ndarray,
-                "dtype": _dtype,
-                "_reconstruct": _reconstruct,
-                "scalar": _scalar,
-                "_frombuffer": _frombuffer,
-            }
-            if name in admitted:
-                return admitted[name]
-        raise DataError(f"refused: the pickle asks for {module}.{name}, and only lists, numbers and arrays are read")
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise DataError(f"refused: bytes encoded as {encoding!r:.40}")
-    return text.encode("latin1")
-
-
-def _dtype(code: Any, *_: Any) -> np.dtype[Any]:
-    if not (isinstance(code, str) and re.fullmatch(r"[<>=|]?[iufb]\d{1,2}", code)):
-        raise DataError(f"refused: an array of dtype {code!r:.40}, and only numbers are read")
-    return np.dtype(code)
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
-    if kind is not np.ndarray or shape != (0,):
-        raise DataError("refused: an array built in an unusual way")
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
-
-
-def _scalar(dtype: np.dtype[Any], content: bytes) -> Any:
-    if not isinstance(content, bytes) or len(content) != dtype.itemsize:
-        raise DataError("refused: a number of the wrong size")
-    return np.frombuffer(content, dtype)[0]
-
-
-def _frombuffer(buffer: Any, dtype: np.dtype[Any], shape: Any, order: str) -> NDArray[Any]:
-    return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
-
-
-def _from_pickle(content: bytes, name: str) -> Any:
-    try:
-        return _Unpickler(io.BytesIO(content)).load()
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataError(f"{name} is not a readable pickle ({type(error).__name__}: {error})") from error
-
-
 def _is_rows(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
 
@@ -155,8 +100,11 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
     """
     if not isinstance(rows, (list, tuple)):
         raise DataError(f"{name} must hold a list of rows [n, k, m, P], got {type(rows).__name__}")
-    if heights is not None and len(heights) != len(rows):
-        raise DataError(f"{name} has {len(rows)} rows but {len(heights)} heights")
+    if not rows:
+        raise DataError(f"{name} holds no rows")
+    h = None if heights is None else _check_heights(heights, name)
+    if h is not None and len(h) != len(rows):
+        raise DataError(f"{name} has {len(rows)} rows but {len(h)} heights")
     gathered: dict[Group, tuple[list[int], list[NDArray[np.float64]]]] = {}
     for i, row in enumerate(rows):
         try:
@@ -164,13 +112,12 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         except (TypeError, ValueError) as error:
             raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}") from error
         try:
-            matrix = check_row(n, k, m, P, max_n=MAX_N)
+            matrix = check_row(n, k, m, pickles.plain(P), max_n=MAX_N)
         except CodeError as error:
             raise DataError(f"{name}, row {i}: {error}") from error
         places, matrices = gathered.setdefault((int(n), int(k), int(m)), ([], []))
         places.append(i)
         matrices.append(matrix)
-    h = None if heights is None else _check_heights(heights, name)
     return {
         group: Codes(np.stack(matrices), np.array(places), None if h is None else h[places])
         for group, (places, matrices) in sorted(gathered.items())
@@ -178,14 +125,17 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
 
 
 def _check_heights(heights: Any, name: str) -> NDArray[np.float64]:
-    plain = [np.inf if value is None else value for value in heights]
-    try:
-        h = np.array(plain, dtype=np.float64) if plain else np.empty(0)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: heights must be numbers") from error
-    wrong = np.flatnonzero(~(h >= 1.0 - 1e-9)) if h.ndim == 1 else np.array([0])
-    if len(wrong):
-        raise DataError(f"{name}, row {wrong[0]}: a height is a number >= 1 or infinite, got {plain[wrong[0]]!r:.40}")
+    if isinstance(heights, np.ndarray):
+        if heights.ndim != 1 or heights.dtype.kind not in "iuf":
+            raise DataError(f"{name}: heights must be one number a row, got {heights.dtype} {heights.shape}")
+        heights = heights.tolist()
+    h = np.empty(len(heights))
+    for i, value in enumerate(heights):
+        number = np.inf if value is None else value
+        right = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
+        if not right or (isinstance(number, int) and number.bit_length() > 1000) or not float(number) >= 1.0 - 1e-9:
+            raise DataError(f"{name}, row {i}: a height is a number >= 1 or infinite, got {brief(value)}")
+        h[i] = number
     return h
 
 
@@ -201,14 +151,15 @@ def read(paths: Sequence[str | Path]) -> Data:
     if not 1 <= len(paths) <= 2:
         raise DataError(f"give one file, or the two files of a pair, got {len(paths)}")
     contents = [(str(path), _bytes(path)) for path in paths]
-    kinds = {_kind(content) for _, content in contents}
+    kinds = {_kind(content, name) for name, content in contents}
     if len(contents) == 1 and kinds == {"npz"}:
         return _from_npz(contents[0][1], contents[0][0])
     if len(contents) == 1 and kinds == {"json"}:
         return _from_json(contents[0][1], contents[0][0])
     if kinds != {"pickle"}:
-        raise DataError(f"{' and '.join(name for name, _ in contents)}: a pair must be two pickles, got {kinds}")
-    values = [(name, _from_pickle(content, name)) for name, content in contents]
+        names, formats = " and ".join(name for name, _ in contents), " and ".join(sorted(kinds))
+        raise DataError(f"{names}: a pair must be two pickles, got {formats}")
+    values = [(name, pickles.load(content, name)) for name, content in contents]
     rows = [(name, value) for name, value in values if _is_rows(value) or (isinstance(value, list) and not value)]
     heights = [(name, value) for name, value in values if not _is_rows(value)]
     if len(values) == 1:
@@ -230,23 +181,23 @@ def _bytes(path: str | Path) -> bytes:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _kind(content: bytes) -> str:
+def _kind(content: bytes, name: str) -> str:
     if not content:
-        raise DataError("the file is empty")
+        raise DataError(f"{name} is empty")
     if content[:2] == b"PK":
         return "npz"
-    if content[:1] == b"\x80" or content[:1] in b"(]l":
-        return "pickle" if content.lstrip()[:1] != b"[" else "json"
-    if content.lstrip()[:1] in (b"[", b"{"):
+    if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
         return "json"
-    raise DataError("the file is neither a pickle, an .npz nor a .json")
+    if content[:1] in b"\x80(]lc":
+        return "pickle"
+    raise DataError(f"{name} is neither a pickle, an .npz nor a .json")
 
 
 def _from_json(content: bytes, name: str) -> Data:
     try:
-        value = json.loads(content)
+        value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not valid JSON: {error}") from error
+        raise DataError(f"{name} is not valid JSON: {brief(error)}") from error
     if isinstance(value, list):
         return from_rows(value, None, name)
     if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
@@ -268,13 +219,13 @@ def _from_npz(content: bytes, name: str) -> Data:
     except DataError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {error})") from error
+        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {brief(error)})") from error
     data: Data = {}
     total = 0
     for key in sorted(key for key in arrays if key.endswith("/P")):
         match = re.fullmatch(r"(\d{1,3})_(\d{1,3})_(\d{1,3})/P", key)
         if not match:
-            raise DataError(f"{name}: the array {key!r:.40} is not named like 9_4_2/P")
+            raise DataError(f"{name}: the array {brief(key)} is not named like 9_4_2/P")
         n, k, m = map(int, match.groups())
         if arrays[key].ndim != 3:
             raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {arrays[key].shape}")
@@ -287,12 +238,14 @@ def _from_npz(content: bytes, name: str) -> Data:
             stem = key[:-2]
             h = _check_heights(arrays[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in arrays else None
             row = arrays.get(f"{stem}/row", np.arange(total, total + len(P)))
-            if len(row) != len(P) or (h is not None and len(h) != len(P)):
-                raise DataError(f"{name}, {stem}: P, h and row must have the same length")
+            if row.shape != (len(P),) or row.dtype.kind not in "iu" or (h is not None and len(h) != len(P)):
+                raise DataError(f"{name}, {stem}: row must hold whole numbers, and P, h and row be of one length")
             data[n, k, m] = Codes(P, row.astype(np.int64), h)
             total += len(P)
     if not data:
         raise DataError(f"{name} holds no group of codes (arrays named like 9_4_2/P)")
+    if len({codes.h is None for codes in data.values()}) > 1:
+        raise DataError(f"{name} has heights for some groups and none for others")
     if not np.array_equal(np.sort(np.concatenate([codes.row for codes in data.values()])), np.arange(total)):
         raise DataError(f"{name}: the row numbers are not a permutation of 0..{total - 1}")
     return data
@@ -306,9 +259,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
         shape, _, dtype = read_header(part)
     size = int(np.prod(shape, dtype=object))
     if dtype.kind not in "iuf" or len(shape) > 3 or (len(shape) == 3 and shape[1] + shape[2] > MAX_N):
-        raise DataError(f"{name}, {info.filename}: must hold numbers, P of shape (B, k, r), got {dtype} {shape}")
+        got = f"{brief(dtype)} {brief(shape)}"
+        raise DataError(f"{name}, {brief(info.filename)}: must hold numbers, P of shape (B, k, r), got {got}")
     if size * dtype.itemsize > info.file_size:
-        raise DataError(f"{name}, {info.filename}: the header promises more numbers than there are")
+        raise DataError(f"{name}, {brief(info.filename)}: the header promises more numbers than there are")
     with archive.open(info) as part:
         return np.lib.format.read_array(part, allow_pickle=False)
 
@@ -323,19 +277,23 @@ def refuse_existing(paths: Iterable[Path], force: bool) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file under a temporary name that takes its own when all went well, and vanishes otherwise."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+def replacing(*paths: Path) -> Iterator[Sequence[BinaryIO]]:
+    """Files under temporary names that take their own when all went well with all, and vanish otherwise."""
+    temporary = [path.with_name(f"{path.name}.{os.getpid()}.part") for path in paths]
     try:
-        with open(temporary, "wb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with ExitStack() as stack:
+            handles = [stack.enter_context(open(path, "wb")) for path in temporary]
+            yield handles
+            for handle in handles:
+                handle.flush()
+                os.fsync(handle.fileno())
+        for source, path in zip(temporary, paths, strict=True):
+            os.replace(source, path)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {' and '.join(map(str, paths))}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for path in temporary:
+            path.unlink(missing_ok=True)
 
 
 def compact(P: NDArray[np.float64]) -> NDArray[Any]:
@@ -348,7 +306,7 @@ def compact(P: NDArray[np.float64]) -> NDArray[Any]:
 
 def write_npz(path: Path, groups: Iterable[tuple[Group, Codes]]) -> None:
     """Groups written one after the other, so that only one is in memory; the same codes give the same bytes."""
-    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with replacing(path) as (handle,), zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for (n, k, m), codes in groups:
             arrays = {"P": compact(codes.P), "row": codes.row} | ({} if codes.h is None else {"h": codes.h})
             for key, array in arrays.items():
@@ -373,11 +331,10 @@ def to_rows(data: Data) -> tuple[list[Any], list[float] | None]:
 def write_pickles(rows_path: Path, heights_path: Path | None, data: Data) -> None:
     """The field's pair of pickles."""
     rows, heights = to_rows(data)
-    with replacing(rows_path) as handle:
-        pickle.dump(rows, handle, protocol=4)
-    if heights_path is not None:
-        with replacing(heights_path) as handle:
-            pickle.dump(heights, handle, protocol=4)
+    paths = [rows_path] if heights_path is None else [rows_path, heights_path]
+    with replacing(*paths) as handles:
+        for value, handle in zip((rows, heights), handles, strict=False):
+            pickle.dump(value, handle, protocol=4)
 
 
 def write_json(path: Path, data: Data) -> None:
@@ -386,5 +343,5 @@ def write_json(path: Path, data: Data) -> None:
     plain: dict[str, Any] = {"rows": [[n, k, m, P.tolist()] for n, k, m, P in rows]}
     if heights is not None:
         plain["heights"] = [h if np.isfinite(h) else None for h in heights]
-    with replacing(path) as handle:
+    with replacing(path) as (handle,):
         handle.write(json.dumps(plain).encode())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,11 +29,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from .errors import ModelError
+from .errors import ModelError, brief
 from .experts import Architecture, Expert
 from .tiers import TIERS
 
 FORMAT = "moe_mheight tier 1"
+
+MOST_SEEDS = 64
 
 SHIPPED = "default"
 """Name of the model set inside moe_mheight.models that `Predictor.load()` takes."""
@@ -100,8 +103,8 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
     files = {}
     for line in listing.splitlines():
         digest, _, name = line.partition("  ")
-        if not name or Path(name).name != name:
-            raise ModelError(f"{folder}/SHA256SUMS has a malformed line: {line!r:.80}")
+        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            raise ModelError(f"{folder}/SHA256SUMS has a malformed line: {brief(line)}")
         try:
             files[name] = (folder / name).read_bytes()
         except OSError as error:
@@ -121,13 +124,18 @@ def load_tier(folder: Path) -> tuple[dict[str, Any], list[Expert]]:
     try:
         config = json.loads(files["config.json"])
         if config["format"] != FORMAT:
-            raise ModelError(f"{folder}/config.json has format {config['format']!r}, this version reads {FORMAT!r}")
+            raise ModelError(
+                f"{folder}/config.json has format {brief(config['format'])}, this version reads {FORMAT!r}"
+            )
         architecture = Architecture(**config["architecture"])
-        seeds = int(config["seeds"])
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{folder}/config.json is missing or incomplete ({error!r:.80})") from error
+        seeds = config["seeds"]
+        if not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
+            raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
+        if not all(0.0 < float(q) < 1.0 and 0.0 <= reach <= 1.0 for q, reach in config["calibration"].items()):
+            raise ModelError("calibration must map coverages in (0, 1) to reaches in [0, 1]")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        what = brief(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {brief(error)}"
+        raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
     experts = []
     for seed in range(seeds):
         name = f"seed{seed}.safetensors"

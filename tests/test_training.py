@@ -111,9 +111,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
     with pytest.raises(ModelError, match="other settings"):
         train_tier("medium", tmp_path / "broken", **{**settings, "chunks": 5})
     train_tier("medium", tmp_path / "broken", **settings)
-    one, two = (
-        load_tier(tmp_path / name / "medium")[1][0].state_dict() for name in ("unbroken", "broken")
-    )
+    one, two = (load_tier(tmp_path / name / "medium")[1][0].state_dict() for name in ("unbroken", "broken"))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -1,0 +1,783 @@
+"""The command line as a user meets it: exit codes, one line for every failure, nothing half written."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from hashlib import sha256
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+
+import brute
+import numpy as np
+import pytest
+from tiny_models import tiny_models
+
+from moe_mheight import ModelError
+
+ROWS = [
+    [4, 2, 2, [[1, 1], [1, 2]]],
+    [5, 2, 1, [[3, -1, 2], [0.5, 2, 7]]],
+    [4, 2, 2, [[1, 1], [1, 1]]],
+    [6, 3, 2, [[1, 2, 3], [4, -5, 6], [7, 8, 10]]],
+    [5, 2, 3, [[3, -1, 2], [0.5, 2, 7]]],
+    [6, 4, 1, [[1, 2], [3, 4], [5, -6], [-7, 8]]],
+]
+HEIGHTS = [float(brute.profile(P)[m]) for _, _, m, P in ROWS]
+
+
+@pytest.fixture
+def mheight(monkeypatch, capfd):
+    """Runs the command in this process: exit code, standard output, standard error."""
+
+    from moe_mheight.cli.main import main
+
+    # else click would call it `python -m pytest`
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["mheight", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, and the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+def write_json(path, rows, heights=None):
+    plain = rows if heights is None else {"rows": rows, "heights": [None if h == inf else h for h in heights]}
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def assert_refused(result, *parts):
+    """Exit code 2 and one line that says why."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"mheight[^\n]*: [^\n]+\n", err), err
+    assert "Traceback" not in err
+    assert len(err) < 1000
+    for part in parts:
+        assert str(part) in err
+
+
+# as a program
+
+HELP = """
+import json, sys
+from click.testing import CliRunner
+from moe_mheight.cli.main import COMMANDS, mheight
+texts = {}
+for name in ["", *COMMANDS]:
+    for flag in ("--help", "-h"):
+        done = CliRunner().invoke(mheight, [*name.split(), flag], prog_name="mheight")
+        assert done.exit_code == 0, name
+        texts[name] = done.output
+print(json.dumps([texts, [name for name in ("torch", "numba", "sklearn") if name in sys.modules]]))
+"""
+
+
+def python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_help_has_examples_and_is_quick():
+    """Quick means: without the libraries that take long to import."""
+    from moe_mheight.cli.main import COMMANDS
+
+    done = python("-c", HELP)
+    assert done.returncode == 0, done.stderr
+    texts, imported = json.loads(done.stdout)
+    assert imported == []
+    assert set(texts) == {"", *COMMANDS}
+    for name, text in texts.items():
+        assert f"Usage: mheight {name}".rstrip() in text
+        examples = text.partition("Examples:")[2].partition("Options:")[0]
+        assert f"mheight {name}".rstrip() in examples
+        assert "--help" in text
+        if name:
+            assert {"--json", "--quiet"} <= set(re.findall(r"--\w+", text))
+    assert all(name in texts[""] for name in COMMANDS)
+
+
+def test_exit_codes_of_the_program(folder):
+    """The installed script, where there is one, and `python -m`."""
+    wrong = write_json(folder / "wrong", ROWS, [2.0, *HEIGHTS[1:]])
+    script = Path(sys.executable).with_name("mheight")
+    for command, data, code in [
+        ([script] if script.exists() else [sys.executable, "-m", "moe_mheight"], wrong, 1),
+        ([sys.executable, "-m", "moe_mheight"], folder / "missing", 2),
+    ]:
+        done = subprocess.run([*command, "exact", "--check", data], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (done.stdout == "") == (code == 2)
+        assert done.stderr.count("\n") == (code == 2)
+
+
+def test_exact_and_generate_start_without_torch(folder):
+    script = (
+        "import sys, moe_mheight.cli.main as cli\n"
+        "for arguments in (['generate', 'codes.npz', '--rows', '2', '--groups', '4,2,2'], ['exact', 'codes.npz']):\n"
+        "    sys.argv = ['mheight', *arguments]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_failure(folder):
+    """As in `mheight exact rows | head -1`: more is printed than a pipe holds."""
+    write_json(folder / "rows", ROWS * 2000)
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "moe_mheight", "exact", "rows"], stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_on_a_full_disk(folder):
+    write_json(folder / "rows", ROWS)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "moe_mheight", "exact", "rows"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert_refused((done.returncode, "", done.stderr.decode()), "No space left on device")
+
+
+# usage
+
+
+def test_no_command_shows_the_help(mheight):
+    _, out, err = mheight()
+    assert "\nOptions:" in out + err
+    assert "\nCommands:" in out + err
+
+
+def test_version(mheight):
+    from moe_mheight import __version__
+
+    assert mheight("--version") == (0, f"mheight, version {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "nonsense",
+        "--nonsense",
+        "exact",
+        "exact --nonsense rows",
+        "exact rows --show -1",
+        "exact rows --threads 0",
+        "exact rows --tolerance -1",
+        "exact rows --tolerance nan",
+        "exact rows --out new.txt",
+        "exact rows --out missing/new.npz",
+        "exact rows rows rows",
+        "exact missing",
+        "exact .",
+        "predict",
+        "predict missing",
+        "predict rows --models missing",
+        "predict rows --models rows",
+        "predict rows --interval lots",
+        "ensemble-eval missing",
+        "ensemble-eval --rows 0",
+        "ensemble-eval --models missing",
+        "generate",
+        "generate new.txt",
+        "generate new.npz two.npz three.npz",
+        "generate one.pkl one.pkl",
+        "generate new.npz --rows 0",
+        "generate new.npz --seed -1",
+        "generate new.npz --kind ternary",
+        "generate new.npz --scale 0",
+        "generate new.npz --groups 9,4",
+        "generate new.npz --groups 9,4,6",
+        "generate missing/new.npz",
+        "generate .",
+        "train-expert",
+        "train-expert --tier lowest",
+        "train-expert --tier low --seeds 0",
+        "train-expert --tier low --minutes 0",
+    ],
+)
+def test_bad_usage(arguments, mheight, folder):
+    write_json(folder / "rows", ROWS, HEIGHTS)
+    before = contents(folder)
+    assert_refused(mheight(*arguments.split()))
+    assert contents(folder) == before
+
+
+# exact
+
+
+def test_exact_prints_heights(mheight, folder):
+    path = write_json(folder / "rows", ROWS)
+    code, out, err = mheight("exact", path)
+    assert (code, err) == (0, "")
+    np.testing.assert_allclose([float(line) for line in out.splitlines()], HEIGHTS, rtol=1e-12)
+    assert out.splitlines()[2] == "inf"
+    code, out, _ = mheight("exact", path, "--json")
+    plain = json.loads(out, parse_constant=pytest.fail)
+    assert plain["format"] == "moe_mheight exact 1"
+    np.testing.assert_allclose(list(map(float, plain["heights"])), HEIGHTS, rtol=1e-12)
+
+
+def test_the_help_texts_example_on_standard_input(mheight):
+    assert mheight("exact", "-", stdin=b"[[4, 2, 2, [[1, 1], [1, 2]]]]\n") == (0, "3.0\n", "")
+
+
+def test_exact_on_right_labels(mheight, folder):
+    path = write_json(folder / "rows", ROWS, HEIGHTS)
+    for arguments, stdin in [(["exact", path], b""), (["exact", "--check", "-"], path.read_bytes())]:
+        code, out, err = mheight(*arguments, stdin=stdin)
+        assert (code, err) == (0, "")
+        assert out.startswith("6 labels: 6 right")
+        assert "row" not in out
+
+
+def test_exact_on_the_fields_pair(mheight, shared):
+    pair = [shared / "data" / name for name in ("sample9-mHeights", "sample9-n_k_m_P")]
+    for order in (pair, pair[::-1]):
+        code, out, err = mheight("exact", "--check", *order)
+        assert (code, err) == (0, "")
+        assert out.startswith("1001 labels: 1001 right")
+
+
+WRONG = {0: HEIGHTS[0] * 1.001, 1: HEIGHTS[1] * 100, 2: 1e6, 5: inf}
+"""Labels that are wrong, wrong, finite though the height is infinite, and the reverse, by row."""
+
+
+@pytest.mark.parametrize("form", ["json", "pickles", "npz"])
+def test_exact_lists_planted_errors(form, mheight, folder):
+    labels = [WRONG.get(i, h) for i, h in enumerate(HEIGHTS)]
+    if form == "json":
+        data = [write_json(folder / "rows", ROWS, labels)]
+    elif form == "pickles":
+        data = [folder / "rows", folder / "labels"]
+        for path, part in zip(data, (ROWS, labels), strict=True):
+            path.write_bytes(pickle.dumps(part))
+    else:
+        data = [folder / "rows.npz"]
+        arrays = {f"{n}_{k}_{m}": [] for n, k, m, _ in ROWS}
+        for i, (n, k, m, _) in enumerate(ROWS):
+            arrays[f"{n}_{k}_{m}"].append(i)
+        parts = {f"{g}/P": np.array([ROWS[i][3] for i in places], float) for g, places in arrays.items()}
+        parts |= {f"{g}/row": np.array(places) for g, places in arrays.items()}
+        parts |= {f"{g}/h": np.array([labels[i] for i in places]) for g, places in arrays.items()}
+        np.savez(data[0], **parts)
+    code, out, err = mheight("exact", *data)
+    assert (code, err) == (0, "")
+    assert mheight("exact", *data, "--check") == (1, out, "")
+    assert out.startswith("6 labels: 2 right to 1e-06, 2 wrong, 1 finite though")
+    sections = {block.split()[0]: re.findall(r"row (\d)", block) for block in out.split("\n\n")[1:]}
+    assert sections == {"wrong": ["0", "1"], "truly": ["2"], "falsely": ["5"]}
+    assert f"{HEIGHTS[1]:.6g}" in out
+    code, out, err = mheight("exact", *data, "--json")
+    assert (code, err) == (0, "")
+    assert mheight("exact", *data, "--json", "--check") == (1, out, "")
+    found = json.loads(out, parse_constant=pytest.fail)
+    assert found["format"] == "moe_mheight audit 1"
+    assert found["rows"] == 6
+    assert found["tolerance"] == 1e-6
+    assert found["worst"] == pytest.approx(99.0)
+    for kind, rows in {"wrong": (0, 1), "truly_infinite": (2,), "falsely_infinite": (5,)}.items():
+        assert [row["row"] for row in found[kind]] == list(rows)
+        assert [float(row["label"]) for row in found[kind]] == [WRONG[i] for i in rows]
+        np.testing.assert_allclose([float(row["exact"]) for row in found[kind]], [HEIGHTS[i] for i in rows], rtol=1e-12)
+
+
+def test_exact_tolerance_and_show(mheight, folder):
+    path = write_json(folder / "rows", ROWS * 5, [h * (1 + 1e-8) for h in HEIGHTS] * 5)
+    assert mheight("exact", "--check", path)[0] == 0
+    code, out, _ = mheight("exact", "--check", path, "--tolerance", "1e-9", "--show", "3")
+    assert code == 1
+    assert len(re.findall(r"^ +row", out, re.MULTILINE)) == 3
+    assert "and 22 more" in out
+    code, out, _ = mheight("exact", path, "--tolerance", "1e-9", "--show", "0")
+    assert (code, len(out.splitlines())) == (0, 1)
+
+
+@pytest.mark.parametrize("out", ["exact.npz", "exact.json"])
+def test_exact_writes_right_labels(out, mheight, folder):
+    path = write_json(folder / "rows", ROWS, [2.0] * 6)
+    given = path.read_bytes()
+    assert mheight("exact", path, "--out", out, "--quiet", "--check")[::2] == (1, "")
+    assert path.read_bytes() == given
+    assert mheight("exact", out, "--check")[0] == 0
+    if out.endswith("json"):
+        plain = json.loads((folder / out).read_text())
+        assert [[n, k, m, np.array(P, float).tolist()] for n, k, m, P in plain["rows"]] == (
+            [[n, k, m, np.array(P, float).tolist()] for n, k, m, P in ROWS]
+        )
+        np.testing.assert_allclose([inf if h is None else h for h in plain["heights"]], HEIGHTS, rtol=1e-12)
+    before = contents(folder)
+    assert_refused(mheight("exact", path, "--out", out), out, "--force")
+    assert contents(folder) == before
+    code, _, err = mheight("exact", write_json(folder / "rows", ROWS), "--out", out, "--force")
+    assert (code, err) == (0, f"wrote 6 rows to {out}\n")
+
+
+# generate
+
+SMALL = ["--rows", 40, "--groups", "4,2,2;6,3,1"]
+
+
+@pytest.mark.parametrize("out", [["codes.npz"], ["codes.json"], ["rows.pkl", "heights.pkl"]])
+def test_generate(out, mheight, folder):
+    assert mheight("generate", *out, *SMALL, "--seed", 3) == (
+        0,
+        "",
+        f"wrote 80 labelled codes to {' and '.join(out)}\n",
+    )
+    first = contents(folder)
+    assert set(first) == set(out)
+    assert mheight("exact", "--check", *out)[0] == 0
+    # there they stay
+    assert_refused(mheight("generate", *out, *SMALL), out[0], "--force")
+    if len(out) == 2:
+        (folder / out[0]).unlink()
+        assert_refused(mheight("generate", *out, *SMALL), out[1], "--force")
+        assert contents(folder) == {out[1]: first[out[1]]}
+    else:
+        assert contents(folder) == first
+    # the same seed gives the same bytes, another one others
+    assert mheight("generate", *out, *SMALL, "--seed", 3, "--force", "--quiet", "--threads", 2) == (0, "", "")
+    assert contents(folder) == first
+    assert mheight("generate", *out, *SMALL, "--seed", 4, "--force")[0] == 0
+    assert contents(folder) != first
+
+
+def test_generated_pair_is_the_fields(mheight, folder):
+    assert mheight("generate", "rows", "heights", *SMALL, "--kind", "integer", "--scale", 5)[0] == 0
+    rows, heights = (pickle.loads((folder / name).read_bytes()) for name in ("rows", "heights"))
+    assert sorted({(n, k, m) for n, k, m, _ in rows}) == [(4, 2, 2), (6, 3, 1)]
+    assert len(rows) == len(heights) == 80
+    # in random order
+    assert 20 < sum(one[0] != two[0] for one, two in pairwise(rows)) < 60
+    for (n, k, m, P), h in list(zip(rows, heights, strict=True))[:20]:
+        assert P.shape == (k, n - k)
+        assert np.abs(P).max() <= 5
+        assert brute.error(h, brute.profile(P.tolist())[m]) < 1e-12
+
+
+def test_generate_json_and_infinite(mheight, folder):
+    code, out, err = mheight(
+        "generate",
+        "codes.json",
+        "--rows",
+        200,
+        "--groups",
+        "4,2,2",
+        "--kind",
+        "integer",
+        "--scale",
+        1,
+        "--infinite",
+        "--json",
+    )
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert said["format"] == "moe_mheight generate 1"
+    assert (said["rows"], said["groups"], said["seed"], said["files"]) == (200, [[4, 2, 2]], 0, ["codes.json"])
+    heights = json.loads((folder / "codes.json").read_text())["heights"]
+    assert 150 < heights.count(None) < 200
+
+
+# what can go wrong while writing
+
+
+def nearly_full(monkeypatch):
+    def fsync(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def interrupted(monkeypatch):
+    from moe_mheight import datasets
+
+    generate = datasets.generate
+
+    def stops(*arguments, **options):
+        yield next(generate(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "generate", stops)
+
+
+@pytest.mark.parametrize("out", [["codes.npz"], ["codes.json"], ["rows.pkl", "heights.pkl"]])
+@pytest.mark.parametrize("trouble", [nearly_full, interrupted])
+def test_trouble_while_writing_leaves_what_was_there(trouble, out, mheight, folder, monkeypatch):
+    for name in out:
+        (folder / name).write_bytes(b"old")
+    before = contents(folder)
+    trouble(monkeypatch)
+    result = mheight("generate", *out, *SMALL, "--force")
+    if trouble is interrupted:
+        assert result[0] == 130
+        assert result[2].strip() == "interrupted"
+    else:
+        assert_refused(result, out[0], "No space left on device")
+    assert contents(folder) == before
+
+
+def test_a_file_that_grows_too_large(folder):
+    """The operating system's own refusal, half-way through."""
+    pytest.importorskip("resource")
+    (folder / "codes.npz").write_bytes(b"old")
+    limited = (
+        "import resource, sys, moe_mheight.cli.main as cli, moe_mheight.datasets\n"
+        "list(moe_mheight.datasets.generate(((4, 2, 2),), 1, 'integer', 0))\n"  # compiled code is kept before the limit
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "sys.argv = 'mheight generate codes.npz --rows 9000 --groups 4,2,2 --force'.split()\n"
+        "cli.main()\n"
+    )
+    done = python("-c", limited)
+    assert_refused((done.returncode, done.stdout, done.stderr), "codes.npz", "File too large")
+    assert contents(folder) == {"codes.npz": b"old"}
+
+
+# hostile input
+
+
+class Touch:
+    def __reduce__(self):
+        return os.system, ("touch made",)
+
+
+HOSTILE = {
+    "code": pickle.dumps([Touch()]),
+    "code for P": pickle.dumps([[4, 2, 2, Touch()]]),
+    "eval": b"\x80\x02]cbuiltins\neval\nX\x01\x00\x00\x001\x85Ra.",
+    "two lines": b"\x80\x04]X\x04\x00\x00\x00os\n\nX\x06\x00\x00\x00system\x93a.",
+    "objects": pickle.dumps([[4, 2, 2, np.array([[1, 1], [1, None]])]]),
+    "cut": pickle.dumps(ROWS)[:-9],
+    "cut array": pickle.dumps([[4, 2, 2, np.eye(2)]], 5)[:-20],
+    "empty": b"",
+    "no rows": b"[]",
+    "noise": bytes(range(256)),
+    "zip": b"PK\x03\x04 and no more",
+    "deep": b"[" * 100_000,
+    "text": b"n,k,m,P\n4,2,2,1\n",
+    "nan": b"[[4, 2, 2, [[1, NaN], [1, 2]]]]",
+    "ragged": b"[[4, 2, 2, [[1, 1], [1]]]]",
+    "huge": b"[[1" + b"0" * 4000 + b", 2, 2, [[1, 1], [1, 2]]]]",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_input(name, mheight, folder, models):
+    """By every command that reads, from a file and from standard input."""
+    path = folder / "input"
+    path.write_bytes(HOSTILE[name])
+    for arguments in (
+        ["exact", "--out", "new.npz"],
+        ["predict", "--models", models],
+        ["ensemble-eval", "--models", models],
+    ):
+        assert_refused(mheight(*arguments, path))
+        assert_refused(mheight(*arguments, "-", stdin=HOSTILE[name]))
+        assert contents(folder) == {"input": HOSTILE[name]}
+
+
+# predict and ensemble-eval
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    return tiny_models(tmp_path_factory.mktemp("models"))
+
+
+def test_predict(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    code, out, err = mheight("predict", path, "--models", models)
+    assert (code, err) == (0, "")
+    heights = np.array([float(line) for line in out.splitlines()])
+    assert np.array_equal(np.isinf(heights), np.isinf(HEIGHTS))
+    code, out, err = mheight("predict", path, "--models", models, "--json", "--bounds", "--interval", "0.9")
+    assert (code, err) == (0, "")
+    plain = json.loads(out, parse_constant=pytest.fail)
+    assert plain.pop("format") == "moe_mheight predict 1"
+    columns = {name: np.array(list(map(float, values))) for name, values in plain.items()}
+    assert set(columns) == {"heights", "lower", "upper", "low", "high"}
+    assert np.array_equal(columns["heights"], heights)
+    slightly = 1 + 1e-12
+    for low, high in [("lower", "upper"), ("low", "high"), ("lower", "low"), ("high", "upper")]:
+        assert (columns[low] <= columns[high]).all()
+    for low, value, high in [("lower", HEIGHTS, "upper"), ("low", heights, "high")]:
+        assert (columns[low] <= np.array(value) * slightly).all()
+        assert (columns[high] * slightly >= value).all()
+
+
+def test_predict_prints_what_its_json_says(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    flags = ["--models", models, "--bounds", "--interval", "0.5"]
+    plain = json.loads(mheight("predict", path, "--json", *flags)[1])
+    head, *lines = mheight("predict", path, *flags)[1].splitlines()
+    assert head.split() == ["height", "lower", "upper", "low", "high"]
+    assert [[float(cell) for cell in line.split()] for line in lines] == (
+        [[float(x) for x in row] for row in zip(*list(plain.values())[1:], strict=True)]
+    )
+
+
+def test_predict_keeps_the_order_of_rows_and_reads_no_labels(mheight, folder, models):
+    def predict(path):
+        return mheight("predict", path, "--models", models)[1].splitlines()
+
+    whole = predict(write_json(folder / "rows", ROWS))
+    assert predict(write_json(folder / "turned", ROWS[::-1], [1.0] * 6)) == whole[::-1]
+    assert [predict(write_json(folder / "one", [row])) for row in ROWS] == [[line] for line in whole]
+
+
+def test_predict_refuses(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    for coverage in ("0", "-1", "1.5", "nan"):
+        assert_refused(mheight("predict", path, "--models", models, "--interval", coverage), "coverage")
+
+
+@pytest.mark.slow
+def test_predict_beyond_the_trained_sizes(folder, models):
+    """A remark of one line, without a place in our source; none when quiet."""
+    P = np.random.default_rng(0).integers(1, 10, (1, 13)).tolist()
+    write_json(folder / "rows", [[14, 1, 3, P]])
+    for flags, remarks in ([], 1), (["--quiet"], 0):
+        done = python("-m", "moe_mheight", "predict", "rows", "--models", models, *flags)
+        assert done.returncode == 0
+        assert float(done.stdout) == pytest.approx(float(brute.profile(P)[3]), rel=0.1)
+        assert done.stderr.count("\n") == done.stderr.count("n = 14 is outside the trained range") == remarks
+        assert ".py" not in done.stderr
+
+
+def test_ensemble_eval_of_a_file(mheight, folder, models):
+    """Its figures again, from what `predict` prints and the labels."""
+    assert mheight("generate", "codes.json", "--rows", 30, "--groups", "7,3,2;7,3,3;7,3,4", "--infinite")[0] == 0
+    code, out, err = mheight("ensemble-eval", "codes.json", "--models", models, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out, parse_constant=pytest.fail)
+    assert report["format"] == "moe_mheight evaluation 1"
+    file = json.loads((folder / "codes.json").read_text())
+    values = json.loads(mheight("predict", "codes.json", "--models", models, "--bounds", "--json")[1])
+    values = {name: np.array(list(map(float, values[name]))) for name in ("heights", "lower", "upper")}
+    label = np.array([inf if h is None else h for h in file["heights"]])
+    errors = []
+    for score, tier in zip(report["groups"], ("low", "medium", "high"), strict=True):
+        group = [score[letter] for letter in "nkm"]
+        places = np.array([row[:3] == group for row in file["rows"]])
+        finite = places & np.isfinite(label)
+        bits = np.log2(values["heights"][finite]) - np.log2(label[finite])
+        width = np.log2(values["upper"][finite]) - np.log2(values["lower"][finite])
+        errors.append((bits**2).mean())
+        assert score["tier"] == tier
+        assert score["codes"] == places.sum() == 30
+        assert score["log2_mse"] == pytest.approx(errors[-1], rel=1e-9, abs=1e-20)
+        assert score["worst"] == pytest.approx(np.abs(bits).max(), rel=1e-9, abs=1e-12)
+        assert score["width"] == pytest.approx(width.mean(), rel=1e-9, abs=1e-12)
+        assert score["infinite"] == score["infinite_found"] == (places & np.isinf(label)).sum()
+        assert score["infinite_false"] == score["violations"] == 0
+    assert report["macro_log2_mse"] == pytest.approx(np.mean(errors))
+    code, out, err = mheight("ensemble-eval", "codes.json", "--models", models, "--show", 1)
+    assert (code, err) == (0, "")
+    assert all(out.count(f"\n7,3,{m} ") == 2 for m in (2, 3, 4))
+    assert f"macro log2-MSE {np.mean(errors):.2e}" in out
+
+
+def test_ensemble_eval_does_not_blame_the_bounds_for_wrong_labels(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS, [h * (1.5 if i in (0, 3) else 1) for i, h in enumerate(HEIGHTS)])
+    report = json.loads(mheight("ensemble-eval", path, "--models", models, "--json")[1])
+    groups = report["groups"]
+    assert report["wrong_labels"] == 2
+    assert all(g["violations"] == 0 for g in groups)
+
+
+def test_ensemble_eval_draws_its_own_codes(mheight, models):
+    def evaluate(*arguments):
+        code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 8, "--json", "--quiet", *arguments)
+        assert (code, err) == (0, "")
+        return json.loads(out)["groups"]
+
+    groups = evaluate()
+    assert [(g["n"], g["k"], g["m"]) for g in groups] == [(9, k, m) for k in (4, 5, 6) for m in range(2, 10 - k)]
+    assert all(g["violations"] == 0 for g in groups)
+    assert evaluate() == groups
+    assert evaluate("--seed", 1) != groups
+
+
+# damaged models
+
+
+def with_sums(change):
+    """Damage that the checksums do not show, because they were taken after it."""
+
+    def damage(tier):
+        change(tier)
+        names = sorted(path.name for path in tier.iterdir() if path.name != "SHA256SUMS")
+        lines = [f"{sha256((tier / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+        (tier / "SHA256SUMS").write_text("".join(lines))
+
+    return damage
+
+
+def configured(**changes):
+    def change(tier):
+        config = json.loads((tier / "config.json").read_text()) | changes
+        left = {key: value for key, value in config.items() if value is not None}
+        (tier / "config.json").write_text(json.dumps(left))
+
+    return with_sums(change)
+
+
+def replaced(name, content):
+    return lambda tier: (tier / name).write_bytes(content)
+
+
+def flipped(tier):
+    path = tier / "seed1.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def weights(change):
+    """The first seed's weights changed, with right checksums."""
+
+    def damage(tier):
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(tier / "seed0.safetensors")
+        change(tensors)
+        save_file(tensors, tier / "seed0.safetensors")
+
+    return with_sums(damage)
+
+
+def pickled(tier):
+    import torch
+
+    torch.save({"enter.weight": Touch()}, tier / "seed0.safetensors")
+
+
+def listing(line):
+    """A line more in the list of checksums."""
+
+    def damage(tier):
+        with open(tier / "SHA256SUMS", "ab") as sums:
+            sums.write(line)
+
+    return damage
+
+
+SIZE = {"width": 8, "blocks": 1, "steps": 4, "tokens": 12}
+CLAIMS = {"enter.weight": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}
+
+DAMAGE = {
+    "byte flipped": flipped,
+    "weights missing": lambda tier: (tier / "seed0.safetensors").unlink(),
+    "config missing": lambda tier: (tier / "config.json").unlink(),
+    "sums missing": lambda tier: (tier / "SHA256SUMS").unlink(),
+    "sums empty": replaced("SHA256SUMS", b""),
+    "sums not text": replaced("SHA256SUMS", b"\xff\xfe\x00"),
+    "sums malformed": replaced("SHA256SUMS", b"hello\n"),
+    "tier missing": shutil.rmtree,
+    "tier a file": lambda tier: (shutil.rmtree(tier), tier.write_bytes(b"")),
+    "path upwards": listing(b"0" * 64 + b"  ../medium/config.json\n"),
+    "path from the root": listing(b"0" * 64 + b"  /etc/passwd\n"),
+    "folder above": listing(b"0" * 64 + b"  ..\n"),
+    "name with a zero": listing(b"0" * 64 + b"  a\x00b\n"),
+    "name of a screen": listing(b"0" * 64 + b"  \x1b[2J\n"),
+    "config not json": with_sums(replaced("config.json", b"{")),
+    "config not text": with_sums(replaced("config.json", b"\xff\xfe\x00")),
+    "config a list": with_sums(replaced("config.json", b"[]")),
+    "config deep": with_sums(replaced("config.json", b"[" * 100_000)),
+    "format unknown": configured(format="moe_mheight tier 99"),
+    "format missing": configured(format=None),
+    "architecture missing": configured(architecture=None),
+    "architecture unknown": configured(architecture=SIZE | {"heads": 4}),
+    "architecture text": configured(architecture=SIZE | {"width": "8"}),
+    "architecture negative": configured(architecture=SIZE | {"width": -8}),
+    "architecture endless": configured(architecture=SIZE | {"width": 10**9}),
+    "architecture of another size": configured(architecture=SIZE | {"width": 16}),
+    "steps of another number": configured(architecture=SIZE | {"steps": 3}),
+    "no seeds": configured(seeds=0),
+    "seeds negative": configured(seeds=-1),
+    "seeds text": configured(seeds="two"),
+    "seeds too many": configured(seeds=3),
+    "calibration missing": configured(calibration=None),
+    "calibration text": configured(calibration={"0.9": "far"}),
+    "calibration list": configured(calibration=[0.1, 0.3]),
+    "tensor missing": weights(lambda tensors: tensors.pop("norm.bias")),
+    "tensor extra": weights(lambda tensors: tensors.update(more=tensors["norm.bias"].clone())),
+    "tensor of another shape": weights(lambda tensors: tensors.update({"norm.bias": tensors["norm.bias"][:4].clone()})),
+    "tensor not finite": weights(lambda tensors: tensors["norm.bias"].fill_(inf)),
+    "weights cut": with_sums(lambda tier: os.truncate(tier / "seed0.safetensors", 3000)),
+    "weights empty": with_sums(replaced("seed0.safetensors", b"")),
+    "weights a pickle": with_sums(pickled),
+    "weights claimed": with_sums(
+        replaced(
+            "seed0.safetensors", struct.pack("<Q", len(json.dumps(CLAIMS))) + json.dumps(CLAIMS).encode() + bytes(8)
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_models(name, mheight, folder, models):
+    from moe_mheight import Predictor
+
+    data = write_json(folder / "rows", ROWS)
+    shutil.copytree(models, folder / "mine")
+    DAMAGE[name](folder / "mine" / "low")
+    before = contents(folder)
+    with pytest.raises(ModelError) as refused:
+        Predictor.load(folder / "mine")
+    assert str(refused.value).isprintable()
+    assert_refused(mheight("predict", data, "--models", "mine", "--interval", "0.9"), "mine")
+    assert contents(folder) == before
+    assert not (folder / "made").exists()
+
+
+def test_what_the_damage_is_done_to(mheight, folder, models):
+    """The copy without damage is fine, so what is refused above is the damage."""
+    data = write_json(folder / "rows", ROWS)
+    shutil.copytree(models, folder / "mine")
+    with_sums(lambda tier: None)(folder / "mine" / "low")
+    weights(lambda tensors: None)(folder / "mine" / "low")
+    configured()(folder / "mine" / "low")
+    whole = mheight("predict", data, "--models", models)
+    assert whole[0] == 0
+    assert mheight("predict", data, "--models", "mine") == whole
+
+
+def test_tiny_models_are_the_same_each_time(models, tmp_path):
+    again = tiny_models(tmp_path / "again")
+    files = sorted(path.relative_to(models) for path in models.rglob("*") if path.is_file())
+    assert len(files) == 15
+    assert all((models / name).read_bytes() == (again / name).read_bytes() for name in files)
