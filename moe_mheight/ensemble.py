@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import brackets as _brackets
-from .codes import check_m, check_P, check_row, like_input
+from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError
 from .experts import Expert, positions, read
+from .files import from_rows
 from .minors import MAX_N
 from .router import slack_weights
 from .storage import load_set, shipped_folder
@@ -74,7 +75,8 @@ class Predictor:
             certified bracket.
 
         Raises:
-            CodeError: P or m breaks a rule; for rows the message says which row.
+            CodeError: P or m breaks a rule.
+            DataError: a row does; the message says which.
         """
         values, _, single = self._measure(P, m, threads)
         return like_input(values[:, 2], single)
@@ -122,7 +124,8 @@ class Predictor:
     ) -> tuple[NDArray[np.float64], list[tuple[tuple[int, int, int], NDArray[np.int64]]], bool]:
         """(B, 3) lower bounds, upper bounds and predictions; the groups with their places; whether it was one code."""
         if m is None:
-            matrices, single = _sort_rows(P), False
+            rows = from_rows(P, None) if len(P) else {}
+            matrices, single = {group: (codes.row, codes.P) for group, codes in rows.items()}, False
         else:
             batch, single = check_P(P, max_n=MAX_N)
             k, r = batch.shape[1:]
@@ -173,26 +176,6 @@ class Predictor:
         for tier, experts in self.experts.items():
             for seed, expert in enumerate(experts):
                 yield tier, seed, reading.lower + positions(expert, reading) * reading.width
-
-
-def _sort_rows(rows: Any) -> dict[tuple[int, int, int], tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Rows [n, k, m, P] checked and gathered by group: their places and matrices."""
-    groups: dict[tuple[int, int, int], tuple[list[int], list[NDArray[np.float64]]]] = {}
-    if isinstance(rows, np.ndarray) and rows.dtype != object:
-        raise CodeError("m is missing; without it predict takes a list of rows [n, k, m, P]")
-    for i, row in enumerate(rows):
-        try:
-            n, k, m, P = row
-        except (TypeError, ValueError) as error:
-            raise CodeError(f"row {i} must be [n, k, m, P]; for one matrix P give m as well") from error
-        try:
-            matrix = check_row(n, k, m, P, max_n=MAX_N)
-        except CodeError as error:
-            raise CodeError(f"row {i}: {error}") from error
-        places, matrices = groups.setdefault((int(n), int(k), int(m)), ([], []))
-        places.append(i)
-        matrices.append(matrix)
-    return {group: (np.array(places), np.stack(matrices)) for group, (places, matrices) in groups.items()}
 
 
 def _quantile(calibration: dict[str, float], coverage: float) -> float:

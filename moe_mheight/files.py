@@ -99,7 +99,9 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         DataError: a row or a height breaks a rule; the message says which row.
     """
     if not isinstance(rows, (list, tuple)):
-        raise DataError(f"{name} must hold a list of rows [n, k, m, P], got {type(rows).__name__}")
+        raise DataError(
+            f"{name} must be a list of rows [n, k, m, P] (matrices alone need m), got {type(rows).__name__}"
+        )
     if not rows:
         raise DataError(f"{name} holds no rows")
     h = None if heights is None else _check_heights(heights, name)

@@ -58,9 +58,9 @@ def write_file(path: Path, content: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise ModelError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:

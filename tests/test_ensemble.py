@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from moe_mheight import CodeError, Predictor, m_height
+from moe_mheight import CodeError, MHeightError, Predictor, m_height
 from moe_mheight.codes import KINDS, equivalent, random_codes
 from moe_mheight.tiers import EVALUATOR, HEADLINE
 
@@ -118,11 +118,11 @@ def test_sizes_outside_the_trained_range(predictor, rng):
         ([["a", "b"]], 1, "real"),
         ([[1j, 2]], 1, "real"),
         ([[4, 2, 2, [[1, 1], [1, 2]]], [4, 2, 3, [[1, 1], [1, 2]]]], None, "row 1: m must satisfy"),
-        ([[1, 1], [1, 2]], None, "row 0 must be"),
+        ([[1, 1], [1, 2]], None, "row 0: must be"),
     ],
 )
 def test_errors_name_argument_and_rule(predictor, P, m, says):
-    with pytest.raises(CodeError, match=says):
+    with pytest.raises(MHeightError, match=says):
         predictor.predict(P, m)
 
 
