@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -178,11 +179,13 @@ def _restore(content: bytes, expert: Expert, mean: AveragedModel, optimizer: tor
     return int(parts["done"][""])
 
 
-def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: str) -> bytes:
+def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: str, owner: int) -> bytes:
     """Train one ensemble member, resuming from its checkpoint in `folder`; returns its weights as safetensors.
 
-    Writes seedN.checkpoint about every 30 seconds and appends to seedN.jsonl what it measured.
+    Writes seedN.checkpoint about every 30 seconds and appends to seedN.jsonl what it measured. A member that trains in
+    a child of the process `owner` stops when that one is gone.
     """
+    is_child = os.getppid() == owner
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     expert = Expert(recipe.architecture)
@@ -194,12 +197,17 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
     optimizer = torch.optim.AdamW(expert.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     saved, history = folder / f"seed{seed}.checkpoint", folder / f"seed{seed}.jsonl"
     done = _restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
+    if history.exists():  # what was measured after the checkpoint will be measured again
+        known = [line for line in history.read_text().splitlines() if json.loads(line)["chunk"] <= done]
+        write_file(history, "".join(f"{line}\n" for line in known).encode())
     steps = recipe.chunks * recipe.groups * recipe.codes / recipe.batch
     every = max(1, recipe.chunks // 20)
     last_saved, running = time.monotonic(), []
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(chunk, recipe, seed, done, threads)
         while done < recipe.chunks:
+            if is_child and os.getppid() != owner:
+                raise ModelError("the process that asked for this training is gone")
             whole = coming.result()
             if done + 1 < recipe.chunks:
                 coming = ahead.submit(chunk, recipe, seed, done + 1, threads)
@@ -330,7 +338,7 @@ def train_tier(
         started = time.monotonic()
         with _reporting(partial, seeds, report):
             weights = joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(train_seed)(recipe, seed, partial, threads, device) for seed in range(seeds)
+                joblib.delayed(train_seed)(recipe, seed, partial, threads, device, os.getpid()) for seed in range(seeds)
             )
         torch.set_num_threads(thread_count(None))
         config = {

@@ -113,6 +113,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
     train_tier("medium", tmp_path / "broken", **settings)
     one, two = (load_tier(tmp_path / name / "medium")[1][0].state_dict() for name in ("unbroken", "broken"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+    histories = [(tmp_path / name / "medium" / "history.jsonl").read_text() for name in ("unbroken", "broken")]
+    assert histories[0] == histories[1]
 
 
 def test_two_trainings_in_one_place_are_refused(quick, tmp_path):
