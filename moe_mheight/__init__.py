@@ -22,6 +22,7 @@ Glossary, with the letters of Roth (IEEE T-IT 66(7), 2020) and of arXiv:2602.203
     equivalent, random_codes                                symmetries and samples
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from .witnesses import witness
 
 __version__ = "0.1.0"
+
+_here = os.path.dirname(__file__)
+if not os.path.isdir(os.path.join(_here, "cli")):  # a checkout, where cli/ and models/ lie beside the package
+    __path__.append(os.path.dirname(_here))
 
 # imported when first asked for: numba takes a third of a second, torch more, and `mheight --help` needs neither
 _HOME = {

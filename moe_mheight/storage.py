@@ -43,10 +43,7 @@ SHIPPED = "default"
 
 def shipped_folder() -> Path:
     """Where the shipped model set lies, in a wheel, an editable install and a checkout alike."""
-    try:
-        return Path(import_module("moe_mheight.models").__path__[0]) / SHIPPED
-    except ModuleNotFoundError:  # a checkout that is not installed
-        return Path(__file__).parent.parent / "models" / SHIPPED
+    return Path(import_module("moe_mheight.models").__path__[0]) / SHIPPED
 
 
 def write_file(path: Path, content: bytes) -> None:
