@@ -14,8 +14,8 @@ from .datasets import exact_heights
 from .ensemble import Predictor
 from .errors import DataError
 from .files import Codes, Data, Group, count, over_groups, silently
+from .streams import draw, stream
 from .tiers import HEADLINE, tier_of
-from .training import draw, stream
 
 REFERENCE = {
     "the seed's run 1": (0.103, 0.106, 0.215, 1.386, 0.107, 0.224, 0.976, 0.361, 0.981),

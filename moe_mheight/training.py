@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,17 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import __version__
-from .codes import KINDS, random_codes
+from .cards import card, measure, provenance
+from .codes import KINDS
 from .errors import ModelError
-from .exact import m_height
 from .experts import CLOSED, Architecture, Expert, Reading, positions, read_codes
 from .kernels import thread_count
 from .storage import architecture_config, locked, pack, save_tier, unpack, write_file
+from .streams import draw, stream
 from .tiers import EVALUATOR, TIERS, sizes, tier_of
-
-STREAMS = {"train": 1, "validate": 2, "calibrate": 3, "test": 4, "default": 5}
-"""Random streams that never share a seed; "default" is the set that ensemble-eval draws when given no data."""
 
 MINUTES = {"low": 9.0, "medium": 9.0, "high": 2.0}
 """Default training time of a tier. At slack 0 brackets close by themselves: the high expert has little to learn."""
@@ -61,31 +56,6 @@ class Recipe:
     decay: float = 1e-4  # AdamW weight decay
     average: float = 0.998  # of the exponential moving average of weights
     clip: float = 1.0  # gradient norm
-
-
-def stream(name: str, *numbers: int) -> np.random.Generator:
-    """The random stream of that name and those numbers."""
-    return np.random.default_rng([STREAMS[name], *numbers])
-
-
-def draw(
-    rng: np.random.Generator,
-    group: tuple[int, int, int],
-    count: int,
-    kinds: tuple[str, ...] = KINDS,
-    *,
-    infinite: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Random codes of one group, kinds in equal parts, and their exact heights: (B, k, r), (B,).
-
-    Codes of infinite height are left out unless asked for, so fewer than `count` may come back.
-    """
-    n, k, m = group
-    P = np.concatenate([random_codes(kind, -(-count // len(kinds)), k, n - k, rng) for kind in kinds])
-    P = P[rng.permutation(len(P))[:count]]
-    h = m_height(P, m, threads=1)
-    kept = np.isfinite(h) | infinite
-    return P[kept], h[kept]
 
 
 def learnable(tier: str) -> list[tuple[int, int, int]]:
@@ -263,30 +233,6 @@ def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> i
     return max(2, int(60.0 * minutes / (each * crowded)))
 
 
-def provenance() -> dict[str, Any]:
-    """Where and with what a model was made."""
-    try:
-        here = Path(__file__).parent
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            check=False,
-            cwd=here,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-    except OSError:
-        commit = ""
-    return {
-        "version": __version__,
-        "commit": commit or "unknown",
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {thread_count(None)} cores",
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
 def train_tier(
     tier: str,
     models: Path,
@@ -349,7 +295,7 @@ def train_tier(
             "provenance": provenance() | {"device": device},
         }
         experts = [_expert(recipe.architecture, content) for content in weights]
-        config |= _measure(recipe, experts)
+        config |= measure(tier, recipe.architecture, experts)
         history = "".join((partial / f"seed{seed}.jsonl").read_text() for seed in range(seeds))
         finished = partial / "finished"
         shutil.rmtree(finished, ignore_errors=True)
@@ -415,79 +361,3 @@ def _expert(architecture: Architecture, content: bytes) -> Expert:
     expert = Expert(architecture)
     expert.load_state_dict(unpack(content, "fresh weights"))
     return expert.eval().requires_grad_(False)
-
-
-def held_out(name: str, tier: str, architecture: Architecture, count: int) -> Iterator[tuple[Any, Reading, Any]]:
-    """(group, reading, log2 h) for the field's groups of a tier, from the named stream."""
-    for group in EVALUATOR:
-        if tier_of(*group) == tier:
-            P, h = draw(stream(name, *group), group, count)
-            yield group, read_codes(P, group[2], architecture), np.log2(h)
-
-
-QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)
-
-
-def _measure(recipe: Recipe, experts: list[Expert]) -> dict[str, Any]:
-    """Calibration and test figures of a finished ensemble, each from a stream of its own.
-
-    The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
-    """
-    residuals, fixed = [], {}
-    for group, reading, log2_h in held_out("calibrate", recipe.tier, recipe.architecture, 3000):
-        position = np.mean([positions(expert, reading) for expert in experts], axis=0)
-        open_ = reading.width > CLOSED
-        true = (log2_h[open_] - reading.lower[open_]) / reading.width[open_]
-        residuals.append(np.abs(true - position[open_]))
-        fixed[group] = best_fixed(reading, log2_h)
-    groups = {}
-    for group, reading, log2_h in held_out("test", recipe.tier, recipe.architecture, 3000):
-        position = np.mean([positions(expert, reading) for expert in experts], axis=0)
-        error = reading.lower + position * reading.width - log2_h
-        at_fixed = reading.lower + fixed[group] * reading.width - log2_h
-        groups[",".join(map(str, group))] = {
-            "codes": len(log2_h),
-            "log2_mse": float(np.mean(error**2)),
-            "worst_bits": float(np.abs(error).max()),
-            "fixed_point": fixed[group],
-            "fixed_log2_mse": float(np.mean(at_fixed**2)),
-            "bracket_bits": float(reading.width.mean()),
-        }
-    spread = np.concatenate(residuals)
-    calibration = {str(q): float(np.quantile(spread, q)) if len(spread) else 0.0 for q in QUANTILES}
-    return {"calibration": calibration, "test": groups}
-
-
-def best_fixed(reading: Reading, log2_h: NDArray[np.float64]) -> float:
-    """The position in [0, 1] that predicts best when it is the same for every code (least squares, closed form)."""
-    weight = float(np.sum(reading.width**2))
-    return float(np.clip(np.sum(reading.width * (log2_h - reading.lower)) / weight, 0, 1)) if weight > 0 else 0.5
-
-
-def card(config: dict[str, Any], seeds: int) -> str:
-    """The model card of a tier, from its own config."""
-    made, recipe = config["provenance"], config["recipe"]
-    rows = "\n".join(
-        f"| ({group.replace(',', ', ')}) | {v['codes']} | {v['log2_mse']:.2e} | {v['fixed_log2_mse']:.2e} | "
-        f"{v['worst_bits']:.3f} | {v['bracket_bits']:.3f} |"
-        for group, v in config["test"].items()
-    )
-    trained_on = "slack 1 (at slack 0 brackets are closed and there is nothing to learn)"
-    return f"""# The {config["tier"]} expert
-
-Predicts where in its certified bracket log2 h_m lies, for codes of the {config["tier"]} tier. Ensemble of {seeds}.
-
-* Data: fresh random codes ({", ".join(recipe["kinds"])}), exact labels, {recipe["chunks"]} chunks of up to
-  {recipe["groups"] * recipe["codes"]} codes per member, no code seen twice; sizes 4 <= n <= 12 of
-  {trained_on if config["tier"] == "high" else "the tier"}, half of them from the field's 21 groups.
-* Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
-  device {made["device"]}, {config["trained_minutes"]} minutes.
-* Limits: other kinds of codes and sizes outside 4 <= n <= 12 are extrapolation; the bracket holds all the same.
-* Licence: MIT.
-
-Held-out figures, from a random stream used for nothing else. "fixed" is the best fixed point of the same bracket.
-
-| group | codes | log2-MSE | fixed | worst, bits | bracket, bits |
-|---|---|---|---|---|---|
-{rows}
-"""

@@ -12,7 +12,7 @@ import moe_mheight
 
 ORDER = [
     "errors", "tiers", "kernels", "codes", "minors", "exact", "witnesses", "least_squares", "brackets", "pickles",
-    "files", "datasets", "experts", "storage", "training", "router", "ensemble", "evaluation",
+    "files", "datasets", "streams", "experts", "storage", "cards", "training", "router", "ensemble", "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

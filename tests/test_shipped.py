@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from moe_mheight.cards import held_out
 from moe_mheight.experts import positions
 from moe_mheight.storage import load_set, shipped_folder
 from moe_mheight.tiers import TIERS
-from moe_mheight.training import held_out
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from moe_mheight import ModelError, training
+from moe_mheight import ModelError, cards, training
 from moe_mheight.experts import Architecture, Expert, read_codes
 from moe_mheight.storage import load_tier
+from moe_mheight.streams import draw, stream
 from moe_mheight.tiers import HEADLINE, sizes, tier_of
-from moe_mheight.training import Recipe, chunk, draw, stream, train_tier
+from moe_mheight.training import Recipe, chunk, train_tier
 
 TINY = Architecture(width=8, blocks=1)
 SMALL = {"groups": 3, "codes": 64, "batch": 64}
@@ -26,8 +27,8 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(training, "Recipe", small)
     monkeypatch.setattr(training, "validation", lambda recipe, count=20, real=training.validation: real(recipe, 20))
-    real_held_out = training.held_out
-    monkeypatch.setattr(training, "held_out", lambda name, tier, size, count: real_held_out(name, tier, size, 30))
+    real_held_out = cards.held_out
+    monkeypatch.setattr(cards, "held_out", lambda name, tier, size, count: real_held_out(name, tier, size, 30))
 
 
 def test_tiers_cover_every_size_once():
@@ -135,7 +136,7 @@ def test_best_fixed_point_is_the_best(rng):
     P, h = draw(rng, (9, 4, 2), 300)
     reading = read_codes(P, 2, TINY)
     log2_h = np.log2(h)
-    best = training.best_fixed(reading, log2_h)
+    best = cards.best_fixed(reading, log2_h)
 
     def error(at):
         return np.mean((reading.lower + at * reading.width - log2_h) ** 2)
