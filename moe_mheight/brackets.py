@@ -11,7 +11,8 @@ Every (S, a) is bounded once (`_scan`); the CANDIDATES with the largest upper bo
 Rounding never breaks a bound. Lower: the witness is made again as x G, each coordinate with a bound on its rounding
 error, and its height is taken with those errors against it. Upper: let rho = g_a - G_S y, its own rounding included;
 the best codeword has |coordinates| <= h, so h <= |y|_1 + h |rho|_1 and U = |y|_1 / (1 - |rho|_1). What floating point
-costs is tightness: about 1e-13 relative for ordinary codes, more as G_S nears a rank defect, at worst U = inf.
+costs is tightness, more as G_S nears a rank defect, at worst U = inf. At slack 0, where rounding is all that is left,
+U / L - 1 of random codes was 1e-12 to 1e-10 in the median at n = 9, and 4e-6 in the worst of 4,000 at (12, 6).
 """
 
 from __future__ import annotations

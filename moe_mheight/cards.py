@@ -42,7 +42,7 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> dic
         open_ = reading.width > CLOSED
         true = (log2_h[open_] - reading.lower[open_]) / reading.width[open_]
         residuals.append(np.abs(true - position[open_]))
-        fixed[group] = best_fixed(reading, log2_h)
+        fixed[group] = best_fixed(reading.lower, reading.width, log2_h)
     groups = {}
     for group, reading, log2_h in held_out("test", tier, architecture, 3000):
         position = np.mean([positions(expert, reading) for expert in experts], axis=0)
@@ -61,10 +61,13 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> dic
     return {"calibration": calibration, "test": groups}
 
 
-def best_fixed(reading: Reading, log2_h: NDArray[np.float64]) -> float:
-    """The position in [0, 1] that predicts best when it is the same for every code (least squares, closed form)."""
-    weight = float(np.sum(reading.width**2))
-    return float(np.clip(np.sum(reading.width * (log2_h - reading.lower)) / weight, 0, 1)) if weight > 0 else 0.5
+def best_fixed(lower: NDArray[np.float64], width: NDArray[np.float64], log2_h: NDArray[np.float64]) -> float:
+    """The position in [0, 1] that predicts best when it is the same for every code (least squares, closed form).
+
+    Shapes: all (B,), in bits: log2 of the lower bounds, widths of the brackets, log2 of the heights.
+    """
+    weight = float(np.sum(width**2))
+    return float(np.clip(np.sum(width * (log2_h - lower)) / weight, 0.0, 1.0)) if weight > 0 else 0.5
 
 
 def card(config: dict[str, Any], seeds: int) -> str:

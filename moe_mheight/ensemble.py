@@ -7,7 +7,7 @@ averages their answers in log2. An infinite height is recognised by the rank of 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +168,6 @@ class Predictor:
     def measure(self, P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.float64]:
         """Lower bounds, upper bounds and predictions of a batch at one go, (B, 3)."""
         return self._measure(P, m, threads)[0]
-
-    def members(self, P: ArrayLike, m: int) -> Iterator[tuple[str, int, NDArray[np.float64]]]:
-        """(tier, seed, predicted log2 h (B,)) of every expert for codes of one group: what the ensemble averages."""
-        batch, _ = check_P(P, max_n=MAX_N)
-        reading = read(_brackets.brackets(batch, m, steps=self.steps))
-        for tier, experts in self.experts.items():
-            for seed, expert in enumerate(experts):
-                yield tier, seed, reading.lower + positions(expert, reading) * reading.width
 
 
 def _quantile(calibration: dict[str, float], coverage: float) -> float:

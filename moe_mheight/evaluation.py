@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cards import best_fixed
 from .datasets import exact_heights
 from .ensemble import Predictor
 from .errors import DataError
@@ -156,8 +157,7 @@ def _score(group: Group, values: NDArray[np.float64], h: NDArray[np.float64], tr
     width = np.log2(upper[scored]) - low
     width = np.where(np.isfinite(width), width, 0.0)
     error = np.log2(best[scored]) - log2_h
-    weight = float(np.sum(width**2))
-    fixed = float(np.clip(np.sum(width * (log2_h - low)) / weight, 0.0, 1.0)) if weight > 0 else 0.5
+    fixed = best_fixed(low, width, log2_h)
     tiny = 1e-14  # the exact height is rounded too
     return Score(
         group=group,

@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .cards import card, measure, provenance
+from .cards import card, held_out, measure, provenance
 from .codes import KINDS
 from .errors import ModelError
 from .experts import CLOSED, Architecture, Expert, Reading, positions, read_codes
 from .kernels import thread_count
 from .storage import architecture_config, locked, pack, save_tier, unpack, write_file
 from .streams import draw, stream
-from .tiers import EVALUATOR, TIERS, sizes, tier_of
+from .tiers import EVALUATOR, TIERS, sizes
 
 MINUTES = {"low": 9.0, "medium": 9.0, "high": 2.0}
 """Default training time of a tier. At slack 0 brackets close by themselves: the high expert has little to learn."""
@@ -100,27 +100,10 @@ def loss(expert: torch.nn.Module, batch: Batch) -> Tensor:
     return ((expert(tokens, low, high) * width - target) ** 2).mean()
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Held-out readings of the field's groups in a tier, and log2 of their exact heights."""
-
-    groups: tuple[tuple[int, int, int], ...]
-    readings: tuple[Reading, ...]
-    log2_h: tuple[NDArray[np.float64], ...]
-
-
-def validation(recipe: Recipe, count: int = 1500) -> Validation:
-    """The validation set of a tier: the same for every seed."""
-    groups = tuple(g for g in EVALUATOR if tier_of(*g) == recipe.tier)
-    drawn = [draw(stream("validate", *group), group, count) for group in groups]
-    readings = tuple(read_codes(P, g[2], recipe.architecture) for (P, _), g in zip(drawn, groups, strict=True))
-    return Validation(groups, readings, tuple(np.log2(h) for _, h in drawn))
-
-
-def validate(expert: Expert, held_out: Validation) -> dict[str, float]:
-    """log2-MSE per group and their plain mean."""
+def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str, float]:
+    """log2-MSE per group and their plain mean; known is what `held_out` gives."""
     errors = {}
-    for group, reading, log2_h in zip(held_out.groups, held_out.readings, held_out.log2_h, strict=True):
+    for group, reading, log2_h in known:
         predicted = reading.lower + positions(expert, reading) * reading.width
         errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
@@ -159,7 +142,7 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     expert = Expert(recipe.architecture)
-    held_out = validation(recipe)
+    known = list(held_out("validate", recipe.tier, recipe.architecture, 1500))  # the same for every seed
     first = chunk(recipe, seed, 0, threads)
     expert.standardise(first[0])
     expert.to(device)
@@ -168,8 +151,8 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
     saved, history = folder / f"seed{seed}.checkpoint", folder / f"seed{seed}.jsonl"
     done = _restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
     if history.exists():  # what was measured after the checkpoint will be measured again
-        known = [line for line in history.read_text().splitlines() if json.loads(line)["chunk"] <= done]
-        write_file(history, "".join(f"{line}\n" for line in known).encode())
+        kept = [record for record in _records(history) if record["chunk"] <= done]
+        write_file(history, "".join(json.dumps(record) + "\n" for record in kept).encode())
     steps = recipe.chunks * recipe.groups * recipe.codes / recipe.batch
     every = max(1, recipe.chunks // 20)
     last_saved, running = time.monotonic(), []
@@ -204,7 +187,7 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
                     "chunks": recipe.chunks,
                     "train": float(np.mean(running)),
                 }
-                record["validation"] = validate(cast(Expert, mean.module), held_out)
+                record["validation"] = validate(cast(Expert, mean.module), known)
                 running = []
                 with open(history, "a") as out:
                     out.write(json.dumps(record) + "\n")
@@ -212,6 +195,11 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
                 write_file(saved, _checkpoint(expert, mean, optimizer, done))
                 last_saved = time.monotonic()
     return pack(mean.module.state_dict())
+
+
+def _records(history: Path) -> list[dict[str, Any]]:
+    """What a member has measured; a last line cut short, by a kill or a full disk, does not count."""
+    return [json.loads(line) for line in history.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
@@ -276,17 +264,19 @@ def train_tier(
     workers = min(seeds, thread_count(None))
     threads = max(1, thread_count(None) // workers)
     recipe = Recipe(tier=tier, architecture=architecture or Architecture())
-    if force:
-        shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
+    before = torch.get_num_threads()
     with locked(partial):
+        if force:  # only now: a training that is going on is refused above, not swept away
+            for path in [path for path in partial.iterdir() if path.name != "lock"]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         recipe = _settled(recipe, partial, seeds, minutes, chunks, workers, threads)
         started = time.monotonic()
         with _reporting(partial, seeds, report):
             weights = joblib.Parallel(n_jobs=workers)(
                 joblib.delayed(train_seed)(recipe, seed, partial, threads, device, os.getpid()) for seed in range(seeds)
             )
-        torch.set_num_threads(thread_count(None))
+        torch.set_num_threads(before)
         config = {
             "tier": tier,
             "architecture": architecture_config(recipe.architecture),
@@ -301,8 +291,8 @@ def train_tier(
         shutil.rmtree(finished, ignore_errors=True)
         finished.mkdir()
         save_tier(finished, config, weights, {"history.jsonl": history, "README.md": card(config, seeds)})
-        if final.exists():
-            shutil.rmtree(final)
+        if final.exists():  # aside first: at no moment is there neither
+            final.rename(partial / "replaced")
         finished.rename(final)
     shutil.rmtree(partial, ignore_errors=True)
     return config
@@ -344,9 +334,9 @@ def _reporting(folder: Path, seeds: int, report: Callable[[list[dict[str, Any]]]
     def tell() -> None:
         while not over.wait(1.0):
             histories = [folder / f"seed{seed}.jsonl" for seed in range(seeds)]
-            lines = [path.read_text().splitlines() for path in histories if path.exists()]
+            records = [_records(path) for path in histories if path.exists()]
             if report:
-                report([json.loads(known[-1]) for known in lines if known])
+                report([known[-1] for known in records if known])
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -26,9 +26,9 @@ def quick(monkeypatch):
         return plain(**{**SMALL, **settings})
 
     monkeypatch.setattr(training, "Recipe", small)
-    monkeypatch.setattr(training, "validation", lambda recipe, count=20, real=training.validation: real(recipe, 20))
-    real_held_out = cards.held_out
-    monkeypatch.setattr(cards, "held_out", lambda name, tier, size, count: real_held_out(name, tier, size, 30))
+    real = cards.held_out
+    for module in (cards, training):
+        monkeypatch.setattr(module, "held_out", lambda name, tier, size, count: real(name, tier, size, 30))
 
 
 def test_tiers_cover_every_size_once():
@@ -122,8 +122,28 @@ def test_two_trainings_in_one_place_are_refused(quick, tmp_path):
     partial = tmp_path / ".low.unfinished"
     partial.mkdir()
     (partial / "lock").write_text("1")  # a process that certainly lives
-    with pytest.raises(ModelError, match="in use by process 1"):
-        train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY)
+    (partial / "seed0.jsonl").write_text("theirs")
+    for force in (False, True):
+        with pytest.raises(ModelError, match="in use by process 1"):
+            train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY, force=force)
+    assert (partial / "seed0.jsonl").read_text() == "theirs"
+
+
+def test_force_replaces_what_is_finished_and_what_is_not(quick, tmp_path):
+    (tmp_path / "low").mkdir()
+    (tmp_path / "low" / "old").touch()
+    partial = tmp_path / ".low.unfinished"
+    partial.mkdir()
+    (partial / "seed0.checkpoint").write_bytes(b"of other settings")
+    train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY, device="cpu", force=True)
+    assert load_tier(tmp_path / "low")
+    assert not (tmp_path / "low" / "old").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["low"]
+
+
+def test_a_history_cut_short_is_read_up_to_there(tmp_path):
+    (tmp_path / "history").write_text('{"chunk": 1}\n{"chunk": 2}\n{"chu')
+    assert training._records(tmp_path / "history") == [{"chunk": 1}, {"chunk": 2}]
 
 
 @pytest.mark.parametrize("settings", [{"tier": "huge"}, {"tier": "low", "seeds": 0}])
@@ -136,7 +156,7 @@ def test_best_fixed_point_is_the_best(rng):
     P, h = draw(rng, (9, 4, 2), 300)
     reading = read_codes(P, 2, TINY)
     log2_h = np.log2(h)
-    best = cards.best_fixed(reading, log2_h)
+    best = cards.best_fixed(reading.lower, reading.width, log2_h)
 
     def error(at):
         return np.mean((reading.lower + at * reading.width - log2_h) ** 2)
