@@ -6,12 +6,33 @@ from typing import Any
 
 import click
 
-from .options import data_argument, emit, models_option, output_options, progress, remark, table, threads_option
+from .options import (
+    data_argument,
+    emit,
+    models_option,
+    output_options,
+    progress,
+    remark,
+    router_option,
+    table,
+    threads_option,
+)
 
 
 @click.command("ensemble-eval")
 @data_argument(required=False)
 @models_option("A model set made by train-expert.  [default: the shipped one]")
+@router_option
+@click.option(
+    "--groups",
+    default="n9",
+    show_default=True,
+    metavar="GROUPS",
+    help='When no DATA is given: n9, n21 or like "9,4,2;12,6,3".',
+)
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="When no DATA is given; repeatable.  [default: the four]"
+)
 @click.option(
     "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Per group, when no DATA is given."
 )
@@ -26,6 +47,9 @@ from .options import data_argument, emit, models_option, output_options, progres
 def command(
     data: tuple[str, ...],
     models: str | None,
+    router: str,
+    groups: str,
+    kinds: tuple[str, ...],
     rows: int,
     seed: int,
     show: int,
@@ -33,26 +57,31 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Score the predictor on DATA, or on codes of the nine n = 9 groups drawn by seed and labelled exactly.
+    """Score the predictor on DATA, or on codes drawn by seed and labelled exactly.
 
     DATA as for `mheight exact`; without labels the exact heights are taken. Errors are mean squared errors of log2 h,
-    per group and their plain mean (macro). "fixed" is the best fixed point of the same certified bracket: what no
-    learning reaches. At slack n - k - m = 0 the bracket closes by itself and there is nothing left to learn.
+    per group and their plain mean (macro). "fixed" is the best fixed point of the bracket that the experts answer in,
+    "closing" that of the tightest certified bracket: what one has without learning. At slack n - k - m = 0 the bracket
+    closes by itself and there is nothing left to learn.
 
     \b
     Examples:
       mheight ensemble-eval
       mheight ensemble-eval n_k_m_P.pkl mHeights.pkl
+      mheight ensemble-eval --groups n21 --kind near-singular --router learned
       mheight ensemble-eval --models mine --json codes.npz
     """
     from moe_mheight import evaluation, files
+    from moe_mheight.datasets import parse_groups
     from moe_mheight.ensemble import Predictor
+    from moe_mheight.kinds import KINDS
 
     codes = files.read(data) if data else None
-    predictor = Predictor.load(models)
+    predictor = Predictor.load(models, router=router)
     if codes is None:
-        remark(f"no DATA: drawing {rows} codes for each of nine groups, seed {seed}, exact labels", quiet)
-        codes = evaluation.default_data(rows, seed)
+        wanted = parse_groups(groups)
+        remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
+        codes = evaluation.default_data(rows, seed, wanted, kinds or KINDS)
     with progress(files.count(codes), "predicting", quiet) as bar:
         report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
     if as_json:
@@ -65,7 +94,7 @@ def command(
 
 
 def _table(report: Any, evaluation: Any) -> str:
-    head = ["(n,k,m)", "tier", "codes", "log2-MSE", "fixed", "gain", "worst bit", "width bit", "inf", "viol"]
+    head = ["(n,k,m)", "tier", "codes", "log2-MSE", "fixed", "closing", "gain", "worst bit", "width bit", "inf", "viol"]
     peers = list(evaluation.REFERENCE)
     head += ["seed", "peer"]
     lines = []
@@ -81,6 +110,7 @@ def _table(report: Any, evaluation: Any) -> str:
                 str(s.codes),
                 f"{s.log2_mse:.1e}",
                 f"{s.fixed_log2_mse:.1e}",
+                f"{s.closing_log2_mse:.1e}",
                 f"{s.gain:.1f}" if s.fixed_log2_mse > 1e-12 else "-",
                 f"{s.worst:.3f}",
                 f"{s.width:.3f}",
@@ -92,7 +122,21 @@ def _table(report: Any, evaluation: Any) -> str:
     gain = f"{report.fixed_macro / report.macro:.1f}" if report.macro > 0 else "-"
     total = sum(s.codes for s in report.scores)
     lines.append(
-        ["macro", "", str(total), f"{report.macro:.1e}", f"{report.fixed_macro:.1e}", gain, "", "", "", "", "", ""]
+        [
+            "macro",
+            "",
+            str(total),
+            f"{report.macro:.1e}",
+            f"{report.fixed_macro:.1e}",
+            f"{report.closing_macro:.1e}",
+            gain,
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+        ]
     )
     reference = evaluation.REFERENCE_MACRO
     return "\n".join(

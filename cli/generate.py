@@ -8,6 +8,11 @@ import click
 
 from .options import emit, force_option, output_options, progress, remark, threads_option
 
+KINDS = (
+    *("integer", "scaled-integer", "uniform", "normal"),
+    *("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated"),
+)  # all of kinds.ALL_KINDS, spelled out because that module imports NumPy
+
 
 @click.command("generate")
 @click.argument("out", nargs=-1, required=True, type=click.Path())
@@ -19,8 +24,9 @@ from .options import emit, force_option, output_options, progress, remark, threa
     "--kind",
     default="scaled-integer",
     show_default=True,
-    type=click.Choice(["integer", "scaled-integer", "uniform", "normal"]),
-    help="Entries of P: integers in +-scale, integers with a scale of its own per matrix, reals.",
+    type=click.Choice(KINDS),
+    help="Entries of P: integers in +-scale, integers with a scale of its own per matrix, reals; or structured codes, "
+    "many of which are hard: columns nearly dependent, ties, real DFTs, polynomials, unit columns, copied columns.",
 )
 @click.option("--scale", default=100, show_default=True, type=click.IntRange(1, 10**6), help="For --kind integer.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
@@ -50,6 +56,7 @@ def command(
     Examples:
       mheight generate codes.npz
       mheight generate --groups n21 --rows 500 --kind integer n_k_m_P.pkl mHeights.pkl
+      mheight generate --groups "9,4,2" --kind near-singular hard.npz
     """
     from moe_mheight import datasets, files
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": ("generate", "Draw random codes with exact labels."),
     "predict": ("predict", "Predicted heights of a file of codes."),
     "train-expert": ("train", "Train the experts of one tier."),
+    "train-router": ("router", "Fit the learned router of a model set."),
 }
 
 

@@ -29,6 +29,15 @@ force_option = click.option("--force", is_flag=True, help="Overwrite what exists
 threads_option = click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 
 
+router_option = click.option(
+    "--router",
+    default="fixed",
+    show_default=True,
+    metavar="fixed|learned|FILE",
+    help="Who mixes the experts: the slack table, the set's own gate (train-router), or a JSON file of rules.",
+)
+
+
 def models_option(help_text: str) -> Callable[[F], F]:
     return click.option("--models", metavar="DIR", type=click.Path(file_okay=False), help=help_text)
 

@@ -6,12 +6,20 @@ from typing import Any
 
 import click
 
-from .options import data_argument, emit, models_option, output_options, progress, table, threads_option
+from .options import data_argument, emit, models_option, output_options, progress, router_option, table, threads_option
 
 
 @click.command("predict")
 @data_argument(required=True)
 @models_option("A model set made by train-expert.  [default: the shipped one]")
+@router_option
+@click.option(
+    "--budget",
+    type=click.IntRange(1),
+    metavar="SETS",
+    help="Look at no more than this many sets of coordinates, for n up to 32.  [default: all of them, n up to 16]",
+)
+@click.option("--spread", is_flag=True, help="Also print the standard deviation over the experts, in bits.")
 @click.option("--bounds", is_flag=True, help="Also print the certified lower and upper bound.")
 @click.option("--interval", type=float, metavar="COVERAGE", help="Also print an interval of that coverage, like 0.9.")
 @threads_option
@@ -19,6 +27,9 @@ from .options import data_argument, emit, models_option, output_options, progres
 def command(
     data: tuple[str, ...],
     models: str | None,
+    router: str,
+    budget: int | None,
+    spread: bool,
     bounds: bool,
     interval: float | None,
     threads: int | None,
@@ -34,6 +45,7 @@ def command(
     Examples:
       mheight predict codes.npz
       mheight predict --bounds n_k_m_P.pkl
+      mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
     import numpy as np
@@ -42,17 +54,20 @@ def command(
     from moe_mheight.ensemble import Predictor
 
     codes = files.read(data)
-    predictor = Predictor.load(models)
+    predictor = Predictor.load(models, router=router)
+
+    settings: dict[str, Any] = {"budget": budget or 0, "threads": threads}
 
     def one_piece(P: Any, group: files.Group) -> Any:
-        parts = [predictor.measure(P, group[2], threads=threads)]
+        parts = [predictor.measure(P, group[2], **settings)]
         if interval is not None:
-            parts += [np.stack(predictor.predict_interval(P, group[2], coverage=interval, threads=threads), axis=1)]
+            parts += [np.stack(predictor.predict_interval(P, group[2], coverage=interval, **settings), axis=1)]
         return np.concatenate(parts, axis=1)
 
     with progress(files.count(codes), "predicting", quiet) as bar:
         values = files.over_groups(codes, one_piece, bar.update)
-    wanted = {"height": 2} | ({"lower": 0, "upper": 1} if bounds else {}) | ({"low": 3, "high": 4} if interval else {})
+    wanted = {"height": 2} | ({"spread": 3} if spread else {}) | ({"lower": 0, "upper": 1} if bounds else {})
+    wanted |= {"low": -2, "high": -1} if interval is not None else {}
     columns = {
         name: files.in_file_order(codes, {group: v[:, at] for group, v in values.items()})
         for name, at in wanted.items()

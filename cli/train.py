@@ -18,9 +18,9 @@ from .options import emit, force_option, models_option, output_options, remark, 
     help="By slack s = n - k - m: low s >= 2, medium s = 1, high s = 0.",
 )
 @models_option("Model set to put the tier into.  [default: ./mheight-models]")
-@click.option("--seeds", default=2, show_default=True, type=click.IntRange(1, 64), help="Independent ensemble members.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Independent ensemble members.")
 @click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Training time.  [default: 9, for the high tier 2]"
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Training time.  [default: low 24, medium 18, high 12]"
 )
 @click.option(
     "--chunks", type=click.IntRange(2), help="Length in chunks of 8192 codes instead: the same weights again."
@@ -51,25 +51,27 @@ def command(
       mheight train-expert --tier medium --models mine --seeds 3 --minutes 30
       mheight ensemble-eval --models mine
     """
+    from moe_mheight.cards import over_kinds
     from moe_mheight.training import train_tier
 
     folder = Path(models or "mheight-models")
     live = shows_progress(quiet)
-    told: dict[int, int] = {}
+    told: dict[tuple[str, int], int] = {}
 
     def report(records: list[dict[str, Any]]) -> None:
         if live and records:
             parts = [
-                f"seed {r['seed']} {100 * r['chunk'] // r['chunks']:3d} % {r['validation']['macro']:.2e}"
+                f"{r['view']} {r['seed']} {100 * r['chunk'] // r['chunks']:3d} % {r['validation']['macro']:.2e}"
                 for r in records
             ]
             click.echo(f"\r{tier}: {'   '.join(parts)}", nl=False, err=True)
         elif not quiet:
             for r in records:
-                if told.get(r["seed"]) != r["chunk"]:
-                    told[r["seed"]] = r["chunk"]
+                who = (r["view"], r["seed"])
+                if told.get(who) != r["chunk"]:
+                    told[who] = r["chunk"]
                     done = f"chunk {r['chunk']} of {r['chunks']}"
-                    remark(f"{tier} seed {r['seed']}: {done}, log2-MSE {r['validation']['macro']:.2e}", quiet)
+                    remark(f"{tier} {r['view']} {r['seed']}: {done}, log2-MSE {r['validation']['macro']:.2e}", quiet)
 
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
     config = train_tier(
@@ -81,8 +83,8 @@ def command(
         emit({"format": "moe_mheight training 1", "folder": str(folder / tier), **config})
         return 0
     rows = [
-        [f"({group})", str(v["codes"]), f"{v['log2_mse']:.2e}", f"{v['fixed_log2_mse']:.2e}", f"{v['worst_bits']:.3f}"]
-        for group, v in config["test"].items()
+        [f"({group})", str(v["codes"]), f"{v['log2_mse']:.1e}", f"{v['fixed_log2_mse']:.1e}", f"{v['worst_bits']:.3f}"]
+        for group, v in over_kinds(config["metrics"]).items()
     ]
     click.echo(table(["held out", "codes", "log2-MSE", "fixed point", "worst, bits"], rows))
     remark(f"saved to {folder / tier}", quiet)

@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .brackets import bounds
-    from .codes import equivalent, from_parity_check, generator, parity_check, random_codes, systematic
+    from .codes import equivalent, from_parity_check, generator, parity_check, systematic
     from .ensemble import Predictor
     from .errors import CodeError, DataError, MHeightError, ModelError
     from .exact import height_profile, m_height
+    from .kinds import random_codes
     from .minors import minimum_distance
     from .witnesses import witness
 
@@ -49,7 +50,7 @@ _HOME = {
     "from_parity_check": "codes",
     "generator": "codes",
     "parity_check": "codes",
-    "random_codes": "codes",
+    "random_codes": "kinds",
     "systematic": "codes",
     "CodeError": "errors",
     "DataError": "errors",

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +14,150 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import __version__
-from .experts import CLOSED, Architecture, Expert, Reading, positions, read_codes
+from . import __version__, calibration
+from .experts import Architecture, Expert, Reading, combined, read_codes
 from .kernels import thread_count
+from .kinds import ALL_KINDS
 from .streams import draw, stream
-from .tiers import EVALUATOR, tier_of
+from .tiers import EVALUATOR, SEARCHED, searched_sizes, sizes
+
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Coverages that are checked."""
+
+TESTED_BUDGETS = (100, 300, 1000)
+"""Budgets of the held-out searches."""
+
+Known = tuple[tuple[int, ...], Reading, NDArray[np.float64]]
+"""(group, reading, log2 h)"""
 
 
-def held_out(name: str, tier: str, architecture: Architecture, count: int) -> Iterator[tuple[Any, Reading, Any]]:
-    """(group, reading, log2 h) for the field's groups of a tier, from the named stream."""
-    for group in EVALUATOR:
-        if tier_of(*group) == tier:
-            P, h = draw(stream(name, *group), group, count)
-            yield group, read_codes(P, group[2], architecture), np.log2(h)
+def held_out(
+    name: str,
+    tier: str,
+    architecture: Architecture,
+    count: int,
+    *,
+    kinds: tuple[str, ...] = ALL_KINDS,
+    elsewhere: int = 0,
+) -> Iterator[Known]:
+    """Codes of finite height from the named stream, read: `count` a group of the field's groups of a tier, and
+    `elsewhere` for every other size that the tier is for. An open-ended architecture gets SEARCHED under each of
+    TESTED_BUDGETS, and (n, k, m, budget) for a group.
+    """
+    searching = architecture.open_ended
+    focus = SEARCHED if searching else EVALUATOR
+    for group in searched_sizes(tier) if searching else sizes(tier):
+        wanted = count if group in focus else elsewhere
+        if not wanted:
+            continue
+        for budget in TESTED_BUDGETS if searching else (0,):
+            P, h = draw(stream(name, *group, budget, *map(ALL_KINDS.index, kinds)), group, wanted, kinds)
+            if len(P):
+                key = (*group, budget) if searching else group
+                yield key, read_codes(P, group[2], architecture, budget=budget), np.log2(h)
 
 
-QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)
-
-
-def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> dict[str, Any]:
-    """Calibration and test figures of a finished ensemble, each from a stream of its own.
+def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Calibration of a finished ensemble, and its figures on fresh codes, each from a stream of its own.
 
     The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
     """
-    residuals, fixed = [], {}
-    for group, reading, log2_h in held_out("calibrate", tier, architecture, 3000):
-        position = np.mean([positions(expert, reading) for expert in experts], axis=0)
-        open_ = reading.width > CLOSED
-        true = (log2_h[open_] - reading.lower[open_]) / reading.width[open_]
-        residuals.append(np.abs(true - position[open_]))
+    parts, fixed = [], {}
+    for group, reading, log2_h in held_out("calibrate", tier, architecture, 3000, elsewhere=300):
+        positions, doubt = combined(experts, reading)
+        known = reading.gap > 0
+        truth = (log2_h[known] - reading.lower[known]) / reading.gap[known]
+        parts.append((truth, positions.mean(0)[known], doubt[known], reading.width[known] == 0))
         fixed[group] = best_fixed(reading.lower, reading.width, log2_h)
-    groups = {}
-    for group, reading, log2_h in held_out("test", tier, architecture, 3000):
-        position = np.mean([positions(expert, reading) for expert in experts], axis=0)
-        error = reading.lower + position * reading.width - log2_h
-        at_fixed = reading.lower + fixed[group] * reading.width - log2_h
-        groups[",".join(map(str, group))] = {
-            "codes": len(log2_h),
-            "log2_mse": float(np.mean(error**2)),
-            "worst_bits": float(np.abs(error).max()),
-            "fixed_point": fixed[group],
-            "fixed_log2_mse": float(np.mean(at_fixed**2)),
-            "bracket_bits": float(reading.width.mean()),
+    table = calibration.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    groups: dict[str, dict[str, Any]] = {}
+    kinds: dict[str, Any] = {}
+    for kind in ALL_KINDS:
+        rows, covered, reach = [], [], []
+        for group, reading, log2_h in held_out("test", tier, architecture, 1000, kinds=(kind,)):
+            positions, doubt = combined(experts, reading)
+            position, closed = positions.mean(0), reading.width == 0
+            figures = _figures(reading, positions, log2_h, fixed[group])
+            groups.setdefault(",".join(map(str, group)), {})[kind] = figures
+            rows.append(figures)
+            inside, lengths = [], []
+            for level in LEVELS:
+                low, high = calibration.interval(table, position, doubt, closed, level)
+                offset, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)
+                inside.append((offset >= low * reading.gap - slip) & (offset <= high * reading.gap + slip))
+                lengths.append((high - low) * reading.gap)
+            covered.append(np.array(inside))
+            reach.append(np.array(lengths))
+        if rows:
+            share, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
+            kinds[kind] = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
+            kinds[kind] |= {
+                "worst_bits": max(row["worst_bits"] for row in rows),
+                "codes": sum(r["codes"] for r in rows),
+            }
+            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, share, strict=True)}
+            kinds[kind]["interval_bits"] = {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)}
+    return table, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
+
+
+def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Calibration under a budget, and figures on fresh codes: for each "n,k,m,budget" the log2-MSE of the lower bound
+    alone, of the lower bound and its best constant (chosen on the calibration stream), and of the ensemble."""
+    parts, constants, rows = [], {}, {}
+    for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, 400):
+        positions, doubt = combined(experts, reading)
+        truth = log2_h - reading.lower
+        constants[key] = float(truth.mean())
+        parts.append((truth, positions.mean(0), doubt, np.zeros(len(truth), bool)))
+    for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
+        truth, position = log2_h - reading.lower, combined(experts, reading)[0].mean(0)
+        rows[",".join(map(str, key))] = {
+            "codes": len(truth),
+            "lower_log2_mse": float(np.mean(truth**2)),
+            "constant_log2_mse": float(np.mean((truth - constants[key]) ** 2)),
+            "log2_mse": float(np.mean((position - truth) ** 2)),
+            "worst_bits": float(np.abs(position - truth).max()),
         }
-    spread = np.concatenate(residuals)
-    calibration = {str(q): float(np.quantile(spread, q)) if len(spread) else 0.0 for q in QUANTILES}
-    return {"calibration": calibration, "test": groups}
+    return calibration.fit(*(np.concatenate(part) for part in zip(*parts, strict=True))), rows
+
+
+MEANS = ("log2_mse", "fixed_log2_mse", "bracket_bits", "spread_bits")
+"""Figures of a group that are averaged over groups."""
+
+
+def _figures(
+    reading: Reading, positions: NDArray[np.float64], log2_h: NDArray[np.float64], fixed: float
+) -> dict[str, Any]:
+    errors = reading.lower + positions * reading.width - log2_h
+    error = errors.mean(0)
+    at_fixed = reading.lower + fixed * reading.width - log2_h
+    seeds = len(errors)
+    by_number = {
+        str(number): float(
+            np.mean([np.mean(errors[list(some)].mean(0) ** 2) for some in combinations(range(seeds), number)])
+        )
+        for number in range(1, seeds + 1)
+    }
+    return {
+        "codes": len(log2_h),
+        "log2_mse": float(np.mean(error**2)),
+        "worst_bits": float(np.abs(error).max()),
+        "fixed_point": fixed,
+        "fixed_log2_mse": float(np.mean(at_fixed**2)),
+        "bracket_bits": float(reading.width.mean()),
+        "spread_bits": float(errors.std(0).mean()),
+        "log2_mse_by_seeds": by_number,
+    }
+
+
+def over_kinds(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Figures of each group over all kinds, every code counting the same."""
+    out = {}
+    for group, kinds in metrics["groups"].items():
+        rows, codes = list(kinds.values()), sum(row["codes"] for row in kinds.values())
+        out[group] = {key: sum(row[key] * row["codes"] for row in rows) / codes for key in MEANS}
+        out[group] |= {"codes": codes, "worst_bits": max(row["worst_bits"] for row in rows)}
+    return out
 
 
 def best_fixed(lower: NDArray[np.float64], width: NDArray[np.float64], log2_h: NDArray[np.float64]) -> float:
@@ -70,13 +169,26 @@ def best_fixed(lower: NDArray[np.float64], width: NDArray[np.float64], log2_h: N
     return float(np.clip(np.sum(width * (log2_h - lower)) / weight, 0.0, 1.0)) if weight > 0 else 0.5
 
 
-def card(config: dict[str, Any], seeds: int) -> str:
-    """The model card of a tier, from its own config."""
+def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
+    """The model card of a tier, from its own config and metrics."""
     made, recipe = config["provenance"], config["recipe"]
-    rows = "\n".join(
-        f"| ({group.replace(',', ', ')}) | {v['codes']} | {v['log2_mse']:.2e} | {v['fixed_log2_mse']:.2e} | "
-        f"{v['worst_bits']:.3f} | {v['bracket_bits']:.3f} |"
-        for group, v in config["test"].items()
+
+    def line(name: str, v: dict[str, Any]) -> str:
+        gain = f"{v['fixed_log2_mse'] / v['log2_mse']:.0f}" if v["fixed_log2_mse"] > 1e-12 else "-"
+        return (
+            f"| {name} | {v['codes']} | {v['log2_mse']:.1e} | {v['fixed_log2_mse']:.1e} | {gain} | "
+            f"{v['worst_bits']:.3f} | {v['bracket_bits']:.4f} |"
+        )
+
+    by_group = "\n".join(line(f"({group.replace(',', ', ')})", v) for group, v in over_kinds(metrics).items())
+    by_kind = "\n".join(
+        line(kind, v) + " " + " | ".join(f"{100 * share:.1f}" for share in v["coverage"].values()) + " |"
+        for kind, v in metrics["kinds"].items()
+    )
+    by_search = "\n".join(
+        f"| ({', '.join(key.split(',')[:3])}) | {key.split(',')[3]} | {v['codes']} | {v['log2_mse']:.1e} | "
+        f"{v['constant_log2_mse']:.1e} | {v['lower_log2_mse']:.1e} | {v['worst_bits']:.2f} |"
+        for key, v in metrics["search"].items()
     )
     trained_on = "slack 1 (at slack 0 brackets are closed and there is nothing to learn)"
     return f"""# The {config["tier"]} expert
@@ -91,11 +203,24 @@ Predicts where in its certified bracket log2 h_m lies, for codes of the {config[
 * Limits: other kinds of codes and sizes outside 4 <= n <= 12 are extrapolation; the bracket holds all the same.
 * Licence: MIT.
 
-Held-out figures, from a random stream used for nothing else. "fixed" is the best fixed point of the same bracket.
+Held-out figures, from a random stream used for nothing else; metrics.json has them for each group and kind. "fixed" is
+the best fixed point of the same bracket, "gain" how many times worse it is. Errors in bits, log2-MSE in bits squared.
 
-| group | codes | log2-MSE | fixed | worst, bits | bracket, bits |
-|---|---|---|---|---|---|
-{rows}
+| group | codes | log2-MSE | fixed | gain | worst | bracket |
+|---|---|---|---|---|---|---|
+{by_group}
+
+Each kind of codes (means over the groups), with the share of codes in the intervals of nominal coverage, in per cent:
+
+| kind | codes | log2-MSE | fixed | gain | worst | bracket | {" | ".join(f"{100 * level:.0f}" for level in LEVELS)} |
+|---|---|---|---|---|---|---|{"---|" * len(LEVELS)}
+{by_kind}
+
+Under a budget of sets: log2-MSE of the ensemble, of the lower bound and its best constant, and of the lower bound.
+
+| group | sets | codes | log2-MSE | constant | lower bound | worst |
+|---|---|---|---|---|---|---|
+{by_search}
 """
 
 

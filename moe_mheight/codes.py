@@ -1,4 +1,4 @@
-"""Real linear codes as matrices: what counts as one, its systematic forms, its symmetries, and random ones.
+"""Real linear codes as matrices: what counts as one, its systematic forms and its symmetries.
 
 A code is given by P, k x r, meaning G = [I_k | P] with n = k + r coordinates. The m-height does not change when
 coordinates are permuted, coordinates change sign, or another information set is made systematic; scaling a coordinate
@@ -19,12 +19,6 @@ MAGNITUDES = (1e-36, 1e30)
 
 RANK_TOLERANCE = 1e-10
 """Columns of an orthonormalised generator this close to dependent count as dependent."""
-
-KINDS = ("integer", "scaled-integer", "uniform", "normal")
-"""Kinds of random codes, see `random_codes`."""
-
-SCALES = (1, 2, 4, 8, 10, 16, 25, 32, 49, 50, 64, 99, 100)
-"""Scales max|P| drawn by the kind "scaled-integer", with the modes seen in the field's own files."""
 
 
 def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple[NDArray[np.float64], bool]:
@@ -301,34 +295,3 @@ def equivalent(
         flips = rng.choice([-1.0, 1.0], (count, n))
         out = out * flips[:, :k, None] * flips[:, None, k:]
     return out[0] if single else out
-
-
-def random_codes(
-    kind: str, count: int, k: int, r: int, rng: np.random.Generator, *, scale: int = 100
-) -> NDArray[np.float64]:
-    """Random systematic codes.
-
-    Args:
-        kind: "integer" (uniform integers in [-scale, scale]), "scaled-integer" (the same, with a scale of its own per
-            matrix drawn from SCALES, as in the field's files), "uniform" (reals in [-1, 1]) or "normal".
-        count, k, r: shape of the result.
-        rng: where the draws come from.
-        scale: for "integer".
-
-    Returns:
-        P, (count, k, r) float64.
-
-    Raises:
-        CodeError: no such kind.
-    """
-    shape = (count, k, r)
-    if kind == "integer":
-        return rng.integers(-scale, scale + 1, shape).astype(np.float64)
-    if kind == "scaled-integer":
-        own = rng.choice(SCALES, (count, 1, 1))
-        return np.floor(rng.random(shape) * (2 * own + 1)) - own
-    if kind == "uniform":
-        return rng.uniform(-1.0, 1.0, shape)
-    if kind == "normal":
-        return rng.normal(size=shape)
-    raise CodeError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import random_codes
 from .errors import CodeError, DataError, brief
 from .exact import height_profile, m_height
 from .files import Codes, Data, Group, in_file_order, over_groups, silently
 from .kernels import LANES, compiled, over_batch
+from .kinds import random_codes
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
 from .tiers import EVALUATOR, HEADLINE
 
@@ -59,7 +59,7 @@ def generate(
     Args:
         groups: (n, k, m) each.
         rows: codes per group.
-        kind: see `codes.random_codes`.
+        kind: see `kinds.random_codes`.
         seed: the same seed gives the same codes, for each group on its own.
         scale: of the kind "integer".
         infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.

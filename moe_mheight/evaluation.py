@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .brackets import bounds
 from .cards import best_fixed
 from .datasets import exact_heights
 from .ensemble import Predictor
 from .errors import DataError
 from .files import Codes, Data, Group, count, over_groups, silently
+from .kinds import KINDS
 from .streams import draw, stream
 from .tiers import HEADLINE, tier_of
 
@@ -41,6 +43,7 @@ class Score:
     codes: int  # rows, infinite ones included
     log2_mse: float  # over rows whose height is finite; inf if one of them is predicted infinite
     fixed_log2_mse: float  # of the best fixed point of the same bracket
+    closing_log2_mse: float  # of the best fixed point of the tightest bracket, see `brackets.bounds`
     worst: float  # largest |log2 error|
     width: float  # mean width of the bracket
     infinite: int  # rows of infinite height
@@ -74,6 +77,10 @@ class Report:
     def fixed_macro(self) -> float:
         return _mean(np.array([score.fixed_log2_mse for score in self.scores if score.codes > score.infinite]))
 
+    @property
+    def closing_macro(self) -> float:
+        return _mean(np.array([score.closing_log2_mse for score in self.scores if score.codes > score.infinite]))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         groups = [
@@ -85,6 +92,7 @@ class Report:
             "format": "moe_mheight evaluation 1",
             "macro_log2_mse": self.macro,
             "macro_fixed_log2_mse": self.fixed_macro,
+            "macro_closing_log2_mse": self.closing_macro,
             "predict_microseconds_per_code": self.predict_microseconds,
             "exact_microseconds_per_code": self.exact_microseconds,
             "wrong_labels": self.wrong_labels,
@@ -93,16 +101,18 @@ class Report:
         }
 
 
-def default_data(rows: int = 1000, seed: int = 0) -> Data:
-    """The embedded test set: codes of the nine groups, four kinds in equal parts, drawn by seed and labelled exactly,
-    infinite heights included.
+def default_data(
+    rows: int = 1000, seed: int = 0, groups: tuple[Group, ...] = HEADLINE, kinds: tuple[str, ...] = KINDS
+) -> Data:
+    """The embedded test set: codes of some groups, kinds in equal parts, drawn by seed and labelled exactly, infinite
+    heights included.
 
     Its random stream is used for nothing else.
     """
     data: Data = {}
     place = 0
-    for group in HEADLINE:
-        P, h = draw(stream("default", seed, *group), group, rows, infinite=True)
+    for group in groups:
+        P, h = draw(stream("default", seed, *group), group, rows, kinds, infinite=True)
         data[group] = Codes(P, np.arange(place, place + len(P)), h)
         place += len(P)
     return data
@@ -144,27 +154,42 @@ def evaluate(
         true = exact[codes.row]
         h = true if codes.h is None else codes.h
         wrong += int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum())
-        scores.append(_score(group, values, h, true))
+        closing = np.stack(bounds(codes.P, group[2], threads=threads), axis=1)
+        scores.append(_score(group, values, closing, h, true))
     total = count(data) / 1e6
     return Report(tuple(scores), spent / total, exact_time / total, wrong)
 
 
-def _score(group: Group, values: NDArray[np.float64], h: NDArray[np.float64], true: NDArray[np.float64]) -> Score:
-    lower, upper, best = values.T
+def _width(low: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
+    width = np.log2(upper) - low
+    return np.where(np.isfinite(width), width, 0.0)
+
+
+def _score(
+    group: Group,
+    values: NDArray[np.float64],
+    closing: NDArray[np.float64],
+    h: NDArray[np.float64],
+    true: NDArray[np.float64],
+) -> Score:
+    lower, upper, best, _, _, _ = values.T
     infinite = np.isinf(true)
     scored = ~infinite & np.isfinite(h)
     log2_h, low = np.log2(h[scored]), np.log2(lower[scored])
-    width = np.log2(upper[scored]) - low
-    width = np.where(np.isfinite(width), width, 0.0)
+    width = _width(low, upper[scored])
     error = np.log2(best[scored]) - log2_h
-    fixed = best_fixed(low, width, log2_h)
+    at_fixed = low + best_fixed(low, width, log2_h) * width
+    tight = np.log2(closing[scored, 0])
+    left = _width(tight, closing[scored, 1])
+    at_tight = tight + best_fixed(tight, left, log2_h) * left
     tiny = 1e-14  # the exact height is rounded too
     return Score(
         group=group,
         tier=tier_of(*group),
         codes=len(h),
         log2_mse=_mean(error**2),
-        fixed_log2_mse=_mean((low + fixed * width - log2_h) ** 2),
+        fixed_log2_mse=_mean((at_fixed - log2_h) ** 2),
+        closing_log2_mse=_mean((at_tight - log2_h) ** 2),
         worst=float(np.abs(error).max(initial=0.0)),
         width=_mean(width),
         infinite=int(infinite.sum()),

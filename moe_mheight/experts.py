@@ -1,15 +1,20 @@
 """The expert network: where in its certified bracket does log2 h lie?
 
-An expert reads the tokens of a code, the sets (S, a) with the largest upper bounds (see `brackets`), and answers with
-a position in [0, 1]; the prediction is log2 h = L + position (U - L), so it cannot leave the bracket. All inputs are
-invariant under coordinate permutations, sign changes and changes of basis.
+An expert reads the tokens of a code, the sets (S, a) with the largest upper bounds (see `reweighting`), and answers
+with a position in [0, 1]; the prediction is log2 h = L + position (U - L), so it cannot leave the bracket. All inputs
+are invariant under coordinate permutations, sign changes and changes of basis.
 
-Each token's true value lies between its own bounds; the network places it there, and mixes the placed values with
-weights that say which token decides the code (the height is the largest of them), one free value included.
+Each token's true value lies between its own bounds, those of its basic solution included; the network places it there,
+never below the best lower bound of all tokens, and mixes the placed values with weights that say which token decides
+the code (the height is the largest of them), one free value included. Under a budget of sets there is no upper bound:
+the answer is the gap above L in bits, and a term that is never negative stands for the sets not looked at. A second
+output says how far off the position
+may be; it is trained on the side, learns from the same features and teaches them nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +24,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .brackets import STEPS, TOKENS, Brackets, brackets
+from .brackets import brackets
 from .errors import ModelError, brief
 from .kernels import over_batch
+from .reweighting import BEYOND, STEPS, TOKENS, Brackets
 
 PROFILE = 15
 """Entries of a token's |y| and |c_S| profiles, zero-padded: n - m <= 15 for n <= 16."""
+
+LONG_PROFILE = 31
+"""The same under a budget, for n <= 32."""
+
+FARTHEST = 64.0
+"""Bits above L beyond which nothing is told apart under a budget."""
+
+LEAST_DOUBT = 1e-7
+"""No position is trusted further: it is computed in float32."""
 
 CLOSED = 1e-9
 """A bracket narrower than this many bits is closed: there is no position to predict."""
@@ -38,8 +53,11 @@ class Architecture:
     blocks: int = 2  # rounds of exchange between the tokens of a code
     steps: int = STEPS  # reweighting steps of the brackets it reads
     tokens: int = TOKENS  # tokens per code
+    open_ended: bool = False  # reads codes searched under a budget, which have no upper bound
 
     def __post_init__(self) -> None:
+        if not isinstance(self.open_ended, bool):
+            raise ModelError(f"open_ended must be true or false, got {brief(self.open_ended)}")
         for name, most in (("width", 1024), ("blocks", 32), ("steps", 64), ("tokens", 64)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
@@ -50,7 +68,8 @@ class Architecture:
     @property
     def features(self) -> int:
         """Numbers per token, see `read`."""
-        return 2 * (self.steps + 1) + 2 + 2 * PROFILE + 6
+        profile, about = (LONG_PROFILE, 8) if self.open_ended else (PROFILE, 6)
+        return 2 * (self.steps + 1 + BEYOND) + 2 + 4 * profile + about
 
 
 @dataclass(frozen=True)
@@ -58,13 +77,15 @@ class Reading:
     """What an expert reads of B codes.
 
     Shapes: tokens (B, T, F) float32; low, high (B, T) float32, each token's own bounds as positions in the code's
-    bracket; lower, width (B,) float64, log2 L and log2 U - log2 L, width 0 where the bracket is closed or unbounded.
+    bracket; lower, gap, width (B,) float64: log2 L, log2 U - log2 L, and the same with 0 where the bracket is closed
+    or unbounded. Under a budget positions are bits above L: gap and width are 1, and 0 for infinite heights.
     """
 
     tokens: NDArray[np.float32]
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     lower: NDArray[np.float64]
+    gap: NDArray[np.float64]
     width: NDArray[np.float64]
 
 
@@ -73,45 +94,48 @@ def read(b: Brackets) -> Reading:
     count, tokens, s = b.y.shape
     with np.errstate(divide="ignore", invalid="ignore"):
         lower, upper = np.log2(b.lower), np.log2(b.upper)
+        token_low, token_high = np.log2(b.token_lower), np.log2(b.token_upper)
+        if b.budget:
+            upper = np.where(np.isfinite(lower), lower + 1.0, np.inf)
         width = upper - lower
         open_ = np.isfinite(width) & (width > CLOSED)
         scale = np.where(open_, width, 1.0)[:, None, None]
-        token_low, token_high = np.log2(b.token_lower), np.log2(b.token_upper)
+        top = token_high[..., b.steps].max(1) if b.budget else upper
         gap = (token_high - token_low)[..., -1:]
         own = np.concatenate(
             [
-                np.clip((token_high - upper[:, None, None]) / scale, -6.0, 6.0),
-                np.clip((token_low - lower[:, None, None]) / scale, -6.0, 6.0),
+                np.arcsinh((token_high - top[:, None, None]) / scale),
+                np.arcsinh((token_low - lower[:, None, None]) / scale),
                 np.log2(np.maximum(gap, CLOSED)) / 4.0,
-                np.clip(gap / scale, 0.0, 6.0),
+                np.arcsinh(gap / scale),
             ],
             axis=2,
         )
-        low = np.clip((token_low[..., -1] - lower[:, None]) / scale[..., 0], -6.0, 1.0)
-        high = np.clip((token_high[..., -1] - lower[:, None]) / scale[..., 0], -6.0, 1.0)
-    whole = np.stack(
-        [
-            np.log2(np.maximum(scale[:, 0, 0], CLOSED)) / 2.0,
-            np.where(np.isfinite(lower), lower, 0.0) / 8.0,
-            np.full(count, b.n / 12.0),
-            np.full(count, b.k / 12.0),
-            np.full(count, b.m / 12.0),
-            np.full(count, (b.n - b.k - b.m) / 6.0),
-        ],
-        axis=1,
-    )
-    out = np.zeros((count, tokens, own.shape[2] + 2 * PROFILE + whole.shape[1]), np.float32)
+        most = FARTHEST if b.budget else 1.0
+        low = np.clip((token_low[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
+        high = np.clip((token_high[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
+    size = [b.n / 12.0, b.k / 12.0, b.m / 12.0, (b.n - b.k - b.m) / 6.0]
+    if b.budget:
+        every = math.log2(math.comb(b.n, b.m))
+        size += [every / 16.0, min(math.log2(b.budget) - every, 0.0) / 8.0]
+    own_scale = np.log2(np.maximum(scale[:, 0, 0], CLOSED)) / 2.0
+    height = np.where(np.isfinite(lower), lower, 0.0) / 8.0
+    whole = np.column_stack([own_scale, height, np.broadcast_to(size, (count, len(size)))])
+    profile = LONG_PROFILE if b.budget else PROFILE
+    out = np.zeros((count, tokens, own.shape[2] + 4 * profile + whole.shape[1]), np.float32)
     at = own.shape[2]
     out[..., :at] = own
-    out[..., at : at + s] = 3.0 * b.y
-    out[..., at + PROFILE : at + PROFILE + s] = b.c
-    out[..., at + 2 * PROFILE :] = whole[:, None, :]
+    for values in (3.0 * b.y, b.c, 3.0 * b.basic_y, b.basic_c):
+        out[..., at : at + s] = values
+        at += profile
+    out[..., at:] = whole[:, None, :]
     np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return Reading(
         out,
-        np.nan_to_num(low).astype(np.float32),
-        np.nan_to_num(high).astype(np.float32),
+        np.nan_to_num(low, neginf=0.0, posinf=0.0).astype(np.float32),
+        np.nan_to_num(high, neginf=0.0, posinf=0.0).astype(np.float32),
         lower,
+        np.nan_to_num(width, nan=0.0, posinf=0.0),
         np.where(open_, width, 0.0),
     )
 
@@ -141,10 +165,11 @@ def summary(x: Tensor) -> Tensor:
 
 
 class Expert(nn.Module):
-    """Position of log2 h in its bracket, from the tokens of a code.
+    """Position of log2 h in its bracket, from the tokens of a code, and how far off it may be.
 
     Shape:
-        tokens (B, T, F), low (B, T), high (B, T) as in `Reading` -> (B,) in [0, 1].
+        tokens (B, T, F), low (B, T), high (B, T) as in `Reading` -> position (B,) in [0, 1], or >= 0 if open-ended,
+        and doubt (B,), the log of the expected |error| of the position.
 
     Example:
         >>> import torch
@@ -152,8 +177,9 @@ class Expert(nn.Module):
         >>> size = Architecture(width=16, blocks=1)
         >>> expert = Expert(size)
         >>> t = torch.zeros(5, size.tokens, size.features)
-        >>> expert(t, t[..., 0], t[..., 0] + 1).shape
-        torch.Size([5])
+        >>> position, doubt = expert(t, t[..., 0], t[..., 0] + 1)
+        >>> position.shape, doubt.shape
+        (torch.Size([5]), torch.Size([5]))
     """
 
     mean: Tensor
@@ -170,24 +196,38 @@ class Expert(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.place = nn.Linear(width, 2)
         self.free = nn.Linear(3 * width, 2)
+        self.unseen = nn.Linear(3 * width, 1) if architecture.open_ended else None
+        self.wonder = nn.Sequential(nn.Linear(3 * width + 1, width), nn.SiLU(), nn.Linear(width, 1))
 
     def standardise(self, tokens: Tensor) -> None:
         """Take the inputs' mean and spread from a sample of tokens (B, T, F)."""
         self.mean.copy_(tokens.mean((0, 1)))
         self.spread.copy_(tokens.std((0, 1)) + 1e-3)
 
-    def forward(self, tokens: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         x = self.enter((tokens - self.mean) / self.spread)
         for exchange in self.rounds:
             x = exchange(x)
         x = self.norm(x)
         placed = self.place(x)  # (B, T, 2): where between its own bounds, how decisive
-        free = self.free(summary(x))  # (B, 2): the same for the free value
-        value = (low + torch.sigmoid(placed[..., 0]) * (high - low)).clamp(0.0, 1.0)
-        value = torch.cat([value, torch.sigmoid(free[:, :1])], dim=1)
+        whole = summary(x)
+        free = self.free(whole)  # (B, 2): the same for the free value
+        most = FARTHEST if self.unseen is not None else 1.0
+        floor = low.amax(1, keepdim=True).clamp(0.0, most)
+        ceiling = torch.maximum(high.amax(1, keepdim=True).clamp(max=most), floor)
+        value = torch.maximum(low + torch.sigmoid(placed[..., 0]) * (high - low), floor).clamp(max=most)
+        value = torch.cat([value, floor + torch.sigmoid(free[:, :1]) * (ceiling - floor)], dim=1)
         # a token placed high is the likelier maximum; the network learns the rest
-        decisive = torch.cat([placed[..., 1] + 4.0 * value[:, :-1].detach(), free[:, 1:]], dim=1)
-        return (value * torch.softmax(decisive, dim=1)).sum(1).clamp(0.0, 1.0)
+        decisive = torch.cat([placed[..., 1] + 4.0 * value[:, :-1].detach().clamp(max=1.0), free[:, 1:]], dim=1)
+        position = (value * torch.softmax(decisive, dim=1)).sum(1).clamp(0.0, most)
+        left = (ceiling - floor).detach()  # what the tokens' own bounds leave open
+        if self.unseen is not None:
+            beyond = nn.functional.softplus(self.unseen(whole) - 3.0)[:, 0]
+            position = position + beyond
+            left = left + beyond.detach()[:, None]
+        left = torch.log(left + LEAST_DOUBT)
+        doubt = left + self.wonder(torch.cat([whole.detach(), left], dim=1))
+        return position, doubt[:, 0].clamp(min=math.log(LEAST_DOUBT), max=math.log(most))
 
 
 AT_ONCE = 512
@@ -205,23 +245,42 @@ def _one_thread_a_pass() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def positions(expert: Expert, reading: Reading, threads: int | None = None) -> NDArray[np.float64]:
-    """The expert's positions, (B,) float64, for a reading of B codes; threads: default all cores."""
+def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDArray[np.float64]:
+    """The expert's positions and expected |errors| of them, (2, B) float64, for a reading of B codes.
+
+    Codes whose bracket is closed get 0 and 1. threads: default all cores.
+    """
     device = expert.mean.device
-    out = np.empty(len(reading.lower))
+    out = np.empty((2, len(reading.lower)))
 
     def some(start: int, stop: int) -> None:
         with torch.inference_mode():
             for at in range(start, stop, AT_ONCE):
                 piece = slice(at, min(at + AT_ONCE, stop))
                 parts = (reading.tokens[piece], reading.low[piece], reading.high[piece])
-                out[piece] = expert(*(torch.from_numpy(part).to(device) for part in parts)).cpu().numpy()
+                position, doubt = expert(*(torch.from_numpy(part).to(device) for part in parts))
+                out[0, piece], out[1, piece] = position.cpu().numpy(), torch.exp(doubt).cpu().numpy()
 
     with _one_thread_a_pass():
-        over_batch(some, len(out), threads)
+        over_batch(some, out.shape[1], threads)
+    closed = reading.width == 0
+    out[0, closed], out[1, closed] = 0.0, 1.0
     return out
 
 
-def read_codes(P: NDArray[np.float64], m: int, architecture: Architecture, threads: int | None = None) -> Reading:
-    """Bracket a batch of one group, (B, k, r), and read it."""
-    return read(brackets(P, m, steps=architecture.steps, threads=threads))
+def combined(
+    experts: list[Expert], reading: Reading, threads: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(seeds, B) positions of an ensemble's members, and the ensemble's doubt (B,).
+
+    The ensemble's position is their mean: log2 heights are averaged. Its doubt adds the spread of its members.
+    """
+    positions, doubts = np.stack([answers(expert, reading, threads) for expert in experts], axis=1)
+    return positions, doubts.mean(0) + positions.std(0)
+
+
+def read_codes(
+    P: NDArray[np.float64], m: int, architecture: Architecture, threads: int | None = None, *, budget: int = 0
+) -> Reading:
+    """Bracket a batch of one group, (B, k, r), and read it; budget: sets to look at, 0 for all."""
+    return read(brackets(P, m, steps=architecture.steps, budget=budget, threads=threads))

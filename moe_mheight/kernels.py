@@ -20,7 +20,8 @@ from numba.extending import intrinsic
 
 LANES = 64
 
-_SOURCE = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[:8]
+_FILES = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+_SOURCE = sha256(b"".join(text for text in _FILES if b"@compiled" in text or b"@inlined" in text)).hexdigest()[:8]
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

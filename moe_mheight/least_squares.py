@@ -156,21 +156,28 @@ def solve_weighted(V, R, weight, qa, t, y, u):  # type: ignore[no-untyped-def]
         divide(u[i], R[i, i])
 
 
+@inlined
+def _exchange(one, two, v, w):  # type: ignore[no-untyped-def]
+    """Swap one and two in the lanes where v < w."""
+    for lane in range(one.shape[0]):
+        p, q = one[lane], two[lane]
+        one[lane] = p if v[lane] >= w[lane] else q
+        two[lane] = q if v[lane] >= w[lane] else p
+
+
 @compiled
-def sort_down(values, carried):  # type: ignore[no-untyped-def]
-    """Sort each lane of values (rows, LANES) downwards, by compare-exchanges; carried moves along."""
+def sort_down(values, first, second, third):  # type: ignore[no-untyped-def]
+    """Sort each lane of values (rows, LANES) downwards, by compare-exchanges; the others move along."""
     rows = values.shape[0]
+    v, w = np.empty(LANES), np.empty(LANES)
     for phase in range(rows):
         for i in range(phase % 2, rows - 1, 2):
-            one, two = values[i], values[i + 1]
-            with_one, with_two = carried[i], carried[i + 1]
-            for lane in range(one.shape[0]):
-                v, w = one[lane], two[lane]
-                p, q = with_one[lane], with_two[lane]
-                one[lane] = v if v >= w else w
-                two[lane] = w if v >= w else v
-                with_one[lane] = p if v >= w else q
-                with_two[lane] = q if v >= w else p
+            copy(v, values[i])
+            copy(w, values[i + 1])
+            _exchange(values[i], values[i + 1], v, w)
+            _exchange(first[i], first[i + 1], v, w)
+            _exchange(second[i], second[i + 1], v, w)
+            _exchange(third[i], third[i + 1], v, w)
 
 
 @compiled

@@ -2,6 +2,8 @@
 
     SET/low/config.json        format, architecture, training settings, calibration, provenance
     SET/low/seed0.safetensors  weights of one ensemble member (and seed1, ...)
+    SET/low/search0.safetensors  of one that predicts under a budget of sets (and search1, ...)
+    SET/low/metrics.json       held-out figures for each group and kind of codes
     SET/low/history.jsonl      validation figures as training went
     SET/low/README.md          the model card
     SET/low/SHA256SUMS         checksums of all the others
@@ -21,7 +23,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -29,11 +31,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from .calibration import check as check_calibration
 from .errors import ModelError, brief
 from .experts import Architecture, Expert
 from .tiers import TIERS
 
-FORMAT = "moe_mheight tier 1"
+FORMAT = "moe_mheight tier 2"
 
 MOST_SEEDS = 64
 
@@ -80,13 +83,26 @@ def write_checksums(folder: Path) -> None:
     write_file(folder / "SHA256SUMS", "".join(lines).encode())
 
 
-def save_tier(folder: Path, config: dict[str, Any], weights: list[bytes], texts: dict[str, str]) -> None:
-    """Fill a folder with one tier: config, one weights file per seed, and text files such as the card."""
-    for seed, content in enumerate(weights):
-        write_file(folder / f"seed{seed}.safetensors", content)
+class Tier(NamedTuple):
+    """One tier: its config, its ensemble for codes whose every set is looked at, and the one for searches."""
+
+    config: dict[str, Any]
+    experts: list[Expert]
+    searchers: list[Expert]
+
+
+VIEWS = ("seed", "search")
+"""Names of the two ensembles' weights."""
+
+
+def save_tier(folder: Path, config: dict[str, Any], weights: dict[str, list[bytes]], texts: dict[str, str]) -> None:
+    """Fill a folder with one tier: config, for each of VIEWS one weights file per member, and text files."""
+    for view in VIEWS:
+        for number, content in enumerate(weights[view]):
+            write_file(folder / f"{view}{number}.safetensors", content)
     for name, text in texts.items():
         write_file(folder / name, text.encode())
-    whole = {"format": FORMAT, **config, "seeds": len(weights)}
+    whole = {"format": FORMAT, **config, "seeds": len(weights["seed"])}
     write_file(folder / "config.json", (json.dumps(whole, indent=2) + "\n").encode())
     write_checksums(folder)
 
@@ -111,8 +127,8 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def load_tier(folder: Path) -> tuple[dict[str, Any], list[Expert]]:
-    """Config and experts (one per seed, in eval mode, on the CPU) of one tier.
+def load_tier(folder: Path) -> Tier:
+    """Config and experts (one per seed and view, in eval mode, on the CPU) of one tier.
 
     Raises:
         ModelError: a file is missing, damaged, of another format, or its weights have wrong names or shapes.
@@ -124,39 +140,45 @@ def load_tier(folder: Path) -> tuple[dict[str, Any], list[Expert]]:
             raise ModelError(
                 f"{folder}/config.json has format {brief(config['format'])}, this version reads {FORMAT!r}"
             )
-        architecture = Architecture(**config["architecture"])
+        architectures = Architecture(**config["architecture"]), Architecture(**config["search"]["architecture"])
+        if [architecture.open_ended for architecture in architectures] != [False, True]:
+            raise ModelError("the architectures must be open-ended for searches, and only there")
         seeds = config["seeds"]
         if not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
             raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
-        if not all(0.0 < float(q) < 1.0 and 0.0 <= reach <= 1.0 for q, reach in config["calibration"].items()):
-            raise ModelError("calibration must map coverages in (0, 1) to reaches in [0, 1]")
+        for part in (config, config["search"]):
+            part["calibration"] = check_calibration(part["calibration"])
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = brief(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {brief(error)}"
         raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
-    experts = []
-    for seed in range(seeds):
-        name = f"seed{seed}.safetensors"
-        if name not in files:
-            raise ModelError(f"{folder} has no {name}, though config.json speaks of {seeds} seeds")
-        expert = Expert(architecture)
-        found, wanted = unpack(files[name], str(folder / name)), expert.state_dict()
-        problems = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
-        problems += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
-        problems += [
-            f"{key} has shape {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
-            for key in sorted(wanted.keys() & found.keys())
-            if found[key].shape != wanted[key].shape
-        ]
-        if problems:
-            raise ModelError(f"{folder / name} does not fit its config: {'; '.join(problems[:4])}")
-        if not all(torch.isfinite(tensor).all() for tensor in found.values()):
-            raise ModelError(f"{folder / name} holds weights that are not finite")
-        expert.load_state_dict(found, strict=True)
-        experts.append(expert.eval().requires_grad_(False))
-    return config, experts
+    ensembles = [
+        [_load_expert(folder, files, f"{view}{number}.safetensors", architecture) for number in range(seeds)]
+        for view, architecture in zip(VIEWS, architectures, strict=True)
+    ]
+    return Tier(config, *ensembles)
 
 
-def load_set(folder: Path) -> dict[str, tuple[dict[str, Any], list[Expert]]]:
+def _load_expert(folder: Path, files: dict[str, bytes], name: str, architecture: Architecture) -> Expert:
+    if name not in files:
+        raise ModelError(f"{folder} has no {name}, though config.json speaks of it")
+    expert = Expert(architecture)
+    found, wanted = unpack(files[name], str(folder / name)), expert.state_dict()
+    problems = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
+    problems += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
+    problems += [
+        f"{key} has shape {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & found.keys())
+        if found[key].shape != wanted[key].shape
+    ]
+    if problems:
+        raise ModelError(f"{folder / name} does not fit its config: {'; '.join(problems[:4])}")
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+        raise ModelError(f"{folder / name} holds weights that are not finite")
+    expert.load_state_dict(found, strict=True)
+    return expert.eval().requires_grad_(False)
+
+
+def load_set(folder: Path) -> dict[str, Tier]:
     """All three tiers of a model set."""
     if not folder.is_dir():
         raise ModelError(f"no models at {folder}; train them with `mheight train-expert --tier low --models {folder}`")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import KINDS, random_codes
 from .exact import m_height
+from .kinds import KINDS, random_codes
 
-STREAMS = {"train": 1, "validate": 2, "calibrate": 3, "test": 4, "default": 5}
+STREAMS = {"train": 1, "validate": 2, "calibrate": 3, "test": 4, "default": 5, "router": 6}
 """Random streams that never share a seed; "default" is the set that ensemble-eval draws when given no data."""
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,19 +24,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from .cards import card, held_out, measure, provenance
-from .codes import KINDS
+from .cards import card, held_out, measure, measure_search, provenance
+from .checkpoints import pack_checkpoint, records, restore
 from .errors import ModelError
-from .experts import CLOSED, Architecture, Expert, Reading, positions, read_codes
+from .experts import CLOSED, Architecture, Expert, Reading, answers, read_codes
 from .kernels import thread_count
-from .storage import architecture_config, locked, pack, save_tier, unpack, write_file
+from .kinds import ALL_KINDS
+from .storage import VIEWS, architecture_config, locked, pack, save_tier, unpack, write_file
 from .streams import draw, stream
-from .tiers import EVALUATOR, TIERS, sizes
+from .tiers import EVALUATOR, SEARCHED, TIERS, searched_sizes, sizes
 
-MINUTES = {"low": 9.0, "medium": 9.0, "high": 2.0}
-"""Default training time of a tier. At slack 0 brackets close by themselves: the high expert has little to learn."""
+MINUTES = {"low": 24.0, "medium": 18.0, "high": 12.0}
+"""Default training time of a tier."""
+
+SCANNED = {"low": 0.6, "medium": 0.6, "high": 0.2}
+"""Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0
+brackets close by themselves: the high expert has little to learn there, and most to learn under a budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +53,33 @@ class Recipe:
     chunks: int = 0  # length of training
     groups: int = 16  # (n, k, m) groups in a chunk
     codes: int = 512  # codes drawn per group
-    batch: int = 512  # codes per step
+    batch: int = 128  # codes per step
     headline: float = 0.5  # share of groups drawn from the field's 21, the rest from all trained sizes
-    kinds: tuple[str, ...] = KINDS  # of random codes, drawn per group
-    rate: float = 2e-3  # peak learning rate, after warm-up, before its cosine
-    warmup: int = 100  # steps
+    kinds: tuple[str, ...] = ALL_KINDS  # of random codes, drawn per group
+    rate: float = 1e-3  # peak learning rate, after warm-up, before its cosine
+    warmup: int = 400  # steps
     decay: float = 1e-4  # AdamW weight decay
-    average: float = 0.998  # of the exponential moving average of weights
+    average: float = 0.999  # of the exponential moving average of weights
     clip: float = 1.0  # gradient norm
+
+
+def recipes(tier: str, architecture: Architecture | None = None) -> dict[str, Recipe]:
+    """How the members of each of VIEWS are trained."""
+    shape = architecture or Architecture()
+    searching = replace(shape, open_ended=True)
+    return {
+        "seed": Recipe(tier=tier, architecture=shape),
+        "search": Recipe(tier=tier, architecture=searching, codes=128, batch=32),
+    }
 
 
 def learnable(tier: str) -> list[tuple[int, int, int]]:
     """Sizes a tier trains on. At slack 0 brackets are closed, so the high expert learns from slack 1, the nearest."""
     return sizes("medium" if tier == "high" else tier)
+
+
+BUDGETS = (50, 1500)
+"""Budgets of sets that searches are trained under, log-uniformly."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -78,80 +97,84 @@ def as_batch(reading: Reading, h: NDArray[np.float64]) -> Batch:
 
 def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
     """Chunk `number` of the training stream, shuffled."""
-    rng = stream("train", seed, TIERS.index(recipe.tier), number)
-    everywhere = learnable(recipe.tier)
-    focus = [group for group in EVALUATOR if group in set(everywhere)]
+    searching = recipe.architecture.open_ended
+    rng = stream("train", seed, TIERS.index(recipe.tier), number, *([1] if searching else []))
+    everywhere = searched_sizes(recipe.tier) if searching else learnable(recipe.tier)
+    focus = [group for group in (SEARCHED if searching else EVALUATOR) if group in set(everywhere)]
     batches = []
     for _ in range(recipe.groups):
         among = focus if rng.random() < recipe.headline else everywhere
         group = among[rng.integers(len(among))]
         P, h = draw(rng, group, recipe.codes, (recipe.kinds[rng.integers(len(recipe.kinds))],))
+        budget = int(np.exp2(rng.uniform(*np.log2(BUDGETS)))) if searching else 0
         if len(P):
-            batches.append(as_batch(read_codes(P, group[2], recipe.architecture, threads), h))
+            batches.append(as_batch(read_codes(P, group[2], recipe.architecture, threads, budget=budget), h))
     whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
     order = torch.from_numpy(rng.permutation(len(whole[0])))
     tokens, low, high, width, target = (part[order] for part in whole)
     return tokens, low, high, width, target
 
 
-def loss(expert: torch.nn.Module, batch: Batch) -> Tensor:
-    """Mean squared error of log2 h, in bits squared."""
+SCALE = {False: 1e4, True: 10.0}
+"""Brings squared errors of log2 h to order one, so that clipping means something: in brackets, and under budgets."""
+
+DOUBT = 0.1
+"""Weight of the doubt's own loss. Its gradients reach no weight that the position depends on."""
+
+
+def loss(expert: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What training minimises, and its part that matters: the mean squared error of log2 h, in bits squared.
+
+    The other part is the negative log-likelihood of the position's |error| under a Laplace law of the expert's doubt.
+    """
     tokens, low, high, width, target = batch
-    return ((expert(tokens, low, high) * width - target) ** 2).mean()
+    position, doubt = expert(tokens, low, high)
+    error = position * width - target
+    off = (error.detach() / width).abs()
+    squared = (error**2).mean()
+    scale = SCALE[cast(Expert, expert).architecture.open_ended]
+    return scale * squared + DOUBT * (doubt + off * torch.exp(-doubt)).mean(), squared
 
 
 def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str, float]:
     """log2-MSE per group and their plain mean; known is what `held_out` gives."""
     errors = {}
     for group, reading, log2_h in known:
-        predicted = reading.lower + positions(expert, reading) * reading.width
+        predicted = reading.lower + answers(expert, reading)[0] * reading.width
         errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
 
 
-def _checkpoint(expert: Expert, mean: AveragedModel, optimizer: torch.optim.Optimizer, done: int) -> bytes:
-    tensors = {f"expert.{key}": value for key, value in expert.state_dict().items()}
-    tensors |= {f"mean.{key}": value for key, value in mean.state_dict().items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{key}": value for key, value in state.items()}
-    return pack(tensors | {"done": torch.tensor(done)})
+def _moving_average(most: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average of weights whose memory grows with training, up to 1 / (1 - most) steps."""
+
+    def average(means: list[Tensor], new: list[Tensor], seen: Tensor | int) -> None:
+        decay = min(most, (1.0 + float(seen)) / (10.0 + float(seen)))
+        torch._foreach_lerp_(means, new, 1.0 - decay)
+
+    return torch.no_grad()(average)
 
 
-def _restore(content: bytes, expert: Expert, mean: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
-    parts: dict[str, dict[str, Tensor]] = {"expert": {}, "mean": {}, "optimizer": {}, "done": {}}
-    for key, value in unpack(content, "the checkpoint").items():
-        kind, _, name = key.partition(".")
-        parts[kind][name] = value
-    expert.load_state_dict(parts["expert"])
-    mean.load_state_dict(parts["mean"])
-    whole = optimizer.state_dict()
-    for key, value in parts["optimizer"].items():
-        i, _, name = key.partition(".")
-        whole["state"].setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict(whole)
-    return int(parts["done"][""])
-
-
-def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: str, owner: int) -> bytes:
+def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: int, device: str, owner: int) -> bytes:
     """Train one ensemble member, resuming from its checkpoint in `folder`; returns its weights as safetensors.
 
-    Writes seedN.checkpoint about every 30 seconds and appends to seedN.jsonl what it measured. A member that trains in
-    a child of the process `owner` stops when that one is gone.
+    Writes VIEW + SEED + .checkpoint about every 30 seconds and appends to .jsonl what it measured. A member that trains
+    in a child of the process `owner` stops when that one is gone.
     """
     is_child = os.getppid() == owner
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     expert = Expert(recipe.architecture)
-    known = list(held_out("validate", recipe.tier, recipe.architecture, 1500))  # the same for every seed
+    known = list(held_out("validate", recipe.tier, recipe.architecture, 100 if view == "search" else 1500))  # for all
     first = chunk(recipe, seed, 0, threads)
     expert.standardise(first[0])
     expert.to(device)
-    mean = AveragedModel(expert, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    mean = AveragedModel(expert, multi_avg_fn=_moving_average(recipe.average))
     optimizer = torch.optim.AdamW(expert.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    saved, history = folder / f"seed{seed}.checkpoint", folder / f"seed{seed}.jsonl"
-    done = _restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
+    saved, history = folder / f"{view}{seed}.checkpoint", folder / f"{view}{seed}.jsonl"
+    done = restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
     if history.exists():  # what was measured after the checkpoint will be measured again
-        kept = [record for record in _records(history) if record["chunk"] <= done]
+        kept = [record for record in records(history) if record["chunk"] <= done]
         write_file(history, "".join(json.dumps(record) + "\n" for record in kept).encode())
     steps = recipe.chunks * recipe.groups * recipe.codes / recipe.batch
     every = max(1, recipe.chunks // 20)
@@ -171,9 +194,9 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = rate
                 tokens, low, high, width, target = (p[start : start + recipe.batch].to(device) for p in whole)
-                error = loss(expert, (tokens, low, high, width, target))
+                objective, error = loss(expert, (tokens, low, high, width, target))
                 optimizer.zero_grad()
-                (1000.0 * error).backward()  # of order one, so that clipping means something
+                objective.backward()
                 torch.nn.utils.clip_grad_norm_(expert.parameters(), recipe.clip)
                 optimizer.step()
                 mean.update_parameters(expert)
@@ -182,6 +205,7 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
             if done % every == 0 or done == recipe.chunks:
                 mean.eval()
                 record: dict[str, Any] = {
+                    "view": view,
                     "seed": seed,
                     "chunk": done,
                     "chunks": recipe.chunks,
@@ -192,14 +216,9 @@ def train_seed(recipe: Recipe, seed: int, folder: Path, threads: int, device: st
                 with open(history, "a") as out:
                     out.write(json.dumps(record) + "\n")
             if time.monotonic() - last_saved > 30 or done == recipe.chunks:
-                write_file(saved, _checkpoint(expert, mean, optimizer, done))
+                write_file(saved, pack_checkpoint(expert, mean, optimizer, done))
                 last_saved = time.monotonic()
     return pack(mean.module.state_dict())
-
-
-def _records(history: Path) -> list[dict[str, Any]]:
-    """What a member has measured; a last line cut short, by a kill or a full disk, does not count."""
-    return [json.loads(line) for line in history.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
@@ -214,10 +233,11 @@ def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> i
         for at in range(0, len(whole[0]), recipe.batch):
             tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
             optimizer.zero_grad()
-            loss(trial, (tokens, low, high, width, target)).backward()
+            loss(trial, (tokens, low, high, width, target))[0].backward()
             optimizer.step()
     each = (time.monotonic() - start) / 3 * len(warm[0]) / max(1, len(whole[0]))
-    crowded = 1.2 if workers > 1 else 1.0  # members trained side by side share caches and memory
+    # the trial had the machine to itself; members side by side share its cores, caches and memory
+    crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
     return max(2, int(60.0 * minutes / (each * crowded)))
 
 
@@ -225,7 +245,7 @@ def train_tier(
     tier: str,
     models: Path,
     *,
-    seeds: int = 2,
+    seeds: int = 3,
     minutes: float | None = None,
     chunks: int | None = None,
     architecture: Architecture | None = None,
@@ -247,7 +267,7 @@ def train_tier(
         report: called about every second with the newest record of each member.
 
     Returns:
-        The config of the finished tier, its held-out figures included.
+        The config of the finished tier and, as "metrics", its held-out figures.
 
     Raises:
         ModelError: the tier exists (and not force), or an unfinished training has other settings.
@@ -261,82 +281,99 @@ def train_tier(
         raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    workers = min(seeds, thread_count(None))
+    workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
     threads = max(1, thread_count(None) // workers)
-    recipe = Recipe(tier=tier, architecture=architecture or Architecture())
+    members = [(view, seed) for view in VIEWS for seed in range(seeds)]
     partial.mkdir(parents=True, exist_ok=True)
     before = torch.get_num_threads()
     with locked(partial):
         if force:  # only now: a training that is going on is refused above, not swept away
             for path in [path for path in partial.iterdir() if path.name != "lock"]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        recipe = _settled(recipe, partial, seeds, minutes, chunks, workers, threads)
+        plan = _settled(recipes(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
         started = time.monotonic()
-        with _reporting(partial, seeds, report):
-            weights = joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(train_seed)(recipe, seed, partial, threads, device, os.getpid()) for seed in range(seeds)
+        with _reporting(partial, members, report):
+            trained = joblib.Parallel(n_jobs=workers)(
+                joblib.delayed(train_member)(plan[view], view, seed, partial, threads, device, os.getpid())
+                for view, seed in members
             )
         torch.set_num_threads(before)
-        config = {
-            "tier": tier,
-            "architecture": architecture_config(recipe.architecture),
-            "recipe": {key: value for key, value in asdict(recipe).items() if key != "architecture"},
-            "trained_minutes": round((time.monotonic() - started) / 60, 1),
-            "provenance": provenance() | {"device": device},
+        weights = {view: [w for (v, _), w in zip(members, trained, strict=True) if v == view] for view in VIEWS}
+        experts = {view: [_expert(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
+        settings = {
+            view: {
+                "architecture": architecture_config(plan[view].architecture),
+                "recipe": {key: value for key, value in asdict(plan[view]).items() if key != "architecture"},
+            }
+            for view in VIEWS
         }
-        experts = [_expert(recipe.architecture, content) for content in weights]
-        config |= measure(tier, recipe.architecture, experts)
-        history = "".join((partial / f"seed{seed}.jsonl").read_text() for seed in range(seeds))
+        config: dict[str, Any] = {"tier": tier, **settings["seed"], "search": settings["search"]}
+        config["trained_minutes"] = round((time.monotonic() - started) / 60, 1)
+        config["provenance"] = provenance() | {"device": device}
+        config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
+        config["search"]["calibration"], metrics["search"] = measure_search(tier, experts["search"])
+        history = "".join((partial / f"{view}{seed}.jsonl").read_text() for view, seed in members)
         finished = partial / "finished"
         shutil.rmtree(finished, ignore_errors=True)
         finished.mkdir()
-        save_tier(finished, config, weights, {"history.jsonl": history, "README.md": card(config, seeds)})
+        texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
+        save_tier(finished, config, weights, texts | {"README.md": card(config, metrics, seeds)})
         if final.exists():  # aside first: at no moment is there neither
             final.rename(partial / "replaced")
         finished.rename(final)
     shutil.rmtree(partial, ignore_errors=True)
-    return config
+    return config | {"metrics": metrics}
 
 
 def _settled(
-    recipe: Recipe, partial: Path, seeds: int, minutes: float | None, chunks: int | None, workers: int, threads: int
-) -> Recipe:
-    """The recipe with its length; an unfinished training's own when it is the same otherwise."""
+    plan: dict[str, Recipe],
+    partial: Path,
+    seeds: int,
+    minutes: float | None,
+    chunks: int | None,
+    workers: int,
+    threads: int,
+) -> dict[str, Recipe]:
+    """The recipes with their lengths; an unfinished training's own when they are the same otherwise."""
     asked = {
-        "recipe": json.loads(json.dumps(asdict(recipe) | {"chunks": 0})),
+        "recipes": json.loads(json.dumps({view: asdict(recipe) for view, recipe in plan.items()})),
         "seeds": seeds,
         "minutes": minutes,
         "chunks": chunks,
     }
-    plan = partial / "plan.json"
-    if plan.exists():
-        begun = json.loads(plan.read_text())
+    path = partial / "plan.json"
+    if path.exists():
+        begun = json.loads(path.read_text())
         differ = [key for key in asked if begun["asked"].get(key) != asked[key]]
         if differ:
             raise ModelError(
                 f"{partial} holds an unfinished training with other settings ({', '.join(differ)}: "
                 f"{begun['asked'].get(differ[0])!r:.60} there); repeat those, or --force to start over"
             )
-        length = begun["chunks"]
+        lengths = begun["lengths"]
     else:
-        rounds = -(-seeds // workers)
-        span = (MINUTES[recipe.tier] if minutes is None else minutes) / rounds
-        length = chunks or plan_chunks(recipe, span, workers, threads)
-        write_file(plan, json.dumps({"asked": asked, "chunks": length}).encode())
-    return Recipe(**{**recipe.__dict__, "chunks": length})
+        lengths = {}
+        for view, recipe in plan.items():
+            share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
+            span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
+            lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
+        write_file(path, json.dumps({"asked": asked, "lengths": lengths}).encode())
+    return {view: replace(recipe, chunks=lengths[view]) for view, recipe in plan.items()}
 
 
 @contextmanager
-def _reporting(folder: Path, seeds: int, report: Callable[[list[dict[str, Any]]], None] | None) -> Iterator[None]:
+def _reporting(
+    folder: Path, members: list[tuple[str, int]], report: Callable[[list[dict[str, Any]]], None] | None
+) -> Iterator[None]:
     """Tell the members' newest records about once a second while they train, perhaps in other processes."""
     over = threading.Event()
 
     def tell() -> None:
         while not over.wait(1.0):
-            histories = [folder / f"seed{seed}.jsonl" for seed in range(seeds)]
-            records = [_records(path) for path in histories if path.exists()]
+            histories = [folder / f"{view}{seed}.jsonl" for view, seed in members]
+            known = [records(path) for path in histories if path.exists()]
             if report:
-                report([known[-1] for known in records if known])
+                report([some[-1] for some in known if some])
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from moe_mheight import CodeError, bounds, equivalent, height_profile, random_codes
-from moe_mheight.brackets import CANDIDATES, STEPS, TOKENS, brackets
-from moe_mheight.codes import KINDS
+from moe_mheight.brackets import brackets
+from moe_mheight.kinds import KINDS
 from moe_mheight.minors import LARGEST_RATIO
+from moe_mheight.reweighting import BEYOND, CANDIDATES, FIRST, STEPS, TOKENS
 
+NAMES = ("outside", "token_lower", "token_upper", "y", "c", "basic_y", "basic_c")
 EXACT = 2e-15  # the exact solver's own rounding, as in test_exact
 
 
@@ -135,20 +137,21 @@ def test_neither_threads_nor_neighbours_change_a_bit(rng):
     once = brackets(P, 2, threads=1)
     order = rng.permutation(len(P))
     again = brackets(P[order], 2, threads=3)
-    for name in ("lower", "upper", "witness", "outside", "token_lower", "token_upper", "y", "c"):
+    for name in (*NAMES, "lower", "upper", "witness"):
         assert np.array_equal(getattr(again, name), getattr(once, name)[order], equal_nan=True), name
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3, STEPS])
 @pytest.mark.parametrize(("k", "r", "m"), [(4, 5, 2), (6, 3, 1), (2, 2, 1), (2, 1, 1), (1, 5, 4), (5, 4, 4)])
-def test_what_tokens_hold(k, r, m, rng):
-    n, steps = k + r, 3
+def test_what_tokens_hold(k, r, m, steps, rng):
+    n = k + r
     P = random_codes("normal", 50, k, r, rng)
     found = brackets(P, m, steps=steps)
     assert (found.n, found.k, found.m) == (n, k, m)
     assert found.lower.shape == found.upper.shape == (50,)
     assert found.witness.shape == (50, n)
     assert found.outside.shape == (50, TOKENS, m)
-    assert found.token_lower.shape == found.token_upper.shape == (50, TOKENS, steps + 1)
+    assert found.token_lower.shape == found.token_upper.shape == (50, TOKENS, steps + 1 + BEYOND)
     assert found.y.shape == found.c.shape == (50, TOKENS, n - m)
     assert found.y.dtype == found.c.dtype == np.float32
 
@@ -163,10 +166,11 @@ def test_what_tokens_hold(k, r, m, rng):
         assert len(set(tokens[:pairs])) == pairs
         assert set(tokens[pairs:]) <= {tokens[pairs - 1]}
 
-    last = found.token_upper[:, :, -1]
-    assert (np.diff(last, axis=1) <= 0).all()
-    assert (last <= found.upper[:, None]).all()
-    assert (found.token_lower <= found.lower[:, None, None]).all()
+    # tokens are chosen after the first steps; the bracket is that of the common ones
+    assert (np.diff(found.token_upper[:, :, min(FIRST, steps)], axis=1) <= 0).all()
+    assert (found.token_upper[:, :, steps] <= found.upper[:, None]).all()
+    assert (found.token_lower[:, :, : steps + 1] <= found.lower[:, None, None]).all()
+    assert (found.token_lower <= height_profile(P)[:, m][:, None, None] * (1 + EXACT)).all()
     assert (found.token_lower >= 1).all()
 
     np.testing.assert_allclose(found.y.sum(axis=2), 1, rtol=1e-5)  # float32
@@ -226,7 +230,7 @@ def test_bounds_shapes_and_levels(rng):
     lower, upper = bounds(P, m, steps=1)
     for level in range(1, 5):
         mine = m == level
-        found = brackets(P[mine], level, steps=1)
+        found = brackets(P[mine], level, steps=1, closing=True)
         assert np.array_equal(lower[mine], found.lower)
         assert np.array_equal(upper[mine], found.upper)
     one = bounds(P[4], int(m[4]), steps=1)

@@ -208,6 +208,8 @@ def test_version(mheight):
         "predict rows --models missing",
         "predict rows --models rows",
         "predict rows --interval lots",
+        "predict rows --router missing",
+        "predict rows --router .",
         "ensemble-eval missing",
         "ensemble-eval --rows 0",
         "ensemble-eval --models missing",
@@ -227,6 +229,10 @@ def test_version(mheight):
         "train-expert --tier lowest",
         "train-expert --tier low --seeds 0",
         "train-expert --tier low --minutes 0",
+        "train-router --codes 5",
+        "train-router --models missing",
+        "train-router --models rows",
+        "train-router rows",
     ],
 )
 def test_bad_usage(arguments, mheight, folder):
@@ -558,6 +564,124 @@ def test_predict_keeps_the_order_of_rows_and_reads_no_labels(mheight, folder, mo
     assert [predict(write_json(folder / "one", [row])) for row in ROWS] == [[line] for line in whole]
 
 
+def test_predict_spread(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    flags = ["--models", models, "--spread", "--bounds"]
+    plain = json.loads(mheight("predict", path, "--json", *flags)[1], parse_constant=pytest.fail)
+    columns = {name: np.array(list(map(float, plain[name]))) for name in ("heights", "spread", "lower", "upper")}
+    assert set(plain) == {"format", *columns}
+    known = np.isfinite(HEIGHTS)
+    width = np.log2(columns["upper"][known]) - np.log2(columns["lower"][known])
+    assert ((columns["spread"][known] >= 0) & (columns["spread"][known] <= width / 2 + 1e-15)).all()
+    assert (columns["spread"][~known] == 0).all()
+    code, out, err = mheight("predict", path, *flags)
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert head.split() == ["height", "spread", "lower", "upper"]
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    assert [[float(cell) for cell in line.split()] for line in lines] == rows
+
+
+def open_codes(mheight, folder):
+    """A file of longer codes, whose brackets leave something to say."""
+    path = folder / "codes.json"
+    arguments = ["--rows", 30, "--groups", "12,6,3;12,6,2", "--kind", "small-integer", "--quiet"]
+    assert mheight("generate", path, *arguments) == (0, "", "")
+    return path
+
+
+def test_a_file_of_rules_routes(mheight, folder, models):
+    """Each tier alone, and a mixture, as the function of the library does it."""
+    from moe_mheight import Predictor
+    from moe_mheight.files import read
+
+    path = open_codes(mheight, folder)
+    data = read([path])
+    rows = [[n, k, m, P] for (n, k, m), codes in data.items() for P in codes.P]
+    places = np.concatenate([codes.row for codes in data.values()])
+    answers = []
+    for weights in ({"low": 1}, {"medium": 2}, {"high": 0.1}, {"low": 3, "high": 1}):
+        (folder / "rules.json").write_text(json.dumps({"rules": [{"n": 12, "weights": weights}]}))
+        code, out, err = mheight("predict", path, "--models", models, "--router", folder / "rules.json")
+        assert (code, err) == (0, "")
+        answers.append([float(line) for line in out.splitlines()])
+        mine = np.array([weights.get(tier, 0) for tier in ("low", "medium", "high")]) / sum(weights.values())
+        wanted = Predictor.load(models, router=lambda n, k, m, mine=mine: mine).predict(rows)
+        np.testing.assert_allclose(np.array(answers[-1])[places], wanted, rtol=1e-12)
+        code, out, err = mheight(
+            "ensemble-eval", path, "--models", models, "--router", folder / "rules.json", "--json", "--quiet"
+        )
+        assert (code, err) == (0, "")
+        error = np.log2(wanted) - np.log2(np.concatenate([codes.h for codes in data.values()]))
+        # two groups of 30, so their mean is that of all
+        assert json.loads(out)["macro_log2_mse"] == pytest.approx(np.mean(error**2), rel=1e-6)
+    assert len({tuple(answer) for answer in answers}) == 4
+    fixed = mheight("predict", path, "--models", models)
+    assert mheight("predict", path, "--models", models, "--router", "fixed") == fixed
+    assert fixed[1].split() == list(map(repr, answers[0]))  # slack 3 and 4: the low tier
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ("", "not a router"),
+        ("[]", "not a router"),
+        ('{"rules": 3}', "rules"),
+        ('{"rules": [{"n": 9}]}', "rule 1"),
+        ('{"rules": [{"weights": {"low": 1}}, {"weights": {"lowest": 1}}]}', "rule 2"),
+        ('{"rules": [{"weights": {"low": -1}}]}', "rule 1"),
+    ],
+)
+def test_a_bad_file_of_rules(rules, says, mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    (folder / "rules.json").write_text(rules)
+    for command in ("predict", "ensemble-eval"):
+        assert_refused(
+            mheight(command, path, "--models", models, "--router", folder / "rules.json"), "rules.json", says
+        )
+
+
+def test_no_learned_router(mheight, folder, models):
+    path = write_json(folder / "rows", ROWS)
+    for command in ("predict", "ensemble-eval"):
+        assert_refused(mheight(command, path, "--models", models, "--router", "learned"), "mheight train-router")
+
+
+# train-router
+
+
+def test_train_router_help_has_an_example(mheight):
+    code, out, err = mheight("train-router", "--help")
+    assert (code, err) == (0, "")
+    examples = out.partition("Examples:")[2].partition("Options:")[0]
+    assert "mheight train-router --models" in examples
+    assert "--router learned" in examples
+
+
+def test_train_router(mheight, folder, monkeypatch):
+    """The file it makes, what it prints, and that the others read it."""
+    from moe_mheight import cards, gating
+
+    few = {"low": [(5, 2, 1), (8, 4, 2), (9, 4, 2)], "medium": [(5, 2, 2), (9, 4, 4)], "high": [(4, 2, 2)]}
+    for module in (cards, gating):
+        monkeypatch.setattr(module, "sizes", few.__getitem__)
+    tiny_models(folder / "mine")
+    code, out, err = mheight("train-router", "--models", "mine", "--codes", 20)
+    assert code == 0
+    assert err == f"log2-MSE on fresh codes; saved to {Path('mine') / 'router.json'}\n"
+    assert re.search(r"^\(9,4,2\) +\d\.\d{3} +\d\.\d{3} +\d\.\d{3}$", out, re.MULTILINE)
+    for part, number in (("fitted", 4), ("kept out", 1), ("field", 2)):
+        assert re.search(rf"^{part} +{number} ", out, re.MULTILINE)
+    made = (folder / "mine" / "router.json").read_bytes()
+    assert_refused(mheight("train-router", "--models", "mine", "--codes", 20), "router.json", "--force")
+    code, out, err = mheight("train-router", "--models", "mine", "--codes", 20, "--force", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == json.loads(made) == json.loads((folder / "mine" / "router.json").read_text())
+    path = write_json(folder / "rows", ROWS)
+    code, out, err = mheight("predict", path, "--models", "mine", "--router", "learned")
+    assert (code, err, len(out.splitlines())) == (0, "", len(ROWS))
+
+
 def test_predict_refuses(mheight, folder, models):
     path = write_json(folder / "rows", ROWS)
     for coverage in ("0", "-1", "1.5", "nan"):
@@ -631,6 +755,41 @@ def test_ensemble_eval_draws_its_own_codes(mheight, models):
     assert evaluate("--seed", 1) != groups
 
 
+def test_ensemble_eval_of_groups_and_kinds(mheight, models):
+    def evaluate(*arguments):
+        code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 40, "--quiet", "--json", *arguments)
+        assert (code, err) == (0, "")
+        return json.loads(out, parse_constant=pytest.fail)["groups"]
+
+    (one,) = evaluate("--groups", "9,4,2", "--kind", "near-singular")
+    assert (one["n"], one["k"], one["m"], one["codes"], one["violations"]) == (9, 4, 2, 40, 0)
+    groups = evaluate("--groups", "12,6,3;5,2,1", "--kind", "fourier", "--kind", "repeated")
+    assert [(g["n"], g["k"], g["m"]) for g in groups] == [(12, 6, 3), (5, 2, 1)]
+    # the kind is the kind: copies of columns make some heights at m = r infinite, independent reals none
+    (copies,) = evaluate("--groups", "9,4,5", "--kind", "repeated")
+    (reals,) = evaluate("--groups", "9,4,5", "--kind", "normal")
+    assert copies["infinite"] == copies["infinite_found"] == 40
+    assert reals["infinite"] == reals["infinite_false"] == 0
+    code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 40, "--groups", "9,4,2")
+    assert code == 0
+    assert err.startswith("no DATA: drawing 40 codes for each of 1 groups")
+    assert "\n9,4,2 " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--groups 9,4", "groups must be"),
+        ("--groups 9,4,6", "1 <= m <= n - k"),
+        ("--groups n10", "groups must be"),
+        ("--kind ternary", "kind must be one of"),
+    ],
+)
+def test_ensemble_eval_refuses_groups_and_kinds(arguments, says, mheight, models):
+    code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 4, "--quiet", *arguments.split())
+    assert_refused((code, out, err), says)
+
+
 # damaged models
 
 
@@ -653,6 +812,29 @@ def configured(**changes):
         (tier / "config.json").write_text(json.dumps(left))
 
     return with_sums(change)
+
+
+def resized(*part, **changes):
+    """Another architecture, of the experts or of the part named."""
+
+    def change(tier):
+        config = json.loads((tier / "config.json").read_text())
+        owner = config[part[0]] if part else config
+        owner["architecture"] |= changes
+        (tier / "config.json").write_text(json.dumps(config))
+
+    return with_sums(change)
+
+
+def calibrated(change):
+    """The table of intervals changed."""
+
+    def damage(tier):
+        config = json.loads((tier / "config.json").read_text())
+        change(config["calibration"])
+        (tier / "config.json").write_text(json.dumps(config))
+
+    return with_sums(damage)
 
 
 def replaced(name, content):
@@ -695,7 +877,6 @@ def listing(line):
     return damage
 
 
-SIZE = {"width": 8, "blocks": 1, "steps": 4, "tokens": 12}
 CLAIMS = {"enter.weight": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}
 
 DAMAGE = {
@@ -720,12 +901,12 @@ DAMAGE = {
     "format unknown": configured(format="moe_mheight tier 99"),
     "format missing": configured(format=None),
     "architecture missing": configured(architecture=None),
-    "architecture unknown": configured(architecture=SIZE | {"heads": 4}),
-    "architecture text": configured(architecture=SIZE | {"width": "8"}),
-    "architecture negative": configured(architecture=SIZE | {"width": -8}),
-    "architecture endless": configured(architecture=SIZE | {"width": 10**9}),
-    "architecture of another size": configured(architecture=SIZE | {"width": 16}),
-    "steps of another number": configured(architecture=SIZE | {"steps": 3}),
+    "architecture unknown": resized(heads=4),
+    "architecture text": resized(width="8"),
+    "architecture negative": resized(width=-8),
+    "architecture endless": resized(width=10**9),
+    "architecture of another size": resized(width=16),
+    "steps of another number": resized(steps=3),
     "no seeds": configured(seeds=0),
     "seeds negative": configured(seeds=-1),
     "seeds text": configured(seeds="two"),
@@ -733,6 +914,16 @@ DAMAGE = {
     "calibration missing": configured(calibration=None),
     "calibration text": configured(calibration={"0.9": "far"}),
     "calibration list": configured(calibration=[0.1, 0.3]),
+    "calibration of the first format": configured(calibration={"0.5": 0.1, "0.9": 0.3}),
+    "calibration of too few cells": calibrated(lambda table: table["quantiles"].pop()),
+    "calibration of too few edges": calibrated(lambda table: table["edges"].pop()),
+    "calibration not finite": calibrated(lambda table: table["quantiles"][0].__setitem__(0, inf)),
+    "search missing": configured(search=None),
+    "search empty": configured(search={}),
+    "search that is none": resized("search", open_ended=False),
+    "search where there is none": resized(open_ended=True),
+    "search of another size": resized("search", width=16),
+    "search weights missing": with_sums(lambda tier: (tier / "search1.safetensors").unlink()),
     "tensor missing": weights(lambda tensors: tensors.pop("norm.bias")),
     "tensor extra": weights(lambda tensors: tensors.update(more=tensors["norm.bias"].clone())),
     "tensor of another shape": weights(lambda tensors: tensors.update({"norm.bias": tensors["norm.bias"][:4].clone()})),
@@ -779,5 +970,5 @@ def test_what_the_damage_is_done_to(mheight, folder, models):
 def test_tiny_models_are_the_same_each_time(models, tmp_path):
     again = tiny_models(tmp_path / "again")
     files = sorted(path.relative_to(models) for path in models.rglob("*") if path.is_file())
-    assert len(files) == 15
+    assert len(files) == 21
     assert all((models / name).read_bytes() == (again / name).read_bytes() for name in files)

@@ -1,4 +1,4 @@
-"""Codes as matrices: round trips between G, H and P, every rule's message, symmetries, random kinds."""
+"""Codes as matrices: round trips between G, H and P, every rule's message, symmetries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from moe_mheight import (
     random_codes,
     systematic,
 )
-from moe_mheight.codes import KINDS, SCALES, check_m, check_P, check_row
+from moe_mheight.codes import check_m, check_P, check_row
+from moe_mheight.kinds import KINDS
 
 SHAPES = [(k, n - k) for n in range(2, 11) for k in range(1, n)]
 
@@ -243,7 +244,6 @@ def test_a_row_that_keeps_the_rules():
         (lambda: generator([[1, 2]], [0.0, 1.0, 2.0]), r"order must be .*0\.0, 1\.0, 2\.0"),
         (lambda: generator(np.ones((2, 1, 2))), r"P must be one matrix, got shape \(2, 1, 2\)"),
         (lambda: parity_check(np.ones((2, 1, 2))), r"P must be one matrix, got shape \(2, 1, 2\)"),
-        (lambda: random_codes("gauss", 1, 2, 2, np.random.default_rng(0)), "kind must be one of .* got 'gauss'"),
     ],
 )
 def test_other_rules(call, message):
@@ -258,7 +258,7 @@ def test_errors_are_ours_and_value_errors():
         m_height([[1, 2]], 0)
 
 
-# symmetries and samples
+# symmetries
 
 
 @pytest.mark.parametrize("kind", ["integer", "normal", "ternary"])
@@ -315,34 +315,3 @@ def _all_systematic_forms(P):
         for j in range(i):
             rest = [q for q in range(4) if q not in (i, j)]
             yield np.linalg.solve(G[:, [j, i]], G[:, rest])
-
-
-def test_random_kinds(rng):
-    integer = random_codes("integer", 4000, 2, 3, rng, scale=7)
-    assert integer.shape == (4000, 2, 3)
-    assert integer.dtype == np.float64
-    assert np.array_equal(np.unique(integer), np.arange(-7, 8))
-    assert abs(random_codes("integer", 10, 2, 2, rng)).max() > 7
-
-    scaled = random_codes("scaled-integer", 8000, 3, 3, rng)
-    assert np.array_equal(scaled, np.rint(scaled))
-    largest = np.abs(scaled).max(axis=(1, 2))
-    assert largest.max() == max(SCALES)
-    assert (largest <= 1).mean() == pytest.approx(1 / len(SCALES), rel=0.2)  # eight thousand draws: 4 % is one sigma
-    assert not np.isin(101, np.abs(scaled))
-
-    uniform = random_codes("uniform", 4000, 2, 2, rng)
-    assert 0.999 < np.abs(uniform).max() <= 1
-    assert abs(uniform.mean()) < 0.03
-
-    normal = random_codes("normal", 4000, 2, 2, rng)
-    assert abs(normal.mean()) < 0.05
-    assert normal.std() == pytest.approx(1, abs=0.05)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_random_codes_repeat_with_their_seed(kind):
-    one, two, other = (random_codes(kind, 30, 3, 4, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert np.array_equal(one, two)
-    assert not np.array_equal(one, other)
-    assert random_codes(kind, 0, 3, 4, np.random.default_rng(1)).shape == (0, 3, 4)

@@ -5,9 +5,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from tiny_models import tiny_models
 
 from moe_mheight import CodeError, MHeightError, Predictor, m_height
-from moe_mheight.codes import KINDS, equivalent, random_codes
+from moe_mheight.brackets import brackets
+from moe_mheight.codes import equivalent
+from moe_mheight.ensemble import COLUMNS
+from moe_mheight.experts import read
+from moe_mheight.kinds import ALL_KINDS, KINDS, random_codes
+from moe_mheight.storage import load_set
 from moe_mheight.tiers import EVALUATOR, HEADLINE
 
 
@@ -16,13 +23,25 @@ def predictor():
     return Predictor.load()
 
 
-def mixed_rows(rng, groups=HEADLINE, each=8):
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def untrained(models):
+    """Good enough for everything but figures."""
+    return Predictor.load(models)
+
+
+def mixed_rows(rng, groups=HEADLINE, each=8, kinds=KINDS):
     return [
-        [n, k, m, P] for n, k, m in groups for kind in KINDS for P in random_codes(kind, each, k, n - k, rng)
+        [n, k, m, P] for n, k, m in groups for kind in kinds for P in random_codes(kind, each, k, n - k, rng)
     ]  # fmt: skip
 
 
-def test_shapes(predictor, rng):
+def test_shapes(untrained, rng):
+    predictor = untrained
     P = random_codes("integer", 6, 4, 5, rng)
     assert isinstance(predictor.predict(P[0], 2), float)
     assert predictor.predict(P, 2).shape == (6,)
@@ -50,7 +69,9 @@ def test_predictions_are_close_and_inside_certified_bounds(predictor, rng):
     assert (np.isinf(best) == np.isinf(h)).all()
     assert ((lower <= best) & (best <= upper)).all()
     assert ((lower <= h) & (h <= upper)).all()
-    assert ((lower <= low) & (low <= best) & (best <= high) & (high <= upper)).all()
+    assert ((lower <= low) & (low <= high) & (high <= upper)).all()
+    slightly = 1 + 1e-9  # a closed bracket is predicted by its lower end, while its interval is calibrated too
+    assert ((low <= best * slightly) & (best <= high * slightly)).all()
     finite = np.isfinite(h)
     error = np.log2(best[finite]) - np.log2(h[finite])
     # the best fixed point of the same bracket, without any learning, is at 2e-4
@@ -76,12 +97,103 @@ def test_equivalent_codes_get_the_same_prediction(predictor, rng):
     assert np.abs(np.log2(one) - np.log2(two)).max() < 2e-3
 
 
-def test_infinite_heights(predictor):
+def test_infinite_heights(untrained):
+    predictor = untrained
     P = np.array([[1, 2, 0], [2, 4, 0], [3, 6, 1]])
     assert predictor.predict(P, 2) == np.inf
     assert predictor.bounds(P, 2) == (np.inf, np.inf)
     assert predictor.predict_interval(P, 2) == (np.inf, np.inf)
     assert np.isfinite(predictor.predict([[1, 1], [1, 2]], 2))
+
+
+def test_what_is_measured(untrained, rng):
+    """One table, and what the other methods make of it; one expert's part by hand."""
+    for n, k, m in ((9, 4, 2), (12, 6, 3), (6, 2, 4)):
+        P = np.concatenate([random_codes(kind, 40, k, n - k, rng) for kind in ALL_KINDS])
+        measured = untrained.measure(P, m)
+        assert measured.shape == (len(P), len(COLUMNS))
+        column = dict(zip(COLUMNS, measured.T, strict=True))
+        found = brackets(P, m)
+        assert np.array_equal(column["lower"], found.lower)
+        assert np.array_equal(column["upper"], found.upper)
+        assert np.array_equal(column["height"], untrained.predict(P, m))
+        assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[:2], strict=True))
+        assert ((column["spread"] >= 0) & (column["position"] >= 0) & (column["position"] <= 1)).all()
+        assert (column["doubt"] > 0).all()
+        known = np.isfinite(column["upper"])
+        low, high = np.log2(column["lower"][known]), np.log2(column["upper"][known])
+        place = low + column["position"][known] * (high - low)
+        np.testing.assert_allclose(np.log2(column["height"][known]), place, atol=1e-9)
+
+
+def by_hand(predictor, tier, P, m):
+    """Positions, doubts (seeds, B) and widths, from a tier's networks, where the bracket is open."""
+    reading = read(brackets(P, m))
+    parts = [torch.from_numpy(part) for part in (reading.tokens, reading.low, reading.high)]
+    with torch.no_grad():
+        answers = [expert(*parts) for expert in predictor.tiers[tier].experts]
+    positions, doubts = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
+    return positions, np.exp(doubts), reading.width
+
+
+def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng):
+    """None for one seed; for two half their distance, where the bracket is open."""
+    one, two = Predictor.load(tiny_models(tmp_path / "one", seeds=1)), Predictor.load(models)
+    for (n, k, m), tier in (((9, 4, 2), "low"), ((12, 6, 3), "low"), ((9, 5, 3), "medium")):
+        P = np.concatenate([random_codes(kind, 50, k, n - k, rng) for kind in ("normal", "fourier", "small-integer")])
+        alone, both = one.measure(P, m), two.measure(P, m)
+        assert (alone[:, 3] == 0).all()
+        positions, doubts, width = by_hand(two, tier, P, m)
+        spread = np.abs(positions[0] - positions[1]) / 2
+        np.testing.assert_allclose(both[:, 3], spread * width, rtol=1e-4, atol=1e-7 * width.max())
+        open_ = width > 0
+        # where all seeds agree to the last bit of float32, the tokens have closed what the bracket left open
+        assert np.mean(both[open_, 3] > 0) > 0.4
+        assert (both[~open_, 3] == 0).all()
+        np.testing.assert_allclose(both[open_, 4], positions.mean(0)[open_], atol=1e-5)
+        np.testing.assert_allclose(alone[open_, 4], positions[0, open_], atol=1e-5)
+        # seeds that disagree are doubted
+        np.testing.assert_allclose(both[open_, 5], (doubts.mean(0) + spread)[open_], rtol=1e-3, atol=1e-6)
+        assert (both[~open_, 5] == 1).all()
+
+
+def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
+    rows = mixed_rows(rng, [*HEADLINE, (12, 6, 3), (4, 1, 2)], 5, ALL_KINDS)
+    lower, upper = untrained.bounds(rows)
+    assert np.isinf(upper).any()
+    before = None
+    for coverage in (1e-6, 0.1, 0.5, 0.8, 0.9, 0.95, 0.99, 0.9999, 1.0):
+        low, high = untrained.predict_interval(rows, coverage=coverage)
+        assert ((lower <= low) & (low <= high) & (high <= upper)).all()
+        if before is not None:
+            assert (low <= before[0]).all()
+            assert (high >= before[1]).all()
+        before = low, high
+    assert np.array_equal(low, lower)
+    assert np.array_equal(high, upper)
+    # and they are no mere copies of the bounds
+    low, high = untrained.predict_interval(rows, coverage=0.5)
+    open_ = np.isfinite(upper) & (upper > lower * (1 + 1e-6))
+    assert np.mean(high[open_] / low[open_] < (upper / lower)[open_]) > 0.5
+
+
+def test_intervals_are_where_the_calibration_puts_them(models, rng):
+    """By hand, for a made-up table: the same in every cell, -1 and 2 doubts from the position at 0.9."""
+    tiers = load_set(models)
+    table = tiers["low"].config["calibration"]  # (12,6,3) is of that tier; the others keep another table
+    line = np.concatenate([np.linspace(-1.1, -0.9, 50), np.linspace(0, 0.1, 105), np.linspace(1.9, 2.1, 50)])
+    table["quantiles"] = [line.tolist()] * len(table["quantiles"])
+    predictor, P = Predictor(tiers), random_codes("normal", 200, 6, 6, rng)
+    from moe_mheight.calibration import LEVELS
+
+    below, above = np.interp(0.05, LEVELS, line), np.interp(0.95, LEVELS, line)
+    assert -1.1 < below < -0.9
+    assert 1.9 < above < 2.1
+    lower, upper, _, _, position, doubt = predictor.measure(P, 3).T
+    low, high = predictor.predict_interval(P, 3, coverage=0.9)
+    for found, at in ((low, below), (high, above)):
+        place = np.clip(position + at * doubt, 0, 1)
+        np.testing.assert_allclose(found, lower ** (1 - place) * upper**place, rtol=1e-9)
 
 
 def test_works_without_the_exact_solver():
@@ -100,11 +212,12 @@ def test_works_without_the_exact_solver():
     assert "predicted without" in done.stdout
 
 
-def test_sizes_outside_the_trained_range(predictor, rng):
+def test_sizes_outside_the_trained_range(untrained, rng):
+    predictor = untrained
     with pytest.warns(UserWarning, match="outside the trained range"):
         h = predictor.predict(random_codes("normal", 2, 10, 3, rng), 2)
     assert np.isfinite(h).all()
-    with pytest.raises(CodeError, match="n must be at most 16"):
+    with pytest.raises(CodeError, match="up to n = 16 all are looked at"):
         predictor.predict(random_codes("normal", 1, 10, 7, rng), 2)
 
 
@@ -121,18 +234,19 @@ def test_sizes_outside_the_trained_range(predictor, rng):
         ([[1, 1], [1, 2]], None, "row 0: must be"),
     ],
 )
-def test_errors_name_argument_and_rule(predictor, P, m, says):
+def test_errors_name_argument_and_rule(untrained, P, m, says):
     with pytest.raises(MHeightError, match=says):
-        predictor.predict(P, m)
+        untrained.predict(P, m)
 
 
 @pytest.mark.parametrize("coverage", [0.0, -1.0, 1.5, float("nan")])
-def test_coverage_out_of_range(predictor, coverage):
+def test_coverage_out_of_range(untrained, coverage):
     with pytest.raises(CodeError, match="coverage"):
-        predictor.predict_interval([[1, 1], [1, 2]], 1, coverage=coverage)
+        untrained.predict_interval([[1, 1], [1, 2]], 1, coverage=coverage)
 
 
-def test_threads_do_not_change_brackets(predictor, rng):
+def test_threads_do_not_change_brackets(untrained, rng):
+    predictor = untrained
     P = random_codes("normal", 300, 4, 5, rng)
     assert (predictor.predict(P, 3, threads=1) == predictor.predict(P, 3, threads=2)).all()
 

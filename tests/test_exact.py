@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import equivalent, height_profile, m_height, minimum_distance, random_codes, systematic
-from moe_mheight.codes import KINDS
+from moe_mheight.kinds import KINDS
 from moe_mheight.minors import LARGEST_RATIO, exact_integer_limit
 
 EXACT = 2e-15

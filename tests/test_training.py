@@ -1,13 +1,16 @@
 """Training: what it draws, that it learns, that it resumes to the same weights, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from moe_mheight import ModelError, cards, training
+from moe_mheight.checkpoints import records
 from moe_mheight.experts import Architecture, Expert, read_codes
+from moe_mheight.kinds import ALL_KINDS
 from moe_mheight.storage import load_tier
 from moe_mheight.streams import draw, stream
 from moe_mheight.tiers import HEADLINE, sizes, tier_of
@@ -27,8 +30,13 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(training, "Recipe", small)
     real = cards.held_out
+
+    def few(name, tier, size, count, **more):
+        return real(name, tier, size, 20, **{key: value for key, value in more.items() if key != "elsewhere"})
+
+    monkeypatch.setattr(cards, "TESTED_BUDGETS", (60,))
     for module in (cards, training):
-        monkeypatch.setattr(module, "held_out", lambda name, tier, size, count: real(name, tier, size, 30))
+        monkeypatch.setattr(module, "held_out", few)
 
 
 def test_tiers_cover_every_size_once():
@@ -70,18 +78,46 @@ def test_the_expert_answers_inside_the_bracket_whatever_it_reads(rng):
     P, _ = draw(rng, (9, 4, 2), 200)
     reading = read_codes(P, 2, TINY)
     tokens = torch.from_numpy(reading.tokens) * 1000.0
-    position = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
+    position, doubt = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
     assert ((position >= 0) & (position <= 1)).all()
+    assert torch.isfinite(doubt).all()
+
+
+def test_under_a_budget_the_expert_never_answers_below_the_certified_bound(rng):
+    expert = Expert(replace(TINY, open_ended=True)).eval()
+    for parameter in expert.parameters():
+        torch.nn.init.normal_(parameter, std=3.0)
+    P, h = draw(rng, (12, 6, 3), 100)
+    reading = read_codes(P, 3, expert.architecture, budget=20)
+    assert (reading.lower <= np.log2(h) + 1e-12).all()
+    position, _ = expert(*map(torch.from_numpy, (reading.tokens, reading.low, reading.high)))
+    assert ((position >= 0) & torch.isfinite(position)).all()
+
+
+def test_the_doubt_teaches_the_position_nothing(rng):
+    expert = Expert(TINY)
+    P, h = draw(rng, (9, 4, 2), 100)
+    batch = training.as_batch(read_codes(P, 2, TINY), h)
+    _, doubt = expert(*batch[:3])
+    doubt.sum().backward()
+    taught = {name.split(".")[0] for name, p in expert.named_parameters() if p.grad is not None and p.grad.any()}
+    assert taught == {"wonder"}
 
 
 def test_training_learns_and_loads(quick, tmp_path):
     reports = []
     config = train_tier("low", tmp_path, seeds=1, chunks=30, architecture=TINY, device="cpu", report=reports.append)
-    loaded, experts = load_tier(tmp_path / "low")
+    loaded, experts, searchers = load_tier(tmp_path / "low")
     assert loaded["architecture"] == config["architecture"]
-    assert len(experts) == 1
+    assert len(experts) == len(searchers) == 1
     history = [json.loads(line) for line in (tmp_path / "low" / "history.jsonl").read_text().splitlines()]
-    assert history[-1]["validation"]["macro"] < history[0]["validation"]["macro"]
+    for view in ("seed", "search"):
+        mine = [record["validation"]["macro"] for record in history if record["view"] == view]
+        assert mine[-1] < mine[0] if view == "seed" else len(mine) == 30
+    metrics = json.loads((tmp_path / "low" / "metrics.json").read_text())
+    assert metrics == config["metrics"]
+    assert set(metrics["kinds"]) == set(ALL_KINDS)
+    assert len(metrics["search"]) == 6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["low"]
     assert (tmp_path / "low" / "README.md").read_text().startswith("# The low expert")
     with pytest.raises(ModelError, match="exists"):
@@ -143,7 +179,7 @@ def test_force_replaces_what_is_finished_and_what_is_not(quick, tmp_path):
 
 def test_a_history_cut_short_is_read_up_to_there(tmp_path):
     (tmp_path / "history").write_text('{"chunk": 1}\n{"chunk": 2}\n{"chu')
-    assert training._records(tmp_path / "history") == [{"chunk": 1}, {"chunk": 2}]
+    assert records(tmp_path / "history") == [{"chunk": 1}, {"chunk": 2}]
 
 
 @pytest.mark.parametrize("settings", [{"tier": "huge"}, {"tier": "low", "seeds": 0}])

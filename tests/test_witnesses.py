@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import CodeError, equivalent, height_profile, random_codes, systematic, witness
-from moe_mheight.codes import KINDS
+from moe_mheight.kinds import KINDS
 
 SHAPES = [(k, n - k) for n in range(2, 10) for k in range(1, n)]
 

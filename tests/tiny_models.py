@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import numpy as np
 
-def tiny_models(folder):
+
+def made_up_calibration(seed):
+    """What `calibration.fit` makes of errors that are twice as large as the doubts say, lopsided, and never near."""
+    from moe_mheight.calibration import fit
+
+    rng = np.random.default_rng(seed)
+    doubt = np.exp(rng.normal(-3.0, 1.0, 2000))
+    position = rng.random(2000)
+    truth = np.clip(position + 2.0 * doubt * (rng.exponential(size=2000) - 0.5), 0.0, 1.0)
+    return fit(truth, position, doubt, rng.random(2000) < 0.1)
+
+
+def tiny_models(folder, seeds=2):
     """Fill a folder with the three tiers, two seeds each, always the same weights; returns the folder."""
     import torch
 
     from moe_mheight.experts import Architecture, Expert
-    from moe_mheight.storage import architecture_config, pack, save_tier
+    from moe_mheight.storage import VIEWS, architecture_config, pack, save_tier
     from moe_mheight.tiers import TIERS
 
-    architecture = Architecture(width=8, blocks=1)
     for place, tier in enumerate(TIERS):
-        weights = []
-        for seed in range(2):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(100 * place + seed)
-                weights.append(pack(Expert(architecture).state_dict()))
-        config = {
-            "tier": tier,
-            "architecture": architecture_config(architecture),
-            "calibration": {"0.5": 0.1, "0.9": 0.3},
-            "test": {},
-        }
+        weights, parts = {}, {}
+        for view, open_ended in zip(VIEWS, (False, True), strict=True):
+            architecture = Architecture(width=8, blocks=1, open_ended=open_ended)
+            weights[view] = []
+            for seed in range(seeds):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(100 * place + 10 * open_ended + seed)
+                    weights[view].append(pack(Expert(architecture).state_dict()))
+            parts[view] = {
+                "architecture": architecture_config(architecture),
+                "calibration": made_up_calibration(10 * place + open_ended),
+            }
         (folder / tier).mkdir(parents=True)
+        config = {"tier": tier, **parts["seed"], "search": parts["search"]}
         save_tier(folder / tier, config, weights, {"README.md": f"# {tier}, untrained\n"})
     return folder

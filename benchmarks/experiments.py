@@ -1,0 +1,361 @@
+"""Paper-sized experiments behind the experts, and the page that tells of them, docs/experiments.md.
+
+python benchmarks/experiments.py brackets    reweighting schedules, no learning (a minute)
+python benchmarks/experiments.py experts     networks and features, one short training each (ten minutes, two cores)
+python benchmarks/experiments.py precision   what half precision would save (seconds)
+python benchmarks/experiments.py worst       the worst codes of the shipped models (a minute)
+python benchmarks/experiments.py page        docs/experiments.md from all results, the shipped metrics included
+
+Each but the last writes benchmarks/results/experiments_NAME.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+from moe_mheight import Predictor, brackets, experts, reweighting, training
+from moe_mheight.cards import best_fixed, held_out, over_kinds
+from moe_mheight.codes import generator
+from moe_mheight.experts import Architecture, Expert, Reading, answers
+from moe_mheight.kinds import ALL_KINDS, KINDS
+from moe_mheight.storage import shipped_folder
+from moe_mheight.streams import draw, stream
+from moe_mheight.tiers import EVALUATOR, TIERS, tier_of
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks/results"
+
+PLAIN = np.zeros(10, np.int64)
+GROUPS = ((9, 4, 2), (9, 5, 2), (10, 5, 2), (10, 6, 2), (12, 6, 3))
+SCHEDULES: tuple[tuple[str, Any, int, bool], ...] = (
+    ("plain, 2 steps", PLAIN, 2, False),
+    ("plain, 4 steps", PLAIN, 4, False),
+    ("plain, 6 steps", PLAIN, 6, False),
+    ("plain, 10 steps", PLAIN, 10, False),
+    ("leaps, 4 steps", reweighting.LEAPS, 4, False),
+    ("leaps, 6 steps (the bracket)", reweighting.LEAPS, 6, False),
+    ("leaps, 8 steps", reweighting.LEAPS, 8, False),
+    ("leaps, 10 steps", reweighting.LEAPS, 10, False),
+    ("plain, 6 + 4 steps, basic solution", PLAIN, 6, True),
+    ("leaps, 6 + 4 steps, basic solution (closing)", reweighting.LEAPS, 6, True),
+)
+
+
+def on_brackets() -> list[dict[str, Any]]:
+    """Best fixed point, width and share closed of each schedule, without learning."""
+    rows = []
+    for name, leaps, steps, closing in SCHEDULES:
+        reweighting.LEAPS = leaps
+        for group in GROUPS:
+            P, h = draw(stream("default", 99, *group), group, 4000 if group[0] < 12 else 1000, KINDS)
+            start = time.process_time()
+            found = brackets.brackets(P, group[2], steps=steps, closing=closing, threads=1)
+            spent = (time.process_time() - start) / len(P)
+            lower, width, log2_h = np.log2(found.lower), np.log2(found.upper / found.lower), np.log2(h)
+            error = lower + best_fixed(lower, width, log2_h) * width - log2_h
+            rows.append(
+                {
+                    "schedule": name,
+                    "group": list(group),
+                    "fixed_log2_mse": float(np.mean(error**2)),
+                    "worst_bits": float(np.abs(error).max()),
+                    "width_bits": float(width.mean()),
+                    "widest_bits": float(width.max()),
+                    "closed": float(np.mean(width < 1e-9)),
+                    "cpu_us": 1e6 * spent,
+                }
+            )
+        print(name, f"{np.mean([r['fixed_log2_mse'] for r in rows[-len(GROUPS) :]]):.1e}", flush=True)
+    return rows
+
+
+def _blind(reading: Reading, architecture: Architecture, what: str) -> Reading:
+    """The reading without some of its features."""
+    tokens, solves = reading.tokens.copy(), architecture.steps + 1 + reweighting.BEYOND
+    seen = architecture.steps + 1
+    profiles = 2 * solves + 2
+    if what == "tokens only as far as the bracket":
+        for at in (0, solves):
+            tokens[..., at + seen : at + solves] = tokens[..., at + seen - 1 : at + seen]
+        tokens[..., 2 * solves : profiles] = 0.0
+        tokens[..., profiles + 2 * experts.PROFILE : profiles + 4 * experts.PROFILE] = 0.0
+        gap = np.sinh(tokens[..., [seen - 1, solves + seen - 1]])  # what the token's bounds were by then
+        return replace(reading, tokens=tokens, low=np.clip(gap[..., 1], -6, 1), high=np.clip(1 + gap[..., 0], -6, 1))
+    if what == "no profiles":
+        tokens[..., profiles : profiles + 4 * experts.PROFILE] = 0.0
+    if what == "no history":
+        tokens[..., : solves - 1] = tokens[..., solves : 2 * solves - 1] = 0.0
+    return replace(reading, tokens=tokens)
+
+
+TRIALS: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
+    ("as shipped (width 48, 2 rounds, batch 128)", {}, {}, ""),
+    ("width 24", {"width": 24}, {}, ""),
+    ("width 96", {"width": 96}, {}, ""),
+    ("1 round", {"blocks": 1}, {}, ""),
+    ("4 rounds", {"blocks": 4}, {}, ""),
+    ("batch 512, rate 2e-3", {}, {"batch": 512, "rate": 2e-3}, ""),
+    ("bracket of 4 steps", {"steps": 4}, {}, ""),
+    ("bracket of 10 steps", {"steps": 10}, {}, ""),
+    ("tokens only as far as the bracket", {}, {}, "tokens only as far as the bracket"),
+    ("no profiles", {}, {}, "no profiles"),
+    ("no history", {}, {}, "no history"),
+)
+CHUNKS = 24
+
+
+def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: str) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    architecture = Architecture(**shape)
+    recipe = training.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
+    real = experts.read
+
+    def read(found: Any) -> Reading:
+        reading = real(found)
+        return _blind(reading, architecture, hidden) if hidden else reading
+
+    experts.read = read
+    known = list(held_out("validate", "low", architecture, 3000, kinds=KINDS))
+    net = Expert(architecture)
+    first = training.chunk(recipe, 1000, 0, 1)
+    net.standardise(first[0])
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, CHUNKS * -(-recipe.groups * recipe.codes // recipe.batch) + 1, pct_start=0.1
+    )
+    start = time.perf_counter()
+    for number in range(CHUNKS):
+        whole = training.chunk(recipe, 1000, number, 1)
+        for at in range(0, len(whole[0]), recipe.batch):
+            tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
+            optimizer.zero_grad()
+            training.loss(net, (tokens, low, high, width, target))[0].backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimizer.step()
+            schedule.step()
+    experts.read = real
+    errors, fixed, worst = [], [], 0.0
+    for _, reading, log2_h in known:
+        error = reading.lower + answers(net.eval(), reading, 1)[0] * reading.width - log2_h
+        errors.append(float(np.mean(error**2)))
+        best = best_fixed(reading.lower, reading.width, log2_h)
+        fixed.append(float(np.mean((reading.lower + best * reading.width - log2_h) ** 2)))
+        worst = max(worst, float(np.abs(error).max()))
+    return {
+        "trial": name,
+        "macro_log2_mse": float(np.mean(errors)),
+        "fixed_macro": float(np.mean(fixed)),
+        "least_gain": float(min(f / e for f, e in zip(fixed, errors, strict=True))),
+        "worst_bits": worst,
+        "seconds": time.perf_counter() - start,
+        "weights": sum(p.numel() for p in net.parameters()),
+    }
+
+
+def on_experts() -> list[dict[str, Any]]:
+    """One short training of a low expert for each of TRIALS, on the field's four kinds of codes and nine sizes."""
+    rows: list[dict[str, Any]] = joblib.Parallel(n_jobs=2, verbose=5)(joblib.delayed(_trial)(*t) for t in TRIALS)
+    return rows
+
+
+def on_precision() -> list[dict[str, Any]]:
+    """Milliseconds of a training step, in float32 and with bfloat16 autocast."""
+    torch.set_num_threads(1)
+    recipe = training.Recipe(tier="low")
+    net = Expert(recipe.architecture)
+    whole = training.chunk(recipe, 1000, 0, 1)
+    rows = []
+    for size in (128, 512, 4096):
+        batch = tuple(part[:size] for part in whole)
+        for name, on in (("float32", False), ("bfloat16", True)):
+            best = np.inf
+            for _ in range(10):
+                start = time.perf_counter()
+                with torch.autocast("cpu", torch.bfloat16, enabled=on):
+                    value = training.loss(net, batch)[0]  # type: ignore[arg-type]
+                value.backward()
+                best = min(best, time.perf_counter() - start)
+            rows.append({"batch": size, "precision": name, "ms": 1e3 * best})
+    return rows
+
+
+def on_worst() -> list[dict[str, Any]]:
+    """The ten worst codes of each tier among 2,000 fresh codes of each of the field's groups and each kind."""
+    predictor = Predictor.load()
+    found: dict[str, list[dict[str, Any]]] = {tier: [] for tier in TIERS}
+    for group in EVALUATOR:
+        n, k, m = group
+        for kind in ALL_KINDS:
+            P, h = draw(stream("default", 98, *group, ALL_KINDS.index(kind)), group, 2000, (kind,))
+            if not len(P):
+                continue
+            values = predictor.measure(P, m)
+            error = np.log2(values[:, 2] / h)
+            for i in np.argsort(-np.abs(error))[:10]:
+                minors = [abs(np.linalg.det(generator(P[i])[:, list(B)])) for B in combinations(range(n), k)]
+                closing = brackets.bounds(P[i], m)
+                found[tier_of(*group)].append(
+                    {
+                        "tier": tier_of(*group),
+                        "group": list(group),
+                        "kind": kind,
+                        "log2_h": float(np.log2(h[i])),
+                        "error_bits": float(error[i]),
+                        "bracket_bits": float(np.log2(values[i, 1] / values[i, 0])),
+                        "closing_bits": float(np.log2(closing[1] / closing[0])),
+                        "spread_bits": float(values[i, 3]),
+                        "doubt_bits": float(values[i, 5] * np.log2(values[i, 1] / values[i, 0])),
+                        "smallest_minor": float(min(minors) / max(minors)),
+                        "codes_of_kind": len(P),
+                    }
+                )
+    return [row for rows in found.values() for row in sorted(rows, key=lambda r: -abs(r["error_bits"]))[:10]]
+
+
+def _group(group: list[int]) -> str:
+    return f"({', '.join(map(str, group))})"
+
+
+def page() -> str:
+    """docs/experiments.md."""
+    result = {name: json.loads((RESULTS / f"experiments_{name}.json").read_text()) for name in RUNS}
+    schedules = dict.fromkeys(row["schedule"] for row in result["brackets"])
+    by = {(row["schedule"], tuple(row["group"])): row for row in result["brackets"]}
+    lines = ["| schedule | " + " | ".join(_group(list(g)) for g in GROUPS) + " | widest | closed |"]
+    lines += ["|---|" + "--:|" * (len(GROUPS) + 2)]
+    for name in schedules:
+        rows = [by[name, g] for g in GROUPS]
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"{row['fixed_log2_mse']:.1e}" for row in rows)
+            + f" | {max(row['widest_bits'] for row in rows):.2f} | {100 * np.mean([r['closed'] for r in rows]):.0f} % |"
+        )
+    bracket_table = "\n".join(lines)
+    expert_table = "\n".join(
+        ["| trial | log2-MSE | least gain | worst, bits | weights | seconds |", "|---|--:|--:|--:|--:|--:|"]
+        + [
+            f"| {r['trial']} | {r['macro_log2_mse']:.1e} | {r['least_gain']:.1f} | {r['worst_bits']:.3f} | "
+            f"{r['weights']:,} | {r['seconds']:.0f} |"
+            for r in result["experts"]
+        ]
+    )
+    precision = "\n".join(
+        ["| batch | float32 | bfloat16 |", "|--:|--:|--:|"]
+        + [
+            f"| {one['batch']} | {one['ms']:.1f} ms | {two['ms']:.1f} ms |"
+            for one, two in zip(result["precision"][::2], result["precision"][1::2], strict=True)
+        ]
+    )
+    worst = "\n".join(
+        [
+            "| tier | group | kind | log2 h | error | bracket | closing | spread | doubt | smallest minor |",
+            "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        + [
+            f"| {r['tier']} | {_group(r['group'])} | {r['kind']} | {r['log2_h']:.2f} | {r['error_bits']:+.1e} | "
+            f"{r['bracket_bits']:.1e} | {r['closing_bits']:.1e} | {r['spread_bits']:.1e} | {r['doubt_bits']:.1e} | "
+            f"{r['smallest_minor']:.0e} |"
+            for r in result["worst"]
+        ]
+    )
+    metrics = {tier: json.loads((shipped_folder() / tier / "metrics.json").read_text()) for tier in TIERS}
+    numbers = sorted(
+        {n for m in metrics.values() for g in m["groups"].values() for k in g.values() for n in k["log2_mse_by_seeds"]}
+    )
+    seeds = "\n".join(
+        [
+            "| tier | " + " | ".join(f"{n} seeds" for n in numbers) + " | fixed point |",
+            "|---|" + "--:|" * (len(numbers) + 1),
+        ]
+        + [
+            f"| {tier} | "
+            + " | ".join(
+                f"{np.mean([k['log2_mse_by_seeds'][n] for g in m['groups'].values() for k in g.values()]):.2e}"
+                for n in numbers
+            )
+            + f" | {np.mean([row['fixed_log2_mse'] for row in over_kinds(m).values()]):.1e} |"
+            for tier, m in metrics.items()
+        ]
+    )
+    return PAGE.format(
+        brackets=bracket_table, experts=expert_table, precision=precision, worst=worst, seeds=seeds, chunks=CHUNKS
+    )
+
+
+PAGE = """# Experiments
+
+Made by `python benchmarks/experiments.py page` from benchmarks/results and the shipped metrics; the commands that made
+those are at the head of that script. log2-MSE in bits squared, all other errors in bits.
+
+## How far the bracket goes without learning
+
+log2-MSE of the best fixed point of the bracket (four kinds of codes), the widest bracket, and the share of brackets
+closed to 1e-9 bit. "plain" multiplies each weight by |c| / max|c| a step, as iteratively reweighted least squares does;
+"leaps" are powers of that factor at every other step.
+
+{brackets}
+
+Three things follow. Leaps are worth two to three times as many plain steps. Rounding to a basis by the largest |c|,
+not the largest |y|, finds the optimal basis of nearly every token. And with all that, most brackets close: this is
+`moe_mheight.bounds`. The Predictor's own bracket stays at the six common steps, as the place where experts answer;
+they read what the tokens found beyond it. So the "gain" of the tables has two parts: what the tokens' further steps
+know, which is the last line here, and what the networks add to that.
+
+## Networks and features
+
+One member of the low tier, {chunks} chunks, the field's sizes, four kinds of codes. "least gain" is the smallest over
+the nine groups. One training each: differences of a third mean nothing.
+
+{experts}
+
+## Precision
+
+A forward and backward pass on one core. Networks this small do not gain from half precision, so training is float32.
+
+{precision}
+
+## Seeds
+
+Mean over groups and kinds of the shipped tiers; fewer seeds are averages over all choices.
+
+{seeds}
+
+## The worst codes
+
+The ten worst of each tier, among 2,000 fresh codes of each of the 21 groups and ten kinds.
+
+{worst}
+
+The worst codes are those whose tokens did not close: their basis was not found, by the margin of a reduced cost close
+to one. Nearly dependent columns (a small smallest minor) are common among them but neither needed nor enough. The
+doubt of the experts knows them: it is far above that of other codes. At slack 0 the errors are rounding.
+"""
+
+RUNS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "brackets": on_brackets,
+    "experts": on_experts,
+    "precision": on_precision,
+    "worst": on_worst,
+}
+
+if __name__ == "__main__":
+    wanted = sys.argv[1] if len(sys.argv) == 2 else ""
+    if wanted == "page":
+        (ROOT / "docs/experiments.md").write_text(page())
+    elif wanted in RUNS:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"experiments_{wanted}.json").write_text(json.dumps(RUNS[wanted](), indent=1) + "\n")
+    else:
+        sys.exit(__doc__)

@@ -1,0 +1,142 @@
+"""Fitting the learned router: a small gate on (n, k, m), from held-out predictions of the frozen experts.
+
+With e_t the three ensembles' errors of log2 h on the codes of one size, weights w give the mean squared error w^T A w,
+A = mean(e e^T): three by three numbers a size are all that the fit has to see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .cards import held_out, provenance
+from .errors import ModelError
+from .experts import combined
+from .router import GATE, PRIOR, Gate, Router, inputs, slack_weights
+from .storage import load_set, write_file
+from .tiers import EVALUATOR, TIERS, sizes
+
+SILENT = 1e-25
+"""Sizes with smaller errors, in bits squared, have nothing to say: theirs is rounding."""
+
+
+def fit_gate(errors: dict[tuple[int, int, int], NDArray[np.float64]], *, hidden: int = 16, decay: float = 1e-3) -> Gate:
+    """Fit a gate to the second moments of the experts' errors.
+
+    Minimises the mean over sizes of the log of the error relative to the fixed router's, so that every size counts the
+    same, with weight decay towards the fixed router.
+
+    Args:
+        errors: for each (n, k, m) the matrix A = mean(e e^T), (3, 3), in bits squared.
+        hidden: width of the gate.
+        decay: strength of the pull towards the fixed router.
+    """
+    known = [size for size, A in errors.items() if slack_weights(*size) @ A @ slack_weights(*size) > SILENT]
+    if not known:
+        return Gate(np.zeros((7, hidden)), np.zeros((hidden, 3)))
+    seen = torch.tensor(np.array([inputs(*size) for size in known]))
+    fixed = torch.tensor(np.array([slack_weights(*size) for size in known]))
+    moments = torch.tensor(np.array([errors[size] for size in known]))
+    moments = moments / torch.einsum("gi,gij,gj->g", fixed, moments, fixed)[:, None, None]
+    generator = torch.Generator().manual_seed(0)
+    inner = torch.randn((7, hidden), generator=generator, dtype=torch.float64).mul_(0.5).requires_grad_()
+    outer = torch.zeros((hidden, 3), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([inner, outer], max_iter=500, line_search_fn="strong_wolfe")
+
+    def objective() -> torch.Tensor:
+        optimizer.zero_grad()
+        weights = torch.softmax(PRIOR * fixed + torch.tanh(seen @ inner) @ outer, dim=1)
+        relative = torch.einsum("gi,gij,gj->g", weights, moments, weights)
+        value = torch.log(relative).mean() + decay * ((outer**2).sum() + (inner**2).sum())
+        value.backward()
+        return value
+
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    return Gate(inner.detach().numpy(), outer.detach().numpy())
+
+
+KEPT_OUT = (8, 11)
+"""Lengths that the gate is not fitted on, to see how it does on sizes it has never seen."""
+
+Moments = dict[tuple[int, int, int], NDArray[np.float64]]
+
+
+def moments(folder: Path, name: str, codes: int, advance: Callable[[int], None] = lambda _: None) -> Moments:
+    """Second moments of the three ensembles' errors for every trained size with an open bracket, {size: (3, 3)}.
+
+    Codes come from the named stream; advance is told of each size done.
+    """
+    ensembles = [tier.experts for tier in load_set(folder).values()]
+    out = {}
+    for group, reading, log2_h in _every_size(ensembles[0][0].architecture, name, codes):
+        errors = np.stack([combined(experts, reading)[0].mean(0) for experts in ensembles]) * reading.width
+        errors -= log2_h - reading.lower
+        out[group] = errors @ errors.T / len(log2_h)
+        advance(1)
+    return out
+
+
+def _every_size(architecture: Any, name: str, codes: int) -> Iterator[Any]:
+    for tier in TIERS[:2]:  # at slack 0 brackets are closed, and every router is right
+        yield from held_out(name, tier, architecture, codes, elsewhere=codes)
+
+
+def sizes_compared() -> int:
+    """How many sizes `moments` goes through."""
+    return sum(len(sizes(tier)) for tier in TIERS[:2])
+
+
+def compare(gate: Router, found: Moments) -> dict[str, dict[str, float]]:
+    """log2-MSE of both routers, means over the sizes: those fitted on, those of KEPT_OUT, the field's 21 groups."""
+    parts: dict[str, Callable[[Any], bool]] = {
+        "fitted": lambda size: size[0] not in KEPT_OUT,
+        "kept out": lambda size: size[0] in KEPT_OUT,
+        "field": lambda size: size in EVALUATOR,
+    }
+    rows = {}
+    for part, belongs in parts.items():
+        errors = np.array([[w(*s) @ A @ w(*s) for w in (slack_weights, gate)] for s, A in found.items() if belongs(s)])
+        fixed, learned = errors.mean(0)
+        rows[part] = {"sizes": len(errors), "fixed": fixed, "learned": learned, "ratio": learned / fixed}
+    return rows
+
+
+def train_router(
+    folder: Path, *, codes: int = 500, force: bool = False, advance: Callable[[int], None] = lambda _: None
+) -> dict[str, Any]:
+    """Fit the learned router of a model set on held-out predictions of its frozen experts, and keep it in the set.
+
+    Args:
+        folder: the model set; the gate goes to folder / router.json.
+        codes: codes drawn for each size, once to fit and once, from another stream, to compare.
+        force: replace a router that is there.
+        advance: told of each size done, twice for every size.
+
+    Returns:
+        What router.json holds: the gate's weights, the weights it gives the field's groups, and how it compares.
+
+    Raises:
+        ModelError: the set is incomplete, or has a router (and not force).
+    """
+    path = folder / "router.json"
+    if path.exists() and not force:
+        raise ModelError(f"{path} exists; --force to replace it")
+    seen = moments(folder, "router", codes, advance)
+    gate = fit_gate({size: A for size, A in seen.items() if size[0] not in KEPT_OUT})
+    found = {
+        "format": GATE,
+        "inner": gate.inner.tolist(),
+        "outer": gate.outer.tolist(),
+        "fitted_on": f"{codes} codes of each size with 4 <= n <= 12 and slack >= 1, n = 8 and 11 kept out",
+        "comparison": compare(gate, moments(folder, "test", codes, advance)),
+        "weights": {",".join(map(str, size)): np.round(gate(*size), 4).tolist() for size in EVALUATOR},
+        "provenance": provenance(),
+    }
+    write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+    return found

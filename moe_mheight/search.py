@@ -1,0 +1,370 @@
+"""Budgeted search for the sets (S, a) that decide the height of a longer code, where C(n, m) sets are too many to scan.
+
+Let N = Q^T Q be the projection on the code, A the m coordinates outside S and X = (I - N_AA)^-1. The n columns of
+
+    W = N + N_:A X N_A: = Q^T (Q_S Q_S^T)^-1 Q
+
+are codewords. For a in A, column a is the least-squares codeword of (S, a), and |W_Sa|_1 its upper bound; for j in S,
+column j is the codeword that on S comes nearest to the j-th unit vector. So looking at one set gives n codewords, and
+each names another set: A' the m largest coordinates of c, whose (S', a') reaches at least h_m(c). The search moves
+along the largest of these heights. Each lane is a chain that climbs while the next set promises more than the one it
+is on; then it starts again, in turn from the best promise left behind or from a random set. No set is looked at twice.
+
+Nothing here is certified: whoever uses the sets solves for them again with bounded rounding.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .codes import check_m, check_P
+from .errors import CodeError
+from .kernels import LANES, compiled, inlined, thread_count
+from .least_squares import add_product, fill, invert_outside, load_generator, orthonormalise, projection
+from .masks import LONGEST, as_permutations, named, next_set, random_set, slot_of
+from .minors import load_lanes
+from .reweighting import CANDIDATES
+
+PROMISES = 6
+"""Codewords of one set that are followed or remembered, those of the largest heights."""
+
+POOL = 64
+"""Promises remembered for later starts."""
+
+ROUNDS = 16
+"""Steps that a chain can make at least, as long as NARROWEST chains run beside each other."""
+
+NARROWEST = 8
+
+GROUP = 4
+"""Columns of W that are sorted together."""
+
+INFINITE = 1e20
+"""What an infinite height is ranked by."""
+
+NOTHING = 1e-12
+"""Columns of W this small are rounding."""
+
+SINGULAR = 1e-14
+"""I - N_AA is taken as I - (1 - SINGULAR) N_AA: the inverse stays finite, and heights up to 1e6 do not notice."""
+
+
+@cache
+def _network(n: int, place: int) -> NDArray[np.int64]:
+    """Compare-exchanges (i, j), larger to i, after which the element at `place` is the one of that rank from above.
+
+    Batcher's odd-even merge sort, less the exchanges that `place` does not depend on.
+    """
+    pairs = []
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(min(k, n - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        pairs.append((i + j, i + j + k))
+            k //= 2
+        p *= 2
+    needed, kept = {place}, []
+    for pair in reversed(pairs):
+        if needed & set(pair):
+            needed |= set(pair)
+            kept.append(pair)
+    return np.array(kept[::-1], np.int64).reshape(-1, 2)
+
+
+@inlined
+def _exchange(one, two):  # type: ignore[no-untyped-def]
+    for lane in range(one.shape[0]):
+        v, w = one[lane], two[lane]
+        one[lane] = max(v, w)
+        two[lane] = min(v, w)
+
+
+@inlined
+def _add_four(out, a, p, b, q, c, r, d, s):  # type: ignore[no-untyped-def]
+    for lane in range(out.shape[0]):
+        out[lane] += a[lane] * p[lane] + b[lane] * q[lane] + c[lane] * r[lane] + d[lane] * s[lane]
+
+
+@inlined
+def _add_dot(out, x, y):  # type: ignore[no-untyped-def]
+    """out += sum over the first axis of x y; four at a time, since out is loaded and stored each time."""
+    m = x.shape[0]
+    for b in range(0, m - 3, 4):
+        _add_four(out, x[b], y[b], x[b + 1], y[b + 1], x[b + 2], y[b + 2], x[b + 3], y[b + 3])
+    for b in range(m - m % 4, m):
+        add_product(out, x[b], y[b])
+
+
+@compiled
+def _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, norm, above, level):  # type: ignore[no-untyped-def]
+    """What LANES sets A of one code tell.
+
+    Shape: N (n, n); A (m, LANES); height, norm, above, level (n, LANES): of each column of W its height, 0 or nan for
+    none, its 1-norm, and the masks of its coordinates above and at the (m+1)-th largest; X (m, m, LANES). The rest is
+    space.
+    """
+    n, m = N.shape[0], A.shape[0]
+    for b in range(m):
+        rows = A[b]
+        for j in range(n):
+            out, column = N_A[j, b], N[j]
+            for lane in range(out.shape[0]):
+                out[lane] = column[rows[lane]]
+        for d in range(m):
+            out, columns = block[b, d], A[d]
+            for lane in range(out.shape[0]):
+                out[lane] = N[rows[lane], columns[lane]] * (1.0 - SINGULAR)
+    invert_outside(block, everything, X)
+    for j in range(n):
+        for b in range(m):
+            fill(Y[j, b], 0.0)
+            _add_dot(Y[j, b], X[b], N_A[j])
+    # floats >= 0 are in the order of their bits, and integers are compared twice as fast
+    bits = least.view(np.int32)
+    for first in range(0, n, GROUP):
+        for i in range(first, min(first + GROUP, n)):
+            total = norm[i]
+            fill(total, 0.0)
+            for j in range(n):
+                fill(c, N[j, i])
+                _add_dot(c, Y[j], N_A[i])
+                out, copy = size[j, i - first], least[j, (i - first) * LANES : (i - first + 1) * LANES]
+                for lane in range(c.shape[0]):
+                    value = np.float32(abs(c[lane]))
+                    total[lane] += abs(c[lane])
+                    out[lane] = value
+                    copy[lane] = value
+        for q in range(network.shape[0]):
+            _exchange(bits[network[q, 0]], bits[network[q, 1]])
+        for i in range(first, min(first + GROUP, n)):
+            edge, high = least[m, (i - first) * LANES : (i - first + 1) * LANES], height[i]
+            over, same = above[i], level[i]
+            for lane in range(edge.shape[0]):
+                high[lane] = 0.0
+                over[lane] = 0
+                same[lane] = 0
+            for j in range(n):
+                out = size[j, i - first]
+                bit = np.uint32(1 << j)
+                for lane in range(edge.shape[0]):
+                    high[lane] = max(high[lane], out[lane])
+                    over[lane] |= bit if out[lane] > edge[lane] else np.uint32(0)
+                    same[lane] |= bit if out[lane] == edge[lane] else np.uint32(0)
+            for lane in range(edge.shape[0]):
+                ratio = high[lane] / max(edge[lane], high[lane] * np.float32(1.0 / INFINITE))
+                high[lane] = ratio if high[lane] > NOTHING else np.float32(0.0)
+
+
+@compiled
+def _remember(pool, worth, mask, value):  # type: ignore[no-untyped-def]
+    """Put a promise into the pool, if it is better than the worst one there."""
+    lowest = 0
+    for q in range(pool.shape[0]):
+        if pool[q] == mask:
+            worth[q] = max(worth[q], value)
+            return
+        if worth[q] < worth[lowest]:
+            lowest = q
+    if value > worth[lowest]:
+        pool[lowest] = mask
+        worth[lowest] = value
+
+
+@compiled
+def _keep(masks, places, values, mask, a, value):  # type: ignore[no-untyped-def]
+    """Insert into the list kept, in descending order."""
+    at = values.shape[0] - 1
+    while at > 0 and values[at - 1] < value:
+        values[at], masks[at], places[at] = values[at - 1], masks[at - 1], places[at - 1]
+        at -= 1
+    values[at], masks[at], places[at] = value, mask, a
+
+
+@compiled
+def _search_codes(P, m, budget, everything_fits, width, seed, network, everything, masks, places, values, looked):  # type: ignore[no-untyped-def]
+    count, k, r = P.shape
+    n = k + r
+    x = np.empty((k * r, LANES))
+    V, R, N_lanes = np.empty((k, n, LANES)), np.empty((k, k, LANES)), np.empty((n, n, LANES))
+    N = np.empty((n, n))
+    A = np.empty((m, LANES), np.int64)
+    block, X = np.empty((m, m, LANES)), np.empty((m, m, LANES))
+    N_A, Y, c = np.empty((n, m, LANES)), np.empty((n, m, LANES)), np.empty(LANES)
+    # ranking needs no more than float32, and sorting it is twice as fast
+    size, least = np.empty((n, GROUP, LANES), np.float32), np.zeros((n, GROUP * LANES), np.float32)
+    height, norm = np.empty((n, LANES), np.float32), np.empty((n, LANES))
+    above, level = np.empty((n, LANES), np.uint32), np.empty((n, LANES), np.uint32)
+    now, after = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
+    climbed = np.empty(LANES)
+    heights = np.empty(n)
+    pool, worth = np.empty(POOL, np.int64), np.empty(POOL)
+    slots = 2
+    while slots < 2 * budget and not everything_fits:
+        slots *= 2
+    seen = np.empty(slots, np.uint32)
+    state = np.empty(1, np.uint64)
+    for start in range(0, count, LANES):
+        stop = min(start + LANES, count)
+        load_lanes(P, start, stop, x)
+        load_generator(x, V)
+        orthonormalise(V, R)
+        projection(V, N_lanes)
+        for code in range(start, stop):
+            for i in range(n):
+                for j in range(n):
+                    N[i, j] = N_lanes[i, j, code - start]
+            kept, kept_a, kept_value = masks[code], places[code], values[code]
+            kept_value[:] = 0.0
+            pool[:] = 0
+            worth[:] = 0.0
+            seen[:] = 0
+            after[:] = 0
+            state[0] = seed
+            starts, done, following = 0, 0, (1 << m) - 1
+            while done < budget:
+                active = min(width, budget - done)
+                for lane in range(active):
+                    if everything_fits:
+                        now[lane] = following
+                        following = next_set(following, n)
+                        continue
+                    mask = after[lane]
+                    slot = slot_of(seen, mask)
+                    if mask == 0 or seen[slot] != 0:
+                        climbed[lane] = 0.0
+                        starts += 1
+                        mask = 0
+                        while starts % 2 == 0 and mask == 0:
+                            best = 0
+                            for q in range(pool.shape[0]):
+                                if worth[q] > worth[best]:
+                                    best = q
+                            if worth[best] == 0.0:
+                                break
+                            slot = slot_of(seen, pool[best])
+                            if seen[slot] == 0:
+                                mask = pool[best]
+                            worth[best] = 0.0
+                        if mask == 0:
+                            mask = random_set(state, n, m)
+                            slot = slot_of(seen, mask)
+                            while seen[slot] != 0:
+                                mask = next_set(mask, n)
+                                slot = slot_of(seen, mask)
+                    seen[slot] = mask
+                    now[lane] = mask
+                for lane in range(LANES):
+                    mask = now[lane if lane < active else 0]
+                    for b in range(m):
+                        bit = mask & -mask
+                        mask ^= bit
+                        place = 0
+                        while bit > 1:
+                            bit >>= 1
+                            place += 1
+                        A[b, lane] = place
+                _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, norm, above, level)
+                done += active
+                for lane in range(active):
+                    for b in range(m):
+                        upper = norm[A[b, lane], lane]
+                        for d in range(m):  # on A the column is X - I
+                            upper -= abs(X[d, b, lane] - (1.0 if d == b else 0.0))
+                        value = np.sqrt(max(upper, 0.0) * height[A[b, lane], lane])
+                        if value > kept_value[kept_value.shape[0] - 1] and value < np.inf:
+                            _keep(kept, kept_a, kept_value, now[lane], A[b, lane], value)
+                    if everything_fits:
+                        continue
+                    after[lane] = 0
+                    for i in range(n):
+                        value = np.float64(height[i, lane])
+                        heights[i] = value if value < np.inf else 0.0
+                    for _ in range(min(PROMISES, n)):
+                        best = 0
+                        for i in range(1, n):
+                            if heights[i] > heights[best]:
+                                best = i
+                        value = heights[best]
+                        if value == 0.0:
+                            break
+                        heights[best] = 0.0
+                        mask = named(above[best, lane], level[best, lane], m)
+                        if seen[slot_of(seen, mask)] != 0:
+                            continue
+                        if after[lane] == 0 and value > climbed[lane] * (1.0 + 1e-6):
+                            after[lane] = mask
+                            climbed[lane] = value
+                        else:
+                            _remember(pool, worth, mask, value)
+            looked[code] = done
+
+
+def search(
+    P: ArrayLike, m: int, budget: int, *, seed: int = 0, threads: int | None = None, keep: int = CANDIDATES
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """The most promising sets (S, a) of each code, looking at no more than `budget` sets S.
+
+    Args:
+        P: (k, r) or (B, k, r) with n = k + r <= 32.
+        m: 1 <= m <= r.
+        budget: sets looked at per code, at least 1; from C(n, m) on, every set is looked at.
+        seed: of the random starts. The answer depends on it, on the code, on m and on budget, and on nothing else.
+        threads: default all cores.
+        keep: how many (S, a) to return.
+
+    Returns:
+        sets: (B, keep, n) int64, permutations of range(n): the n - m coordinates of S in ascending order, then a, then
+            the m - 1 others in ascending order. Different (S, a), best first; the best repeated where there are fewer.
+        found: (B, keep), what they are ranked by: the geometric mean of the height of the least-squares codeword of
+            (S, a) and its upper bound |y|_1, to about 1e-6; estimates, which lose digits above 1e5.
+        looked: (B,) int64, how many different sets S were looked at.
+
+    Raises:
+        CodeError: P, m, budget, seed or keep is out of range.
+
+    Source: the codewords are those of the least-squares brackets (see `brackets`).
+
+    Example:
+        >>> from moe_mheight.search import search
+        >>> sets, found, looked = search([[1, 1], [1, 2]], 2, budget=100)
+        >>> looked.tolist(), round(float(found[0, 0]), 6)
+        ([6], 2.738613)
+    """
+    batch, _ = check_P(P, max_n=LONGEST)
+    count, k, r = batch.shape
+    m = int(check_m(m, 1, r)[0])
+    for name, number, lowest in (("budget", budget, 1), ("keep", keep, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < lowest:
+            raise CodeError(f"{name} must be an int >= {lowest}, got {number!r:.40}")
+    n = k + r
+    everything_fits = comb(n, m) <= budget
+    budget = min(int(budget), comb(n, m))
+    width = LANES if everything_fits else min(LANES, max(NARROWEST, budget // ROUNDS))
+    masks = np.full((count, keep), (1 << m) - 1, np.int64)
+    places, values, looked = np.zeros((count, keep), np.int64), np.empty((count, keep)), np.empty(count, np.int64)
+    whole = (masks, places, values, looked)
+    settings = (m, budget, everything_fits, width, np.uint64(seed % 2**64), _network(n, m), np.arange(m))
+
+    def work(piece: tuple[int, int]) -> None:
+        i, j = piece
+        _search_codes(batch[i:j], *settings, *(part[i:j] for part in whole))
+
+    workers = min(thread_count(threads), count)
+    length = max(1, min(LANES, -(-count // (4 * max(workers, 1)))))
+    pieces = [(i, min(i + length, count)) for i in range(0, count, length)]
+    if workers <= 1:
+        work((0, count))
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, pieces))
+    missing = values == 0
+    masks, places = np.where(missing, masks[:, :1], masks), np.where(missing, places[:, :1], places)
+    return as_permutations(masks, places, n, m), np.where(missing, values[:, :1], values), looked
