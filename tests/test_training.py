@@ -117,7 +117,7 @@ def test_training_learns_and_loads(quick, tmp_path):
     metrics = json.loads((tmp_path / "low" / "metrics.json").read_text())
     assert metrics == config["metrics"]
     assert set(metrics["kinds"]) == set(ALL_KINDS)
-    assert len(metrics["search"]) == 6
+    assert len(metrics["search"]) == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["low"]
     assert (tmp_path / "low" / "README.md").read_text().startswith("# The low expert")
     with pytest.raises(ModelError, match="exists"):
