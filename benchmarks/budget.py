@@ -42,7 +42,7 @@ from moe_mheight.brackets import brackets
 from moe_mheight.minors import MAX_N
 from moe_mheight.storage import shipped_folder
 from moe_mheight.streams import stream
-from moe_mheight.tiers import SEARCHED_N, TIERS, TRAINED_N, tier_of
+from moe_mheight.tiers import TIERS, TRAINED_N, searched_sizes, tier_of
 
 Group = tuple[int, int, int]
 
@@ -138,8 +138,8 @@ def measure(
     (P, h), (P_other, h_other) = judged, other
     log2_h, slip = np.log2(h), SLIP[n <= MAX_N]
     row: dict[str, Any] = {"n": n, "k": k, "m": m, "tier": tier_of(*group), "sets": comb(n, m), "budget": budget}
-    first, last = SEARCHED_N if budget else TRAINED_N
-    row |= {"trained": first <= n <= last, "codes": len(h), "violations": 0}
+    trained = group in searched_sizes(tier_of(*group)) if budget else TRAINED_N[0] <= n <= TRAINED_N[1]
+    row |= {"trained": trained, "codes": len(h), "violations": 0}
     lower = {"search": predictor.bounds(P, m, budget=budget)[0]}
     apart = {"search": predictor.bounds(P_other, m, budget=budget)[0]}
     settings: dict[str, Any] = {"steps": predictor.steps, "budget": budget}
@@ -223,9 +223,7 @@ def tables(result: dict[str, Any]) -> str:
         cells += [str(row["violations"]), f"{100 * row['coverage']:.1f}", f"{row['interval_bits']:.4f}"]
         edges.append(size + " | ".join(cells) + " |")
     lines = [*means, "", *edges, ""]
-    lines.append(
-        f"\\* outside the trained sizes: {SEARCHED_N[0]} <= n <= {SEARCHED_N[1]} under a budget, else n <= 12."
-    )
+    lines.append("\\* a size that the experts asked are not trained on.")
     if long := result["long"]:
         lines.append(
             f"({long['n']}, {long['k']}, {long['m']}), {long['sets']:,} sets, budget {long['budget']:,}, one thread: "

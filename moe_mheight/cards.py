@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from . import __version__, calibration
-from .experts import Architecture, Expert, Reading, combined, read_codes
+from .experts import Architecture, Expert, Reading, above_the_least, combined, read_codes
 from .kernels import thread_count
 from .kinds import ALL_KINDS
 from .streams import draw, stream
@@ -62,14 +62,16 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
 
     The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
     """
-    parts, fixed = [], {}
+    parts: dict[str, list[Any]] = {"field": [], "other": []}
+    fixed = {}
     for group, reading, log2_h in held_out("calibrate", tier, architecture, 3000, elsewhere=300):
         positions, doubt = combined(experts, reading)
         known = reading.gap > 0
         truth = (log2_h[known] - reading.lower[known]) / reading.gap[known]
-        parts.append((truth, positions.mean(0)[known], doubt[known], reading.width[known] == 0))
+        where = "field" if group in EVALUATOR else "other"
+        parts[where].append((truth, positions.mean(0)[known], doubt[known], reading.width[known] == 0))
         fixed[group] = best_fixed(reading.lower, reading.width, log2_h)
-    table = calibration.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    tables = {where: calibration.fit(*map(np.concatenate, zip(*some, strict=True))) for where, some in parts.items()}
     groups: dict[str, dict[str, Any]] = {}
     kinds: dict[str, Any] = {}
     for kind in ALL_KINDS:
@@ -82,7 +84,7 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
             rows.append(figures)
             inside, lengths = [], []
             for level in LEVELS:
-                low, high = calibration.interval(table, position, doubt, closed, level)
+                low, high = calibration.interval(tables["field"], position, doubt, closed, level)
                 offset, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)
                 inside.append((offset >= low * reading.gap - slip) & (offset <= high * reading.gap + slip))
                 lengths.append((high - low) * reading.gap)
@@ -97,28 +99,46 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
             }
             kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, share, strict=True)}
             kinds[kind]["interval_bits"] = {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)}
-    return table, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
+    return tables, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
 
 
 def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Calibration under a budget, and figures on fresh codes: for each "n,k,m,budget" the log2-MSE of the lower bound
-    alone, of the lower bound and its best constant (chosen on the calibration stream), and of the ensemble."""
-    parts, constants, rows = [], {}, {}
+    alone, of the lower bound and its best constant (chosen on the calibration stream), of the tightest lower bound that
+    the same sets give, and of the ensemble."""
+    seen, constants, rows = [], {}, {}
     for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, 400):
         positions, doubt = combined(experts, reading)
         truth = log2_h - reading.lower
         constants[key] = float(truth.mean())
-        parts.append((truth, positions.mean(0), doubt, np.zeros(len(truth), bool)))
+        seen.append((truth, positions, doubt, reading))
+
+    def missed(threshold: float) -> float:
+        """Relative to the best constant, so that searches which see everything count too."""
+        after = [
+            np.mean((above_the_least(p, reading, threshold).mean(0) - truth) ** 2) for truth, p, _, reading in seen
+        ]
+        before = [np.var(truth) + 1e-6 for truth, *_ in seen]
+        return float(np.mean(np.log((np.array(after) + 1e-6) / before)))
+
+    threshold = min((0.0, *np.geomspace(1e-4, 0.3, 36)), key=missed)
+    parts = [
+        (t, above_the_least(p, reading, threshold).mean(0), d, np.zeros(len(t), bool)) for t, p, d, reading in seen
+    ]
+    table = calibration.fit(*map(np.concatenate, zip(*parts, strict=True)))
     for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
-        truth, position = log2_h - reading.lower, combined(experts, reading)[0].mean(0)
+        truth = log2_h - reading.lower
+        position = above_the_least(combined(experts, reading)[0], reading, threshold).mean(0)
+        least = np.clip(reading.low.max(1), 0.0, None)
         rows[",".join(map(str, key))] = {
             "codes": len(truth),
             "lower_log2_mse": float(np.mean(truth**2)),
             "constant_log2_mse": float(np.mean((truth - constants[key]) ** 2)),
+            "closing_log2_mse": float(np.mean((least - truth) ** 2)),
             "log2_mse": float(np.mean((position - truth) ** 2)),
             "worst_bits": float(np.abs(position - truth).max()),
         }
-    return calibration.fit(*(np.concatenate(part) for part in zip(*parts, strict=True))), rows
+    return {"threshold": float(threshold), "calibration": table}, rows
 
 
 MEANS = ("log2_mse", "fixed_log2_mse", "bracket_bits", "spread_bits")
@@ -187,7 +207,8 @@ def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
     )
     by_search = "\n".join(
         f"| ({', '.join(key.split(',')[:3])}) | {key.split(',')[3]} | {v['codes']} | {v['log2_mse']:.1e} | "
-        f"{v['constant_log2_mse']:.1e} | {v['lower_log2_mse']:.1e} | {v['worst_bits']:.2f} |"
+        f"{v['closing_log2_mse']:.1e} | {v['constant_log2_mse']:.1e} | {v['lower_log2_mse']:.1e} | "
+        f"{v['worst_bits']:.2f} |"
         for key, v in metrics["search"].items()
     )
     trained_on = "slack 1 (at slack 0 brackets are closed and there is nothing to learn)"
@@ -216,10 +237,11 @@ Each kind of codes (means over the groups), with the share of codes in the inter
 |---|---|---|---|---|---|---|{"---|" * len(LEVELS)}
 {by_kind}
 
-Under a budget of sets: log2-MSE of the ensemble, of the lower bound and its best constant, and of the lower bound.
+Under a budget of sets: log2-MSE of the ensemble, of the tightest lower bound that the same sets give, of the lower
+bound that experts start from and its best constant, and of that lower bound alone.
 
-| group | sets | codes | log2-MSE | constant | lower bound | worst |
-|---|---|---|---|---|---|---|
+| group | sets | codes | log2-MSE | tightest | constant | lower bound | worst |
+|---|---|---|---|---|---|---|---|
 {by_search}
 """
 

@@ -19,13 +19,13 @@ from . import brackets as _brackets
 from . import calibration
 from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError, brief
-from .experts import CLOSED, combined, read
+from .experts import CLOSED, Reading, above_the_least, combined, read
 from .files import from_rows
 from .masks import LONGEST
 from .minors import MAX_N
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
 from .storage import Tier, load_set, shipped_folder
-from .tiers import SEARCHED_N, TIERS, TRAINED_N
+from .tiers import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N
 
 AT_ONCE = 8192
 """Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
@@ -179,9 +179,7 @@ class Predictor:
                 stacklevel=4,
             )
         weights = [
-            (weight, self.tiers[tier].searchers if budget else self.tiers[tier].experts)
-            for weight, tier in zip(self._weights(group), TIERS, strict=True)
-            if weight
+            (weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight
         ]
         middle = np.interp(0.5, calibration.LEVELS, self._calibration(group, budget)["quantiles"][0])
         usual = np.clip(middle, 0.0, 1.0)
@@ -193,7 +191,7 @@ class Predictor:
             position, doubt, spread = np.zeros((3, len(found.lower)))
             doubt[:] = 1.0
             if reading.width.any():
-                heard = [(weight, *combined(experts, reading, threads)) for weight, experts in weights]
+                heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in weights]
                 position = sum(weight * positions.mean(0) for weight, positions, _ in heard)
                 doubt = sum(weight * doubts for weight, _, doubts in heard)
                 spread = np.sqrt(sum(weight * ((positions - position) ** 2).mean(0) for weight, positions, _ in heard))
@@ -214,9 +212,20 @@ class Predictor:
 
     def _calibration(self, group: tuple[int, int, int], budget: int) -> dict[str, Any]:
         config = self.tiers[TIERS[int(np.argmax(self._weights(group)))]].config
-        table: dict[str, Any] = (config["search"] if budget else config)["calibration"]
+        known = "field" if group in EVALUATOR else "other"
+        table: dict[str, Any] = config["search"]["calibration"] if budget else config["calibration"][known]
         return table
 
     def measure(self, P: ArrayLike, m: Any, *, budget: int = 0, threads: int | None = None) -> NDArray[np.float64]:
         """All that is known of a batch at one go, (B, 6): see COLUMNS."""
         return self._measure(P, m, budget, threads)[0]
+
+
+def _asked(
+    tier: Tier, reading: Reading, budget: int, threads: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions of a tier's members, (seeds, B), and its doubt (B,)."""
+    if not budget:
+        return combined(tier.experts, reading, threads)
+    positions, doubt = combined(tier.searchers, reading, threads)
+    return above_the_least(positions, reading, tier.config["search"]["threshold"]), doubt

@@ -279,6 +279,16 @@ def combined(
     return positions, doubts.mean(0) + positions.std(0)
 
 
+def above_the_least(positions: NDArray[np.float64], reading: Reading, threshold: float) -> NDArray[np.float64]:
+    """Positions under a budget, (..., B), less what does not rise far enough above the tokens' own lower bounds.
+
+    A search that has seen the right set has the height itself among those bounds; only a gap that is clearly expected
+    is worth adding.
+    """
+    least = np.clip(reading.low.max(1), 0.0, FARTHEST).astype(np.float64)
+    return least + np.maximum(positions - least - threshold, 0.0)
+
+
 def read_codes(
     P: NDArray[np.float64], m: int, architecture: Architecture, threads: int | None = None, *, budget: int = 0
 ) -> Reading:

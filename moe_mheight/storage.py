@@ -15,6 +15,7 @@ and shape; nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -146,8 +147,14 @@ def load_tier(folder: Path) -> Tier:
         seeds = config["seeds"]
         if not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
             raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
-        for part in (config, config["search"]):
-            part["calibration"] = check_calibration(part["calibration"])
+        for part, name in (
+            (config["calibration"], "field"),
+            (config["calibration"], "other"),
+            (config["search"], "calibration"),
+        ):
+            part[name] = check_calibration(part[name])
+        if not 0.0 <= float(config["search"]["threshold"]) < math.inf:
+            raise ModelError("the threshold of searches must be >= 0 and finite")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = brief(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {brief(error)}"
         raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error

@@ -311,7 +311,8 @@ def train_tier(
         config["trained_minutes"] = round((time.monotonic() - started) / 60, 1)
         config["provenance"] = provenance() | {"device": device}
         config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
-        config["search"]["calibration"], metrics["search"] = measure_search(tier, experts["search"])
+        found, metrics["search"] = measure_search(tier, experts["search"])
+        config["search"] |= found
         history = "".join((partial / f"{view}{seed}.jsonl").read_text() for view, seed in members)
         finished = partial / "finished"
         shutil.rmtree(finished, ignore_errors=True)

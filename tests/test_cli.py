@@ -831,7 +831,7 @@ def calibrated(change):
 
     def damage(tier):
         config = json.loads((tier / "config.json").read_text())
-        change(config["calibration"])
+        change(config["calibration"]["field"])
         (tier / "config.json").write_text(json.dumps(config))
 
     return with_sums(damage)

@@ -180,7 +180,7 @@ def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
 def test_intervals_are_where_the_calibration_puts_them(models, rng):
     """By hand, for a made-up table: the same in every cell, -1 and 2 doubts from the position at 0.9."""
     tiers = load_set(models)
-    table = tiers["low"].config["calibration"]  # (12,6,3) is of that tier; the others keep another table
+    table = tiers["low"].config["calibration"]["other"]  # (12,6,3) is of that tier; the others keep another table
     line = np.concatenate([np.linspace(-1.1, -0.9, 50), np.linspace(0, 0.1, 105), np.linspace(1.9, 2.1, 50)])
     table["quantiles"] = [line.tolist()] * len(table["quantiles"])
     predictor, P = Predictor(tiers), random_codes("normal", 200, 6, 6, rng)

@@ -37,6 +37,11 @@ def tiny_models(folder, seeds=2):
                 "architecture": architecture_config(architecture),
                 "calibration": made_up_calibration(10 * place + open_ended),
             }
+        parts["seed"]["calibration"] = {
+            "field": parts["seed"]["calibration"],
+            "other": made_up_calibration(10 * place + 5),
+        }
+        parts["search"]["threshold"] = 0.01
         (folder / tier).mkdir(parents=True)
         config = {"tier": tier, **parts["seed"], "search": parts["search"]}
         save_tier(folder / tier, config, weights, {"README.md": f"# {tier}, untrained\n"})
