@@ -113,18 +113,17 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
         constants[key] = float(truth.mean())
         seen.append((truth, positions, doubt, reading))
 
+    def predicted(threshold: float) -> list[NDArray[np.float64]]:
+        return [above_the_least(positions, reading, threshold).mean(0) for _, positions, _, reading in seen]
+
     def missed(threshold: float) -> float:
         """Relative to the best constant, so that searches which see everything count too."""
-        after = [
-            np.mean((above_the_least(p, reading, threshold).mean(0) - truth) ** 2) for truth, p, _, reading in seen
-        ]
-        before = [np.var(truth) + 1e-6 for truth, *_ in seen]
-        return float(np.mean(np.log((np.array(after) + 1e-6) / before)))
+        pairs = zip(predicted(threshold), seen, strict=True)
+        return float(np.mean([np.log((np.mean((p - t) ** 2) + 1e-6) / (np.var(t) + 1e-6)) for p, (t, *_) in pairs]))
 
     threshold = min((0.0, *np.geomspace(1e-4, 0.3, 36)), key=missed)
-    parts = [
-        (t, above_the_least(p, reading, threshold).mean(0), d, np.zeros(len(t), bool)) for t, p, d, reading in seen
-    ]
+    pairs = zip(predicted(threshold), seen, strict=True)
+    parts = [(truth, position, doubt, np.zeros(len(truth), bool)) for position, (truth, _, doubt, _) in pairs]
     table = calibration.fit(*map(np.concatenate, zip(*parts, strict=True)))
     for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
         truth = log2_h - reading.lower
