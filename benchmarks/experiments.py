@@ -112,7 +112,7 @@ TRIALS: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("no profiles", {}, {}, "no profiles"),
     ("no history", {}, {}, "no history"),
 )
-CHUNKS = 24
+CHUNKS = 8
 
 
 def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: str) -> dict[str, Any]:

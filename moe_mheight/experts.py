@@ -262,7 +262,7 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
                 out[0, piece], out[1, piece] = position.cpu().numpy(), torch.exp(doubt).cpu().numpy()
 
     with _one_thread_a_pass():
-        over_batch(some, out.shape[1], threads)
+        over_batch(some, out.shape[1], threads, least=AT_ONCE // 2)
     closed = reading.width == 0
     out[0, closed], out[1, closed] = 0.0, 1.0
     return out

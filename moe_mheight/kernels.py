@@ -57,16 +57,16 @@ def thread_count(threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None) -> None:
-    """Call work(start, stop) on pieces that cover range(size), in parallel when that pays."""
-    count = min(thread_count(threads), -(-size // LANES))
+def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None, *, least: int = LANES) -> None:
+    """Call work(start, stop) on pieces that cover range(size), of `least` or more, in parallel when that pays."""
+    count = min(thread_count(threads), -(-size // least))
     if count <= 1:
         if size:
             work(0, size)
         return
     # four pieces a thread: uneven pieces even out, and each is still many lanes long
-    piece = -(-size // (4 * count) // LANES) * LANES
-    starts = range(0, size, max(piece, LANES))
+    piece = max(-(-size // (4 * count) // LANES) * LANES, least)
+    starts = range(0, size, piece)
     with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, i, min(i + max(piece, LANES), size)) for i in starts]:
+        for done in [pool.submit(work, i, min(i + piece, size)) for i in starts]:
             done.result()
