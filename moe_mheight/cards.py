@@ -64,13 +64,11 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
     """
     parts: dict[str, list[Any]] = {"field": [], "other": []}
     fixed = {}
-    for group, reading, log2_h in held_out("calibrate", tier, architecture, 3000, elsewhere=300):
+    for group, reading, log2_h in held_out("calibrate", tier, architecture, 8000, elsewhere=800):
         positions, doubt = combined(experts, reading)
-        known = reading.gap > 0
-        truth = (log2_h[known] - reading.lower[known]) / reading.gap[known]
-        where = "field" if group in EVALUATOR else "other"
-        parts[where].append((truth, positions.mean(0)[known], doubt[known], reading.width[known] == 0))
-        fixed[group] = best_fixed(reading.lower, reading.width, log2_h)
+        truth = (log2_h - reading.lower)[reading.asked] / reading.gap[reading.asked]
+        parts["field" if group in EVALUATOR else "other"].append((truth, positions.mean(0), doubt))
+        fixed[group] = best_fixed(reading.lower, reading.gap, log2_h)
     tables = {where: calibration.fit(*map(np.concatenate, zip(*some, strict=True))) for where, some in parts.items()}
     groups: dict[str, dict[str, Any]] = {}
     kinds: dict[str, Any] = {}
@@ -78,18 +76,13 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
         rows, covered, reach = [], [], []
         for group, reading, log2_h in held_out("test", tier, architecture, 1000, kinds=(kind,)):
             positions, doubt = combined(experts, reading)
-            position, closed = positions.mean(0), reading.width == 0
             figures = _figures(reading, positions, log2_h, fixed[group])
             groups.setdefault(",".join(map(str, group)), {})[kind] = figures
             rows.append(figures)
-            inside, lengths = [], []
-            for level in LEVELS:
-                low, high = calibration.interval(tables["field"], position, doubt, closed, level)
-                offset, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)
-                inside.append((offset >= low * reading.gap - slip) & (offset <= high * reading.gap + slip))
-                lengths.append((high - low) * reading.gap)
-            covered.append(np.array(inside))
-            reach.append(np.array(lengths))
+            ends = np.array([_interval(tables["field"], reading, positions.mean(0), doubt, level) for level in LEVELS])
+            off, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)  # of adding and taking away log2 L
+            covered.append((ends[:, 0] <= off + slip) & (off - slip <= ends[:, 1]))
+            reach.append(ends[:, 1] - ends[:, 0])
         if rows:
             share, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
             kinds[kind] = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
@@ -109,7 +102,7 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
     seen, constants, rows = [], {}, {}
     for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, 400):
         positions, doubt = combined(experts, reading)
-        truth = log2_h - reading.lower
+        truth = log2_h - reading.lower  # heights are finite, so all are asked
         constants[key] = float(truth.mean())
         seen.append((truth, positions, doubt, reading))
 
@@ -123,7 +116,7 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
 
     threshold = min((0.0, *np.geomspace(1e-4, 0.3, 36)), key=missed)
     pairs = zip(predicted(threshold), seen, strict=True)
-    parts = [(truth, position, doubt, np.zeros(len(truth), bool)) for position, (truth, _, doubt, _) in pairs]
+    parts = [(truth, position, doubt) for position, (truth, _, doubt, _) in pairs]
     table = calibration.fit(*map(np.concatenate, zip(*parts, strict=True)))
     for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
         truth = log2_h - reading.lower
@@ -140,16 +133,28 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
     return {"threshold": float(threshold), "calibration": table}, rows
 
 
-MEANS = ("log2_mse", "fixed_log2_mse", "bracket_bits", "spread_bits")
+def _interval(
+    table: dict[str, Any], reading: Reading, position: NDArray[np.float64], doubt: NDArray[np.float64], coverage: float
+) -> NDArray[np.float64]:
+    """Ends of the intervals that `Predictor.predict_interval` gives, (2, B), in bits above the lower bound."""
+    room = reading.ceiling - reading.floor
+    low, high = calibration.cut(coverage, reading.lower.view(np.uint64))
+    ends = np.stack([reading.floor + low * room, reading.floor + high * room])
+    within = np.stack(calibration.interval(table, position, doubt, coverage)) * reading.gap[reading.asked]
+    ends[:, reading.asked] = np.clip(within, reading.floor[reading.asked], reading.ceiling[reading.asked])
+    return ends
+
+
+MEANS = ("log2_mse", "fixed_log2_mse", "bracket_bits", "spread_bits", "asked")
 """Figures of a group that are averaged over groups."""
 
 
 def _figures(
     reading: Reading, positions: NDArray[np.float64], log2_h: NDArray[np.float64], fixed: float
 ) -> dict[str, Any]:
-    errors = reading.lower + positions * reading.width - log2_h
+    errors = reading.placed(positions) - log2_h
     error = errors.mean(0)
-    at_fixed = reading.lower + fixed * reading.width - log2_h
+    at_fixed = reading.lower + fixed * reading.gap - log2_h
     seeds = len(errors)
     by_number = {
         str(number): float(
@@ -163,7 +168,8 @@ def _figures(
         "worst_bits": float(np.abs(error).max()),
         "fixed_point": fixed,
         "fixed_log2_mse": float(np.mean(at_fixed**2)),
-        "bracket_bits": float(reading.width.mean()),
+        "asked": float(reading.asked.mean()),
+        "bracket_bits": float(reading.gap.mean()),
         "spread_bits": float(errors.std(0).mean()),
         "log2_mse_by_seeds": by_number,
     }

@@ -19,7 +19,7 @@ from . import brackets as _brackets
 from . import calibration
 from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError, brief
-from .experts import CLOSED, Reading, above_the_least, combined, read
+from .experts import Reading, above_the_least, combined, read
 from .files import from_rows
 from .masks import LONGEST
 from .minors import MAX_N
@@ -30,9 +30,10 @@ from .tiers import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N
 AT_ONCE = 8192
 """Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
 
-COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt")
+COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt", "floor", "ceiling")
 """What is measured of each code. Heights; the standard deviation over all experts asked, in bits; where in the bracket
-log2 h is put, and how far off that is expected to be, both in widths of the bracket."""
+log2 h is put, and how far off that is expected to be, both in widths of the bracket (nan where nobody was asked); the
+tightest certified bounds, heights."""
 
 
 class Predictor:
@@ -111,8 +112,12 @@ class Predictor:
     ) -> tuple[Any, Any]:
         """Intervals (low, high) that hold the height for about `coverage` of codes like the training kinds.
 
-        Split-conformal on held-out codes of the tier (see `calibration`), cut to the certified bracket. Where several
-        tiers speak, the loudest one's calibration is used.
+        Split-conformal on held-out codes of the tier, within the tightest certified bounds. Where those decide the
+        height there is no doubt left to calibrate; the interval is a piece of them, cut by chance (but always the same
+        for the same code) so that the coverage is the one asked for (see `calibration`); coverage=1 is all of them.
+        Where several tiers speak, the loudest one's calibration is used. Under a budget the interval starts at the
+        certified lower bound, which is the height itself whenever the search has seen the right set; so it covers at
+        least as often as it says.
 
         Args:
             coverage: between 0 and 1; at 1 the certified bracket itself.
@@ -121,20 +126,21 @@ class Predictor:
         if not 0.0 < coverage <= 1.0:
             raise CodeError(f"coverage must satisfy 0 < coverage <= 1, got {coverage}")
         values, groups, single = self._measure(P, m, budget, threads)
-        ends = values[:, :2].copy()
-        for group, places in groups:
-            lower, upper, _, _, position, doubt = values[places].T
-            table = self._calibration(group, budget)
-            with np.errstate(invalid="ignore"):
-                gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
-            known = np.isfinite(gap) & np.isfinite(lower)  # elsewhere the interval is the bracket
-            low, high = calibration.interval(
-                table, position, doubt, ~known | (gap <= CLOSED), coverage, np.inf if budget else 1.0
-            )
-            for end, at in ((0, low), (1, high)):
-                far = lower[known] * np.exp2(at[known] * gap[known])
-                far = np.where(at[known] >= 1.0, upper[known], far) if not budget else far
-                ends[places[known], end] = np.clip(far, lower[known], upper[known])
+        ends = values[:, 6:].copy()
+        for group, places, P_of_group in groups:
+            lower, upper, _, _, position, doubt, floor, ceiling = values[places].T
+            asked = ~np.isnan(position)
+            lower, upper = lower[asked], upper[asked]
+            gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
+            most = np.inf if budget else 1.0
+            seen = position[asked], doubt[asked], coverage, most
+            for at, place in zip(calibration.interval(self._calibration(group, budget), *seen), (0, 1), strict=True):
+                end = np.where(at < most, lower * np.exp2(at * gap), upper)  # the bound itself, not its rounding
+                ends[places[asked], place] = np.clip(end, floor[asked], ceiling[asked])
+            rest = ~asked & np.isfinite(ceiling)
+            width = ceiling[rest] - floor[rest]
+            low, high = calibration.cut(coverage, calibration.keys_of(P_of_group[rest], group[2]))
+            ends[places[rest]] = np.stack([floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width], axis=1)
         return like_input(ends[:, 0], single), like_input(ends[:, 1], single)
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
@@ -143,8 +149,8 @@ class Predictor:
 
     def _measure(
         self, P: Any, m: Any, budget: int, threads: int | None
-    ) -> tuple[NDArray[np.float64], list[tuple[tuple[int, int, int], NDArray[np.int64]]], bool]:
-        """(B, 6) COLUMNS; the groups with their places; whether it was one code."""
+    ) -> tuple[NDArray[np.float64], list[tuple[tuple[int, int, int], NDArray[np.int64], NDArray[np.float64]]], bool]:
+        """(B, 8) COLUMNS; the groups with their places and matrices; whether it was one code."""
         if m is None:
             rows = from_rows(P, None) if len(P) else {}
             matrices, single = {group: (codes.row, codes.P) for group, codes in rows.items()}, False
@@ -159,12 +165,12 @@ class Predictor:
         values = np.empty((sum(len(places) for places, _ in matrices.values()), len(COLUMNS)))
         for group, (places, P_of_group) in matrices.items():
             values[places] = self._group(P_of_group, group, budget, threads)
-        return values, [(group, places) for group, (places, _) in matrices.items()], single
+        return values, [(group, *placed) for group, placed in matrices.items()], single
 
     def _group(
         self, P: NDArray[np.float64], group: tuple[int, int, int], budget: int, threads: int | None
     ) -> NDArray[np.float64]:
-        """(B, 6) COLUMNS of one group's codes."""
+        """(B, 8) COLUMNS of one group's codes."""
         n, k, m = group
         if not budget and n > MAX_N:
             raise CodeError(
@@ -181,26 +187,24 @@ class Predictor:
         weights = [
             (weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight
         ]
-        middle = np.interp(0.5, calibration.LEVELS, self._calibration(group, budget)["quantiles"][0])
-        usual = np.clip(middle, 0.0, 1.0)
         values = np.empty((len(P), len(COLUMNS)))
         for start in range(0, len(P), AT_ONCE):
             piece = slice(start, start + AT_ONCE)
             found = _brackets.brackets(P[piece], m, steps=self.steps, budget=budget, threads=threads)
             reading = read(found)
-            position, doubt, spread = np.zeros((3, len(found.lower)))
-            doubt[:] = 1.0
-            if reading.width.any():
+            asked = reading.asked
+            position, doubt, spread = np.full((3, len(asked)), np.nan)
+            if asked.any():
                 heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in weights]
-                position = sum(weight * positions.mean(0) for weight, positions, _ in heard)
-                doubt = sum(weight * doubts for weight, _, doubts in heard)
-                spread = np.sqrt(sum(weight * ((positions - position) ** 2).mean(0) for weight, positions, _ in heard))
-            best = np.exp2(reading.lower + position * reading.width)
-            if not budget:  # where rounding is all that is left, its usual place
-                best = np.where(reading.width > 0, best, found.lower * np.exp2(usual * reading.gap))
-            height = np.clip(best, found.lower, found.upper)
+                mean = sum(weight * positions.mean(0) for weight, positions, _ in heard)
+                position[asked], doubt[asked] = mean, sum(weight * doubts for weight, _, doubts in heard)
+                squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in heard)
+                spread[asked] = np.sqrt(squared) * reading.gap[asked]
+            floor, ceiling = found.tightest
+            height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
+            spread[~asked] = 0.0
             values[piece] = np.stack(
-                [found.lower, found.upper, height, spread * reading.width, position, doubt], axis=1
+                [found.lower, found.upper, height, spread, position, doubt, floor, ceiling], axis=1
             )
         return values
 
@@ -217,14 +221,14 @@ class Predictor:
         return table
 
     def measure(self, P: ArrayLike, m: Any, *, budget: int = 0, threads: int | None = None) -> NDArray[np.float64]:
-        """All that is known of a batch at one go, (B, 6): see COLUMNS."""
+        """All that is known of a batch at one go, (B, 8): see COLUMNS."""
         return self._measure(P, m, budget, threads)[0]
 
 
 def _asked(
     tier: Tier, reading: Reading, budget: int, threads: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions of a tier's members, (seeds, B), and its doubt (B,)."""
+    """Positions of a tier's members, (seeds, A), and its doubt (A,)."""
     if not budget:
         return combined(tier.experts, reading, threads)
     positions, doubt = combined(tier.searchers, reading, threads)

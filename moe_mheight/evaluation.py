@@ -172,7 +172,7 @@ def _score(
     h: NDArray[np.float64],
     true: NDArray[np.float64],
 ) -> Score:
-    lower, upper, best, _, _, _ = values.T
+    lower, upper, best = values.T[:3]
     infinite = np.isinf(true)
     scored = ~infinite & np.isfinite(h)
     log2_h, low = np.log2(h[scored]), np.log2(lower[scored])

@@ -4,12 +4,12 @@ An expert reads the tokens of a code, the sets (S, a) with the largest upper bou
 with a position in [0, 1]; the prediction is log2 h = L + position (U - L), so it cannot leave the bracket. All inputs
 are invariant under coordinate permutations, sign changes and changes of basis.
 
-Each token's true value lies between its own bounds, those of its basic solution included; the network places it there,
-never below the best lower bound of all tokens, and mixes the placed values with weights that say which token decides
-the code (the height is the largest of them), one free value included. Under a budget of sets there is no upper bound:
-the answer is the gap above L in bits, and a term that is never negative stands for the sets not looked at. A second
-output says how far off the position
-may be; it is trained on the side, learns from the same features and teaches them nothing.
+Most codes need no expert: what the tokens found decides their height to DECIDED bits. For the others, each token's true
+value lies between its own bounds, those of its basic solution included; the network places it there, never below the
+best lower bound of all tokens, and mixes the placed values with weights that say which token decides the code (the
+height is the largest of them), one free value included. Under a budget of sets there is no upper bound: the answer is
+the gap above L in bits, and a term that is never negative stands for the sets not looked at. A second output says how
+far off the position may be; it is trained on the side, learns from the same features and teaches them nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ LEAST_DOUBT = 1e-7
 CLOSED = 1e-9
 """A bracket narrower than this many bits is closed: there is no position to predict."""
 
+DECIDED = 1e-6
+"""Where all that the tokens found leaves fewer bits than this, certified, there is nothing to ask."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -74,69 +77,87 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an expert reads of B codes.
+    """What an expert reads of B codes, A of which are worth asking about.
 
-    Shapes: tokens (B, T, F) float32; low, high (B, T) float32, each token's own bounds as positions in the code's
-    bracket; lower, gap, width (B,) float64: log2 L, log2 U - log2 L, and the same with 0 where the bracket is closed
-    or unbounded. Under a budget positions are bits above L: gap and width are 1, and 0 for infinite heights.
+    Shapes: asked (B,) bool; tokens (A, T, F) float32; low, high (A, T) float32, each token's own bounds as positions in
+    the code's bracket; lower, gap (B,) float64, log2 L and log2 U - log2 L, 0 where that is infinite; floor, ceiling
+    (B,) float64, the tightest certified bounds in bits above log2 L. Not asked are heights that those decide, and
+    infinite or unbounded ones. Under a budget positions are bits above L: gap is 1, and all finite heights are asked.
     """
 
+    asked: NDArray[np.bool_]
     tokens: NDArray[np.float32]
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     lower: NDArray[np.float64]
     gap: NDArray[np.float64]
-    width: NDArray[np.float64]
+    floor: NDArray[np.float64]
+    ceiling: NDArray[np.float64]
+
+    def placed(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """log2 heights, (..., B), from the positions (..., A) of those asked; the middle of what is decided."""
+        middle = self.lower + (self.floor + self.ceiling) / 2.0
+        out = np.broadcast_to(middle, (*positions.shape[:-1], len(middle))).copy()
+        out[..., self.asked] = self.lower[self.asked] + positions * self.gap[self.asked]
+        return out
 
 
-def read(b: Brackets) -> Reading:
-    """Turn brackets into network inputs; see `Reading`."""
-    count, tokens, s = b.y.shape
+def read(b: Brackets, also: NDArray[np.bool_] | None = None) -> Reading:
+    """Turn brackets into network inputs; see `Reading`. also: (B,), read these too where their bracket is open."""
+    floor, ceiling = b.tightest
     with np.errstate(divide="ignore", invalid="ignore"):
-        lower, upper = np.log2(b.lower), np.log2(b.upper)
-        token_low, token_high = np.log2(b.token_lower), np.log2(b.token_upper)
-        if b.budget:
-            upper = np.where(np.isfinite(lower), lower + 1.0, np.inf)
-        width = upper - lower
-        open_ = np.isfinite(width) & (width > CLOSED)
-        scale = np.where(open_, width, 1.0)[:, None, None]
-        top = token_high[..., b.steps].max(1) if b.budget else upper
-        gap = (token_high - token_low)[..., -1:]
-        own = np.concatenate(
-            [
-                np.arcsinh((token_high - top[:, None, None]) / scale),
-                np.arcsinh((token_low - lower[:, None, None]) / scale),
-                np.log2(np.maximum(gap, CLOSED)) / 4.0,
-                np.arcsinh(gap / scale),
-            ],
-            axis=2,
-        )
-        most = FARTHEST if b.budget else 1.0
-        low = np.clip((token_low[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
-        high = np.clip((token_high[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
+        lower = np.log2(b.lower)
+        gap = np.where(np.isfinite(lower), 1.0, np.inf) if b.budget else np.log2(b.upper) - lower
+        floor, ceiling = np.log2(floor) - lower, np.log2(ceiling) - lower
+    bounded = np.isfinite(gap)
+    gap, floor, ceiling = (np.where(bounded, offset, 0.0) for offset in (gap, floor, ceiling))
+    worth = ceiling - floor > DECIDED
+    asked = bounded & (gap > CLOSED) & (worth if also is None else worth | also)
+    tokens, low, high = _features(b, asked, lower[asked], gap[asked])
+    return Reading(asked, tokens, low, high, lower, gap, floor, ceiling)
+
+
+def _features(
+    b: Brackets, asked: NDArray[np.bool_], lower: NDArray[np.float64], width: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """tokens, low and high of the codes asked."""
+    with np.errstate(divide="ignore"):
+        token_low, token_high = np.log2(b.token_lower[asked]), np.log2(b.token_upper[asked])
+    count, tokens, _ = token_low.shape
+    s = b.n - b.m
+    scale = width[:, None, None]
+    top = token_high[..., b.steps].max(1) if b.budget else lower + width
+    gap = (token_high - token_low)[..., -1:]
+    own = np.concatenate(
+        [
+            np.arcsinh((token_high - top[:, None, None]) / scale),
+            np.arcsinh((token_low - lower[:, None, None]) / scale),
+            np.log2(np.maximum(gap, CLOSED)) / 4.0,
+            np.arcsinh(gap / scale),
+        ],
+        axis=2,
+    )
+    most = FARTHEST if b.budget else 1.0
+    low = np.clip((token_low[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
+    high = np.clip((token_high[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
     size = [b.n / 12.0, b.k / 12.0, b.m / 12.0, (b.n - b.k - b.m) / 6.0]
     if b.budget:
         every = math.log2(math.comb(b.n, b.m))
         size += [every / 16.0, min(math.log2(b.budget) - every, 0.0) / 8.0]
-    own_scale = np.log2(np.maximum(scale[:, 0, 0], CLOSED)) / 2.0
-    height = np.where(np.isfinite(lower), lower, 0.0) / 8.0
-    whole = np.column_stack([own_scale, height, np.broadcast_to(size, (count, len(size)))])
+    whole = np.column_stack([np.log2(width) / 2.0, lower / 8.0, np.broadcast_to(size, (count, len(size)))])
     profile = LONG_PROFILE if b.budget else PROFILE
     out = np.zeros((count, tokens, own.shape[2] + 4 * profile + whole.shape[1]), np.float32)
     at = own.shape[2]
     out[..., :at] = own
-    for values in (3.0 * b.y, b.c, 3.0 * b.basic_y, b.basic_c):
-        out[..., at : at + s] = values
+    for values, factor in ((b.y, 3.0), (b.c, 1.0), (b.basic_y, 3.0), (b.basic_c, 1.0)):
+        out[..., at : at + s] = factor * values[asked]
         at += profile
     out[..., at:] = whole[:, None, :]
     np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return Reading(
+    return (
         out,
         np.nan_to_num(low, neginf=0.0, posinf=0.0).astype(np.float32),
         np.nan_to_num(high, neginf=0.0, posinf=0.0).astype(np.float32),
-        lower,
-        np.nan_to_num(width, nan=0.0, posinf=0.0),
-        np.where(open_, width, 0.0),
     )
 
 
@@ -246,12 +267,12 @@ def _one_thread_a_pass() -> Iterator[None]:
 
 
 def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDArray[np.float64]:
-    """The expert's positions and expected |errors| of them, (2, B) float64, for a reading of B codes.
+    """The expert's positions and expected |errors| of them, (2, A) float64, for the A codes asked in a reading.
 
-    Codes whose bracket is closed get 0 and 1. threads: default all cores.
+    threads: default all cores.
     """
     device = expert.mean.device
-    out = np.empty((2, len(reading.lower)))
+    out = np.empty((2, len(reading.tokens)))
 
     def some(start: int, stop: int) -> None:
         with torch.inference_mode():
@@ -263,15 +284,13 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
 
     with _one_thread_a_pass():
         over_batch(some, out.shape[1], threads, least=AT_ONCE // 2)
-    closed = reading.width == 0
-    out[0, closed], out[1, closed] = 0.0, 1.0
     return out
 
 
 def combined(
     experts: list[Expert], reading: Reading, threads: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(seeds, B) positions of an ensemble's members, and the ensemble's doubt (B,).
+    """(seeds, A) positions of an ensemble's members, and the ensemble's doubt (A,).
 
     The ensemble's position is their mean: log2 heights are averaged. Its doubt adds the spread of its members.
     """
@@ -280,7 +299,7 @@ def combined(
 
 
 def above_the_least(positions: NDArray[np.float64], reading: Reading, threshold: float) -> NDArray[np.float64]:
-    """Positions under a budget, (..., B), less what does not rise far enough above the tokens' own lower bounds.
+    """Positions under a budget, (..., A), less what does not rise far enough above the tokens' own lower bounds.
 
     A search that has seen the right set has the height itself among those bounds; only a gap that is clearly expected
     is worth adding.
@@ -290,7 +309,13 @@ def above_the_least(positions: NDArray[np.float64], reading: Reading, threshold:
 
 
 def read_codes(
-    P: NDArray[np.float64], m: int, architecture: Architecture, threads: int | None = None, *, budget: int = 0
+    P: NDArray[np.float64],
+    m: int,
+    architecture: Architecture,
+    threads: int | None = None,
+    *,
+    budget: int = 0,
+    also: NDArray[np.bool_] | None = None,
 ) -> Reading:
     """Bracket a batch of one group, (B, k, r), and read it; budget: sets to look at, 0 for all."""
-    return read(brackets(P, m, steps=architecture.steps, budget=budget, threads=threads))
+    return read(brackets(P, m, steps=architecture.steps, budget=budget, threads=threads), also)

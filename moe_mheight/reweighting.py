@@ -38,7 +38,7 @@ CANDIDATES = 24
 TOKENS = 12
 """Of these, the ones with the largest upper bounds, handed to experts."""
 
-STEPS = 6
+STEPS = 10
 """Reweighting steps that narrow the bracket, by default."""
 
 MORE = 4
@@ -128,7 +128,7 @@ def _round_to_basis(weight, c, k):  # type: ignore[no-untyped-def]
 @compiled
 def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-untyped-def]
     """All candidates take the first steps, then the tokens go on; `closing`: all that they find narrows the bounds."""
-    lower, upper, word_out, order_out, lower_out, upper_out, y_out, c_out, basic_y_out, basic_c_out = out
+    lower, upper, elsewhere, word_out, order_out, lower_out, upper_out, y_out, c_out, basic_y_out, basic_c_out = out
     count, k, r = P.shape
     n = k + r
     s = n - m
@@ -185,6 +185,7 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
                         insert(final[code], order[code], uppers[code, q, first - 1], q)
                     if candidates > tokens:
                         upper[start + code] = max(upper[start + code], final[code, tokens])
+                    elsewhere[start + code] = upper[start + code]
             for lane in range(LANES):
                 code = min(lane, used - 1) // share
                 if going_on:
@@ -264,12 +265,13 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
 class Brackets:
     """Bounds of B codes of one (n, k, m), and their tokens: the candidates (S, a) with the largest upper bounds.
 
-    Shapes: lower, upper (B,); witness (B, n), the codeword whose height is `lower`; outside (B, T, m), the
-    coordinates outside S with a first; token_lower, token_upper (B, T, steps + 1 + BEYOND), after each solve, running
-    best, those of the basic solution last; y, c (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in
-    descending order of |c_S|; basic_y, basic_c (B, T, n - m), the same of the basic solution, in the same order, its
-    |c_S| divided by that on the basis. Heights, not their logs. An infinite height has lower = upper = inf; its
-    witness is only the best codeword found. Under a budget of sets (0: none), upper is inf: nothing is claimed.
+    Shapes: lower, upper (B,); elsewhere (B,), an upper bound for all (S, a) that are no tokens; witness (B, n), the
+    codeword whose height is `lower`; outside (B, T, m), the coordinates outside S with a first; token_lower,
+    token_upper (B, T, steps + 1 + BEYOND), after each solve, running best, those of the basic solution last; y, c
+    (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in descending order of |c_S|; basic_y, basic_c
+    (B, T, n - m), the same of the basic solution, in the same order, its |c_S| divided by that on the basis. Heights,
+    not their logs. An infinite height has lower = upper = inf; its witness is only the best codeword found. Under a
+    budget of sets (0: none), upper is inf: nothing is claimed.
     """
 
     n: int
@@ -279,6 +281,7 @@ class Brackets:
     budget: int
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
+    elsewhere: NDArray[np.float64]
     witness: NDArray[np.float64]
     outside: NDArray[np.int64]
     token_lower: NDArray[np.float64]
@@ -287,6 +290,13 @@ class Brackets:
     c: NDArray[np.float32]
     basic_y: NDArray[np.float32]
     basic_c: NDArray[np.float32]
+
+    @property
+    def tightest(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(lower, upper), (B,) each, with all that the tokens found."""
+        lower = np.maximum(self.lower, self.token_lower[..., -1].max(1))
+        upper = np.minimum(self.upper, np.maximum(self.elsewhere, self.token_upper[..., -1].max(1)))
+        return lower, np.where(np.isinf(self.lower) | (self.budget > 0), np.inf, upper)
 
 
 def reweight(
@@ -314,12 +324,12 @@ def reweight(
     """
     count, k, r = P.shape
     n, s = k + r, k + r - m
-    lower, upper, word = np.empty(count), np.empty(count), np.empty((count, n))
+    (lower, upper, elsewhere), word = np.empty((3, count)), np.empty((count, n))
     order = np.empty((count, TOKENS, n), np.uint8)
     token_lower, token_upper = (np.empty((count, TOKENS, steps + 1 + BEYOND)) for _ in range(2))
     y, c, basic_y, basic_c = (np.empty((count, TOKENS, s), np.float32) for _ in range(4))
     tokens = (order, token_lower, token_upper, y, c, basic_y, basic_c)
-    whole = (lower, upper, word, *tokens)
+    whole = (lower, upper, elsewhere, word, *tokens)
     over_batch(
         lambda i, j: _reweight(
             P[i:j], m, sets[i:j], rest[i:j], steps, LEAPS, closing, tuple(part[i:j] for part in whole)
@@ -330,6 +340,5 @@ def reweight(
     for part in tokens:  # too few candidates: the last one stands in for the missing
         part[:, sets.shape[1] :] = part[:, sets.shape[1] - 1 : sets.shape[1]]
     outside = order[..., s:].astype(np.int64)
-    return Brackets(
-        n, k, m, steps, budget, lower, upper, word, outside, token_lower, token_upper, y, c, basic_y, basic_c
-    )
+    bounds = (lower, upper, elsewhere, word)
+    return Brackets(n, k, m, steps, budget, *bounds, outside, token_lower, token_upper, y, c, basic_y, basic_c)

@@ -6,9 +6,15 @@ Let N = Q^T Q be the projection on the code, A the m coordinates outside S and X
 
 are codewords. For a in A, column a is the least-squares codeword of (S, a), and |W_Sa|_1 its upper bound; for j in S,
 column j is the codeword that on S comes nearest to the j-th unit vector. So looking at one set gives n codewords, and
-each names another set: A' the m largest coordinates of c, whose (S', a') reaches at least h_m(c). The search moves
-along the largest of these heights. Each lane is a chain that climbs while the next set promises more than the one it
-is on; then it starts again, in turn from the best promise left behind or from a random set. No set is looked at twice.
+each names another set: A' the m largest coordinates of c, whose (S', a') reaches at least h_m(c).
+
+W also knows the least-squares norm |y|_2 of every set one or two exchanges away, without solving for it: it is a ratio
+of principal minors of I - W of order two. That finds nearly dependent sets, which decide the height at small slack,
+from far away; only sets that are solved for count as looked at, and only they are handed on.
+
+The search moves along the largest of these heights and norms. Each lane is a chain that climbs while the next set
+promises more than the one it is on; then it starts again, in turn from the best promise left behind or from a random
+set. No set is looked at twice.
 
 Nothing here is certified: whoever uses the sets solves for them again with bounded rounding.
 """
@@ -49,6 +55,15 @@ INFINITE = 1e20
 
 NOTHING = 1e-12
 """Columns of W this small are rounding."""
+
+NONE = 1e-11
+"""Minors relatively this small are rounding."""
+
+SPREAD = 1.5
+"""What |y|_2 of an exchange is multiplied by to be compared with heights."""
+
+PAIRS = 28
+"""Pairs of coordinates whose exchange is tried from each set, in turn where there are more."""
 
 SINGULAR = 1e-14
 """I - N_AA is taken as I - (1 - SINGULAR) N_AA: the inverse stays finite, and heights up to 1e6 do not notice."""
@@ -104,7 +119,7 @@ def _add_dot(out, x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, norm, above, level):  # type: ignore[no-untyped-def]
+def _look(N, A, network, everything, block, X, N_A, Y, W, size, least, height, norm, above, level):  # type: ignore[no-untyped-def]
     """What LANES sets A of one code tell.
 
     Shape: N (n, n); A (m, LANES); height, norm, above, level (n, LANES): of each column of W its height, 0 or nan for
@@ -134,6 +149,7 @@ def _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, n
             total = norm[i]
             fill(total, 0.0)
             for j in range(n):
+                c = W[i, j]
                 fill(c, N[j, i])
                 _add_dot(c, Y[j], N_A[i])
                 out, copy = size[j, i - first], least[j, (i - first) * LANES : (i - first + 1) * LANES]
@@ -161,6 +177,114 @@ def _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, n
             for lane in range(edge.shape[0]):
                 ratio = high[lane] / max(edge[lane], high[lane] * np.float32(1.0 / INFINITE))
                 high[lane] = ratio if high[lane] > NOTHING else np.float32(0.0)
+
+
+@compiled
+def _exchange_one(inside, X, Y, W, b, slack, noise, total, value, which):  # type: ignore[no-untyped-def]
+    """The best exchange of coordinate b outside for one inside; see `_exchange_two`."""
+    n = W.shape[0]
+    fill(value, 0.0)
+    fill(which, 0.0)
+    if slack == 0:
+        fill(total, 1.0)
+        for u in range(n):
+            p, here = Y[u, b], inside[u]
+            for lane in range(value.shape[0]):
+                total[lane] += abs(p[lane]) * here[lane]
+        for u in range(n):
+            p, here = Y[u, b], inside[u]
+            for lane in range(value.shape[0]):
+                size = abs(p[lane]) * here[lane]
+                reach = (total[lane] - size) / size if size > NONE * total[lane] else 0.0
+                better = reach > value[lane]
+                value[lane] = reach if better else value[lane]
+                which[lane] = u if better else which[lane]
+        return
+    for u in range(n):
+        p, here, own = Y[u, b], inside[u], X[b, b]
+        diagonal = W[u, u]
+        for lane in range(value.shape[0]):
+            rest = 1.0 - diagonal[lane] + p[lane] * p[lane] / own[lane]
+            reach = here[lane] / rest - 1.0 if rest > noise[lane] else 0.0
+            better = reach > value[lane]
+            value[lane] = reach if better else value[lane]
+            which[lane] = u if better else which[lane]
+    for lane in range(value.shape[0]):
+        value[lane] = np.sqrt(value[lane])
+
+
+@inlined
+def _take_minor(total, low, arg, p, r, p_v, r_v, here, u):  # type: ignore[no-untyped-def]
+    """Add |p r_v - r p_v| to the total; remember the least that is not rounding."""
+    for lane in range(total.shape[0]):
+        one, two = p[lane] * r_v[lane], r[lane] * p_v[lane]
+        minor = abs(one - two) * here[lane]
+        total[lane] += minor
+        small = minor if minor > NONE * (abs(one) + abs(two)) else 1e300
+        better = small < low[lane]
+        low[lane] = small if better else low[lane]
+        arg[lane] = u if better else arg[lane]
+
+
+@compiled
+def _exchange_two(inside, X, Y, W, b, d, slack, noise, e, f, g, value, which):  # type: ignore[no-untyped-def]
+    """The best exchange of the coordinates b and d outside for two inside, by what it makes of |y|.
+
+    Shape: inside (n, LANES), 1.0 in S and 0.0 elsewhere; noise (LANES,), what rounding makes of zero; value (LANES,),
+    the norm reached, 0 for none; which (LANES,), the two coordinates u and v as 64 u + v; e, f, g are space.
+
+    With V = S + b + d and H = W of V: leaving out u and v leaves 1 - H_uu - H_uv^2 / (1 - H_vv) of u, and |y|_2^2 of
+    (V - u - v, u) is one less than its inverse. At slack 0 that difference of squares is a square: V - v has a single
+    dependency, whose coefficients are minors of Y.
+    """
+    n = W.shape[0]
+    fill(value, 0.0)
+    fill(which, 0.0)
+    if slack == 0:
+        for v in range(n):
+            p_v, r_v = Y[v, b], Y[v, d]
+            total, low, arg = f[0], f[1], f[2]
+            for lane in range(total.shape[0]):
+                total[lane] = abs(p_v[lane]) + abs(r_v[lane])
+                low[lane] = 1e300
+                arg[lane] = 0.0
+            for u in range(n):
+                if u != v:
+                    _take_minor(total, low, arg, Y[u, b], Y[u, d], p_v, r_v, inside[u], np.float64(u))
+            here = inside[v]
+            for lane in range(total.shape[0]):
+                reach = here[lane] * (total[lane] - low[lane]) / low[lane]
+                better = reach > value[lane]
+                value[lane] = reach if better else value[lane]
+                which[lane] = v * 64 + arg[lane] if better else which[lane]
+        return
+    one, cross, two = X[b, b], X[b, d], X[d, d]
+    k0, k1, k2 = g[0], g[1], g[2]
+    for lane in range(value.shape[0]):
+        det = one[lane] * two[lane] - cross[lane] * cross[lane]
+        k0[lane], k1[lane], k2[lane] = two[lane] / det, -cross[lane] / det, one[lane] / det
+    left, right = f[:n], f[n:]
+    for u in range(n):
+        p, r, rest, here, diagonal = Y[u, b], Y[u, d], e[u], inside[u], W[u, u]
+        to_b, to_d = left[u], right[u]
+        for lane in range(value.shape[0]):
+            to_b[lane] = k0[lane] * p[lane] + k1[lane] * r[lane]
+            to_d[lane] = k1[lane] * p[lane] + k2[lane] * r[lane]
+            rest[lane] = 1.0 - diagonal[lane] + p[lane] * to_b[lane] + r[lane] * to_d[lane]
+            rest[lane] = rest[lane] if here[lane] > 0.0 else -1.0
+    for u in range(n):
+        to_b, to_d, rest = left[u], right[u], e[u]
+        for v in range(u):
+            p, r, other, joint = Y[v, b], Y[v, d], e[v], W[u, v]
+            for lane in range(value.shape[0]):
+                shared = joint[lane] - p[lane] * to_b[lane] - r[lane] * to_d[lane]
+                both = rest[lane] * other[lane] - shared * shared
+                reach = max(rest[lane], other[lane]) / max(both, noise[lane])
+                better = (both > noise[lane]) & (reach > value[lane])
+                value[lane] = reach if better else value[lane]
+                which[lane] = u * 64 + v if better else which[lane]
+    for lane in range(value.shape[0]):
+        value[lane] = np.sqrt(max(value[lane] - 1.0, 0.0))
 
 
 @compiled
@@ -197,7 +321,13 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
     N = np.empty((n, n))
     A = np.empty((m, LANES), np.int64)
     block, X = np.empty((m, m, LANES)), np.empty((m, m, LANES))
-    N_A, Y, c = np.empty((n, m, LANES)), np.empty((n, m, LANES)), np.empty(LANES)
+    N_A, Y, W = np.empty((n, m, LANES)), np.empty((n, m, LANES)), np.empty((n, n, LANES))
+    inside, noise, e = np.empty((n, LANES)), np.empty(LANES), np.empty((n, LANES))
+    f, g = np.empty((max(2 * n, 3), LANES)), np.empty((3, LANES))
+    pairs = 0 if everything_fits else min(PAIRS, m * (m - 1) // 2)
+    singles = 0 if everything_fits else m
+    reach, which = np.empty((singles + pairs, LANES)), np.empty((singles + pairs, LANES))
+    first_out, second_out = np.empty(singles + pairs, np.int64), np.empty(singles + pairs, np.int64)
     # ranking needs no more than float32, and sorting it is twice as fast
     size, least = np.empty((n, GROUP, LANES), np.float32), np.zeros((n, GROUP * LANES), np.float32)
     height, norm = np.empty((n, LANES), np.float32), np.empty((n, LANES))
@@ -228,7 +358,7 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
             seen[:] = 0
             after[:] = 0
             state[0] = seed
-            starts, done, following = 0, 0, (1 << m) - 1
+            starts, done, following, turn = 0, 0, (1 << m) - 1, 0
             while done < budget:
                 active = min(width, budget - done)
                 for lane in range(active):
@@ -271,7 +401,25 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
                             bit >>= 1
                             place += 1
                         A[b, lane] = place
-                _look(N, A, network, everything, block, X, N_A, Y, c, size, least, height, norm, above, level)
+                _look(N, A, network, everything, block, X, N_A, Y, W, size, least, height, norm, above, level)
+                for i in range(n):
+                    fill(inside[i], 1.0)
+                fill(noise, 0.0)
+                for b in range(m):
+                    for lane in range(LANES):
+                        inside[A[b, lane], lane] = 0.0
+                        noise[lane] = max(noise[lane], X[b, b, lane])
+                for lane in range(LANES):
+                    noise[lane] *= 1e-15 * n
+                for q in range(singles):
+                    first_out[q], second_out[q] = q, q
+                    _exchange_one(inside, X, Y, W, q, n - m - k, noise, e[0], reach[q], which[q])
+                for q in range(singles, singles + pairs):
+                    b = turn % m
+                    d = (b + 1 + turn // m % (m - 1)) % m
+                    turn += 1
+                    first_out[q], second_out[q] = b, d
+                    _exchange_two(inside, X, Y, W, b, d, n - m - k, noise, e, f, g, reach[q], which[q])
                 done += active
                 for lane in range(active):
                     for b in range(m):
@@ -300,6 +448,30 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
                         if seen[slot_of(seen, mask)] != 0:
                             continue
                         if after[lane] == 0 and value > climbed[lane] * (1.0 + 1e-6):
+                            after[lane] = mask
+                            climbed[lane] = value
+                        else:
+                            _remember(pool, worth, mask, value)
+                    for _ in range(min(PROMISES, singles + pairs)):
+                        best = 0
+                        for q in range(1, singles + pairs):
+                            if reach[q, lane] > reach[best, lane]:
+                                best = q
+                        value = reach[best, lane] * (1.0 if n - m == k else SPREAD)
+                        reach[best, lane] = 0.0
+                        if not 0.0 < value < np.inf:
+                            break
+                        mask = now[lane] ^ (1 << A[first_out[best], lane])
+                        code_of = np.int64(which[best, lane])
+                        if best < singles:
+                            mask ^= 1 << code_of
+                        else:
+                            mask ^= 1 << A[second_out[best], lane] ^ 1 << (code_of // 64) ^ 1 << (code_of % 64)
+                        if seen[slot_of(seen, mask)] != 0:
+                            continue
+                        if value > climbed[lane] * (1.0 + 1e-6):
+                            if after[lane] != 0:
+                                _remember(pool, worth, after[lane], climbed[lane])
                             after[lane] = mask
                             climbed[lane] = value
                         else:

@@ -37,7 +37,7 @@ from .errors import ModelError, brief
 from .experts import Architecture, Expert
 from .tiers import TIERS
 
-FORMAT = "moe_mheight tier 2"
+FORMAT = "moe_mheight tier 3"
 
 MOST_SEEDS = 64
 

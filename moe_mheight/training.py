@@ -29,19 +29,19 @@ from torch.optim.swa_utils import AveragedModel
 from .cards import card, held_out, measure, measure_search, provenance
 from .checkpoints import pack_checkpoint, records, restore
 from .errors import ModelError
-from .experts import CLOSED, Architecture, Expert, Reading, answers, read_codes
+from .experts import Architecture, Expert, Reading, answers, read_codes
 from .kernels import thread_count
 from .kinds import ALL_KINDS
 from .storage import VIEWS, architecture_config, locked, pack, save_tier, unpack, write_file
 from .streams import draw, stream
 from .tiers import EVALUATOR, SEARCHED, TIERS, searched_sizes, sizes
 
-MINUTES = {"low": 24.0, "medium": 18.0, "high": 12.0}
+MINUTES = {"low": 14.0, "medium": 8.0, "high": 8.0}
 """Default training time of a tier."""
 
-SCANNED = {"low": 0.6, "medium": 0.6, "high": 0.2}
-"""Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0
-brackets close by themselves: the high expert has little to learn there, and most to learn under a budget."""
+SCANNED = {"low": 0.7, "medium": 0.4, "high": 0.4}
+"""Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0 and 1
+nearly all brackets decide the height by themselves: there is more to learn under a budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class Recipe:
     architecture: Architecture = field(default_factory=Architecture)
     chunks: int = 0  # length of training
     groups: int = 16  # (n, k, m) groups in a chunk
-    codes: int = 512  # codes drawn per group
+    codes: int = 2048  # codes drawn per group; of these, the experts see those that need one
+    easy: float = 1 / 64  # and this share of the others
     batch: int = 128  # codes per step
     headline: float = 0.5  # share of groups drawn from the field's 21, the rest from all trained sizes
     kinds: tuple[str, ...] = ALL_KINDS  # of random codes, drawn per group
@@ -68,7 +69,7 @@ def recipes(tier: str, architecture: Architecture | None = None) -> dict[str, Re
     shape = architecture or Architecture()
     searching = replace(shape, open_ended=True)
     return {
-        "seed": Recipe(tier=tier, architecture=shape),
+        "seed": Recipe(tier=tier, architecture=shape, easy=1 / 64 if tier == "low" else 1 / 16),
         "search": Recipe(tier=tier, architecture=searching, codes=128, batch=32),
     }
 
@@ -87,12 +88,12 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def as_batch(reading: Reading, h: NDArray[np.float64]) -> Batch:
-    """Open brackets only, as float32 tensors."""
-    keep = reading.width > CLOSED
-    target = np.log2(h[keep]) - reading.lower[keep]
-    parts = (reading.tokens[keep], reading.low[keep], reading.high[keep], reading.width[keep], target)
-    tokens, low, high, width, offset = (torch.from_numpy(part.astype(np.float32)) for part in parts)
-    return tokens, low, high, width, offset
+    """The codes asked, as float32 tensors."""
+    width = reading.gap[reading.asked]
+    target = np.log2(h[reading.asked]) - reading.lower[reading.asked]
+    parts = (reading.tokens, reading.low, reading.high, width, target)
+    tokens, low, high, gap, offset = (torch.from_numpy(part.astype(np.float32)) for part in parts)
+    return tokens, low, high, gap, offset
 
 
 def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
@@ -108,7 +109,9 @@ def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
         P, h = draw(rng, group, recipe.codes, (recipe.kinds[rng.integers(len(recipe.kinds))],))
         budget = int(np.exp2(rng.uniform(*np.log2(BUDGETS)))) if searching else 0
         if len(P):
-            batches.append(as_batch(read_codes(P, group[2], recipe.architecture, threads, budget=budget), h))
+            also = rng.random(len(P)) < recipe.easy
+            reading = read_codes(P, group[2], recipe.architecture, threads, budget=budget, also=also)
+            batches.append(as_batch(reading, h))
     whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
     order = torch.from_numpy(rng.permutation(len(whole[0])))
     tokens, low, high, width, target = (part[order] for part in whole)
@@ -137,10 +140,11 @@ def loss(expert: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str, float]:
-    """log2-MSE per group and their plain mean; known is what `held_out` gives."""
+    """log2-MSE per group, over codes that need an expert and codes that do not, and their plain mean; known is what
+    `held_out` gives."""
     errors = {}
     for group, reading, log2_h in known:
-        predicted = reading.lower + answers(expert, reading)[0] * reading.width
+        predicted = reading.placed(answers(expert, reading)[0])
         errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
 
@@ -173,12 +177,15 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
     optimizer = torch.optim.AdamW(expert.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     saved, history = folder / f"{view}{seed}.checkpoint", folder / f"{view}{seed}.jsonl"
     done = restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
+    spent = 0.0
     if history.exists():  # what was measured after the checkpoint will be measured again
         kept = [record for record in records(history) if record["chunk"] <= done]
+        spent = kept[-1]["minutes"] if kept else 0.0
         write_file(history, "".join(json.dumps(record) + "\n" for record in kept).encode())
     steps = recipe.chunks * recipe.groups * recipe.codes / recipe.batch
     every = max(1, recipe.chunks // 20)
-    last_saved, running = time.monotonic(), []
+    began = last_saved = time.monotonic()
+    running = []
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(chunk, recipe, seed, done, threads)
         while done < recipe.chunks:
@@ -209,7 +216,8 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
                     "seed": seed,
                     "chunk": done,
                     "chunks": recipe.chunks,
-                    "train": float(np.mean(running)),
+                    "minutes": round(spent + (time.monotonic() - began) / 60, 2),
+                    "train": float(np.mean(running)) if running else None,
                 }
                 record["validation"] = validate(cast(Expert, mean.module), known)
                 running = []
@@ -291,7 +299,6 @@ def train_tier(
             for path in [path for path in partial.iterdir() if path.name != "lock"]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         plan = _settled(recipes(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
-        started = time.monotonic()
         with _reporting(partial, members, report):
             trained = joblib.Parallel(n_jobs=workers)(
                 joblib.delayed(train_member)(plan[view], view, seed, partial, threads, device, os.getpid())
@@ -308,7 +315,8 @@ def train_tier(
             for view in VIEWS
         }
         config: dict[str, Any] = {"tier": tier, **settings["seed"], "search": settings["search"]}
-        config["trained_minutes"] = round((time.monotonic() - started) / 60, 1)
+        minutes_each = [records(partial / f"{view}{seed}.jsonl")[-1]["minutes"] for view, seed in members]
+        config["trained_minutes"] = round(sum(minutes_each) / workers, 1)  # resumed or not
         config["provenance"] = provenance() | {"device": device}
         config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
         found, metrics["search"] = measure_search(tier, experts["search"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import ModelError, calibration
-from moe_mheight.calibration import check, fit, interval
+from moe_mheight.calibration import check, cut, fit, interval, keys_of
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.99)
 MANY = 400_000  # so that 1.5 points are more than four standard errors in each of eight cells, calibration included
@@ -22,7 +22,7 @@ def made_up(rng, count=MANY):
     heavy = rng.standard_t(2.5, count)
     light = rng.uniform(-1.0, 3.0, count)
     truth = np.clip(position + doubt * np.where(doubt < 10.0**-2.75, heavy, light), 0.0, 1.0)
-    return truth, position, doubt, np.zeros(count, bool)
+    return truth, position, doubt
 
 
 def covered(table, sample, coverage):
@@ -46,12 +46,12 @@ def test_each_tail_has_its_half(rng):
     """Errors that are never negative need intervals that begin at the position, not symmetric ones."""
 
     def one_sided():
-        _, position, doubt, closed = made_up(rng)
-        return np.clip(position + doubt * rng.exponential(size=MANY), 0.0, 1.0), position, doubt, closed
+        _, position, doubt = made_up(rng)
+        return np.clip(position + doubt * rng.exponential(size=MANY), 0.0, 1.0), position, doubt
 
-    table, (truth, position, doubt, closed) = fit(*one_sided()), one_sided()
+    table, (truth, position, doubt) = fit(*one_sided()), one_sided()
     for coverage in COVERAGES:
-        low, high = interval(table, position, doubt, closed, coverage)
+        low, high = interval(table, position, doubt, coverage)
         tail = (1.0 - coverage) / 2.0
         assert (truth < low).mean() == pytest.approx(tail, abs=0.003)
         assert (truth > high).mean() == pytest.approx(tail, abs=0.003)
@@ -60,27 +60,53 @@ def test_each_tail_has_its_half(rng):
 
 @pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
 def test_doubts_need_not_have_the_right_scale(factor, rng):
-    truth, position, doubt, closed = made_up(rng, 50_000)
-    table = fit(truth, position, factor * doubt, closed)
-    one = interval(table, position, factor * doubt, closed, 0.9)
-    two = interval(fit(truth, position, doubt, closed), position, doubt, closed, 0.9)
+    truth, position, doubt = made_up(rng, 50_000)
+    table = fit(truth, position, factor * doubt)
+    one = interval(table, position, factor * doubt, 0.9)
+    two = interval(fit(truth, position, doubt), position, doubt, 0.9)
     np.testing.assert_allclose(one, two, atol=1e-12)
 
 
-def test_closed_brackets_have_a_cell_of_their_own(rng):
-    truth, position, doubt, closed = made_up(rng, 50_000)
-    alone = fit(truth, position, doubt, closed)
-    # rounding puts the truth of a closed bracket anywhere; position and doubt say nothing
-    there = rng.random(50_000) ** 3
-    nowhere, one = np.zeros(50_000), np.ones(50_000)
-    whole = [np.concatenate(p) for p in ((truth, there), (position, nowhere), (doubt, one), (closed, one > 0))]
-    table = fit(*whole)
+@pytest.mark.parametrize("where", [0.0, 0.003, 0.4, 0.5, 1.0])
+def test_cuts_hold_any_point_as_often_as_they_should(where, rng):
+    keys = rng.integers(0, 2**63, 100_000).astype(np.uint64)
+    for coverage in (0.01, 0.2, 0.25, 0.3, *COVERAGES):
+        low, high = cut(coverage, keys)
+        assert ((low >= 0) & (low <= high) & (high <= 1)).all()
+        assert ((low <= where) & (where <= high)).mean() == pytest.approx(coverage, abs=0.006)
+
+
+def test_cuts_are_nested_and_depend_on_the_key_alone(rng):
+    keys = rng.integers(0, 2**63, 1000).astype(np.uint64)
+    before = np.full(1000, 0.5), np.full(1000, 0.5)
+    for coverage in (1e-6, 0.1, 0.24, 0.25, 0.3, *COVERAGES, 0.9999, 1.0):
+        low, high = cut(coverage, keys)
+        if coverage > 1e-6:
+            assert ((low <= before[0]) & (high >= before[1])).all()
+        before = low, high
+        again = cut(coverage, keys[::-1])
+        assert np.array_equal(again[0][::-1], low)
+    assert (low == 0).all()
+    assert (high == 1).all()
+
+
+def test_keys_differ_and_belong_to_the_code(rng):
+    P = rng.integers(-2, 3, (3000, 3, 4)).astype(float)
+    keys = keys_of(P, 2)
+    assert len(np.unique(keys)) == len(np.unique(P.reshape(3000, -1), axis=0))
+    assert np.array_equal(keys_of(P[7:8], 2), keys[7:8])
+    assert np.array_equal(keys_of(np.where(P == 0, -0.0, P), 2), keys)
+    assert not (keys_of(P, 3) == keys).any()
+
+
+def test_open_ended_intervals_start_at_the_bound(rng):
+    """And end where that share of codes lies below, so they cover at least as often as they say."""
+    table, (truth, position, doubt) = fit(*made_up(rng)), made_up(rng)
     for coverage in COVERAGES:
-        of_open = interval(table, position, doubt, closed, coverage)
-        assert np.array_equal(of_open, interval(alone, position, doubt, closed, coverage))
-        fresh = rng.random(50_000) ** 3
-        inside = covered(table, (fresh, nowhere, one, one > 0), coverage)
-        assert inside.mean() == pytest.approx(coverage, abs=0.015)
+        low, high = interval(table, position, doubt, coverage, np.inf)
+        assert (low == 0).all()
+        assert (truth <= high).mean() == pytest.approx(coverage, abs=0.005)
+    assert np.isinf(interval(table, position, doubt, 1.0, np.inf)[1]).all()
 
 
 def test_all_of_the_bracket_at_coverage_one(rng):
@@ -92,7 +118,7 @@ def test_all_of_the_bracket_at_coverage_one(rng):
 
 def anything(rng, count=2000):
     position = np.concatenate([rng.random(count - 4), [0, 0, 1, 1]])
-    return position, 10.0 ** rng.uniform(-7, 0, count), rng.random(count) < 0.2
+    return position, 10.0 ** rng.uniform(-7, 0, count)
 
 
 def test_never_outside_the_bracket(rng):
@@ -114,15 +140,13 @@ def test_nested(rng):
         before = low, high
 
 
-@pytest.mark.parametrize("missing", ["open", "closed"])
-def test_where_nothing_was_seen_the_interval_is_the_bracket(missing, rng):
-    """No calibration code was of that sort, so nothing may be claimed of the first one that comes."""
-    truth, position, doubt, _ = made_up(rng, 10_000)
-    seen = np.full(10_000, missing == "open")
-    table = check(fit(truth, position, doubt, seen))
-    assert covered(table, (truth, position, doubt, seen), 0.9).mean() == pytest.approx(0.9, abs=0.02)
+@pytest.mark.parametrize("seen", [0, 7, 100])
+def test_where_too_little_was_seen_the_interval_is_the_bracket(seen, rng):
+    """No more than a few calibration codes fell into each cell, so nothing may be claimed of the next one."""
+    truth, position, doubt = made_up(rng, 10_000)
+    table = check(fit(truth[:seen], position[:seen], doubt[:seen]))
     for coverage in COVERAGES:
-        low, high = interval(table, position, doubt, ~seen, coverage)
+        low, high = interval(table, position, doubt, coverage)
         assert (low == 0).all()
         assert (high == 1).all()
 

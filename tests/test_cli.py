@@ -590,8 +590,10 @@ def open_codes(mheight, folder):
     return path
 
 
-def test_a_file_of_rules_routes(mheight, folder, models):
+def test_a_file_of_rules_routes(mheight, folder, models, monkeypatch):
     """Each tier alone, and a mixture, as the function of the library does it."""
+    monkeypatch.setattr("moe_mheight.experts.DECIDED", -1.0)  # else nobody would be asked
+    monkeypatch.setattr("moe_mheight.reweighting.Brackets.tightest", property(lambda b: (b.lower, b.upper)))
     from moe_mheight import Predictor
     from moe_mheight.files import read
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_models
 
-from moe_mheight import CodeError, MHeightError, Predictor, m_height
+from moe_mheight import CodeError, MHeightError, Predictor, experts, m_height
 from moe_mheight.brackets import brackets
 from moe_mheight.codes import equivalent
 from moe_mheight.ensemble import COLUMNS
@@ -118,43 +118,88 @@ def test_what_is_measured(untrained, rng):
         assert np.array_equal(column["upper"], found.upper)
         assert np.array_equal(column["height"], untrained.predict(P, m))
         assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[:2], strict=True))
-        assert ((column["spread"] >= 0) & (column["position"] >= 0) & (column["position"] <= 1)).all()
-        assert (column["doubt"] > 0).all()
-        known = np.isfinite(column["upper"])
-        low, high = np.log2(column["lower"][known]), np.log2(column["upper"][known])
-        place = low + column["position"][known] * (high - low)
-        np.testing.assert_allclose(np.log2(column["height"][known]), place, atol=1e-9)
+        asked = read(found).asked
+        assert np.array_equal(asked, ~np.isnan(column["position"]))
+        assert np.array_equal(asked, ~np.isnan(column["doubt"]))
+        for name, tightest in zip(("floor", "ceiling"), found.tightest, strict=True):
+            assert np.array_equal(column[name], tightest)
+        position = column["position"][asked]
+        assert ((position >= 0) & (position <= 1) & (column["doubt"][asked] > 0)).all()
+        assert (column["spread"] >= 0).all()
+        assert (column["spread"][~asked] == 0).all()
+        low, high, floor, ceiling = (np.log2(column[name]) for name in ("lower", "upper", "floor", "ceiling"))
+        place = np.clip((low + column["position"] * (high - low))[asked], floor[asked], ceiling[asked])
+        np.testing.assert_allclose(np.log2(column["height"][asked]), place, atol=1e-9)
+        decided = ~asked & np.isfinite(ceiling)
+        assert decided.any()
+        np.testing.assert_allclose(np.log2(column["height"][decided]), ((floor + ceiling) / 2)[decided], atol=1e-9)
+
+
+@pytest.fixture
+def ask_all(monkeypatch):
+    """Ask about every open bracket, decided or not."""
+    monkeypatch.setattr(experts, "DECIDED", -1.0)
 
 
 def by_hand(predictor, tier, P, m):
-    """Positions, doubts (seeds, B) and widths, from a tier's networks, where the bracket is open."""
+    """Positions, doubts (seeds, A), and the reading, from a tier's networks."""
     reading = read(brackets(P, m))
     parts = [torch.from_numpy(part) for part in (reading.tokens, reading.low, reading.high)]
     with torch.no_grad():
         answers = [expert(*parts) for expert in predictor.tiers[tier].experts]
     positions, doubts = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
-    return positions, np.exp(doubts), reading.width
+    return positions, np.exp(doubts), reading
 
 
-def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng):
-    """None for one seed; for two half their distance, where the bracket is open."""
+def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng, ask_all):
+    """None for one seed; for two half their distance, where they are asked."""
     one, two = Predictor.load(tiny_models(tmp_path / "one", seeds=1)), Predictor.load(models)
     for (n, k, m), tier in (((9, 4, 2), "low"), ((12, 6, 3), "low"), ((9, 5, 3), "medium")):
         P = np.concatenate([random_codes(kind, 50, k, n - k, rng) for kind in ("normal", "fourier", "small-integer")])
         alone, both = one.measure(P, m), two.measure(P, m)
         assert (alone[:, 3] == 0).all()
-        positions, doubts, width = by_hand(two, tier, P, m)
-        spread = np.abs(positions[0] - positions[1]) / 2
-        np.testing.assert_allclose(both[:, 3], spread * width, rtol=1e-4, atol=1e-7 * width.max())
-        open_ = width > 0
+        positions, doubts, reading = by_hand(two, tier, P, m)
+        spread, width, asked = np.abs(positions[0] - positions[1]) / 2, reading.gap, reading.asked
+        assert asked.sum() > 20
+        np.testing.assert_allclose(both[asked, 3], spread * width[asked], rtol=1e-4, atol=1e-7 * width.max())
         # where all seeds agree to the last bit of float32, the tokens have closed what the bracket left open
-        assert np.mean(both[open_, 3] > 0) > 0.4
-        assert (both[~open_, 3] == 0).all()
-        np.testing.assert_allclose(both[open_, 4], positions.mean(0)[open_], atol=1e-5)
-        np.testing.assert_allclose(alone[open_, 4], positions[0, open_], atol=1e-5)
+        assert (both[~asked, 3] == 0).all()
+        np.testing.assert_allclose(both[asked, 4], positions.mean(0), atol=1e-5)
+        np.testing.assert_allclose(alone[asked, 4], positions[0], atol=1e-5)
         # seeds that disagree are doubted
-        np.testing.assert_allclose(both[open_, 5], (doubts.mean(0) + spread)[open_], rtol=1e-3, atol=1e-6)
-        assert (both[~open_, 5] == 1).all()
+        np.testing.assert_allclose(both[asked, 5], doubts.mean(0) + spread, rtol=1e-3, atol=1e-6)
+
+
+def test_nobody_is_asked_about_decided_codes(models, rng, monkeypatch):
+    """At n = 9 nearly all are decided, and then the answer is right whatever the experts would say."""
+    seen, real = [], experts.answers
+
+    def counted(expert, reading, threads=None):
+        seen.append(len(reading.tokens))
+        return real(expert, reading, threads)
+
+    monkeypatch.setattr(experts, "answers", counted)
+    predictor, P = Predictor.load(models), random_codes("normal", 2000, 4, 5, rng)
+    values = predictor.measure(P, 2)
+    decided = np.isnan(values[:, 4])
+    assert set(seen) == {2000 - decided.sum()}
+    assert 0 < seen[0] < 100
+    assert np.abs(np.log2(values[:, 2] / m_height(P, 2)))[decided].max() < 1e-6
+
+
+def test_intervals_of_decided_codes_cover_as_often_as_they_say(models, rng):
+    """No experts, no slack: the certified bounds are cut so that coverage is right all the same."""
+    predictor, P = Predictor.load(models), random_codes("normal", 4000, 4, 5, rng)
+    values, h, before = predictor.measure(P, 2), m_height(P, 2), None
+    decided = np.isnan(values[:, 4])
+    for coverage in (0.5, 0.8, 0.9, 0.95, 1.0):
+        low, high = predictor.predict_interval(P, 2, coverage=coverage)
+        assert ((low >= values[:, 6]) & (low <= high) & (high <= values[:, 7])).all()
+        assert np.mean(((low <= h) & (h <= high))[decided]) == pytest.approx(coverage, abs=0.03)
+        assert predictor.predict_interval(P[5], 2, coverage=coverage) == (low[5], high[5])
+        if before is not None:
+            assert ((low <= before[0]) & (high >= before[1]))[decided].all()
+        before = low, high
 
 
 def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
@@ -169,15 +214,21 @@ def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
             assert (low <= before[0]).all()
             assert (high >= before[1]).all()
         before = low, high
-    assert np.array_equal(low, lower)
-    assert np.array_equal(high, upper)
-    # and they are no mere copies of the bounds
+    # at coverage 1 they are the tightest certified bounds, which tokens have narrowed
+    tight = bounds_of(rows)
+    np.testing.assert_array_equal(low, tight[:, 0])
+    np.testing.assert_array_equal(high, tight[:, 1])
+    # and they are no mere copies of them
     low, high = untrained.predict_interval(rows, coverage=0.5)
-    open_ = np.isfinite(upper) & (upper > lower * (1 + 1e-6))
-    assert np.mean(high[open_] / low[open_] < (upper / lower)[open_]) > 0.5
+    open_ = np.isfinite(tight[:, 1]) & (tight[:, 1] > tight[:, 0] * (1 + 1e-12))
+    assert np.mean(high[open_] / low[open_] < (tight[:, 1] / tight[:, 0])[open_]) > 0.5
 
 
-def test_intervals_are_where_the_calibration_puts_them(models, rng):
+def bounds_of(rows):
+    return np.array([[bound[0] for bound in brackets(P, m).tightest] for _, _, m, P in rows])
+
+
+def test_intervals_are_where_the_calibration_puts_them(models, rng, ask_all):
     """By hand, for a made-up table: the same in every cell, -1 and 2 doubts from the position at 0.9."""
     tiers = load_set(models)
     table = tiers["low"].config["calibration"]["other"]  # (12,6,3) is of that tier; the others keep another table
@@ -189,11 +240,13 @@ def test_intervals_are_where_the_calibration_puts_them(models, rng):
     below, above = np.interp(0.05, LEVELS, line), np.interp(0.95, LEVELS, line)
     assert -1.1 < below < -0.9
     assert 1.9 < above < 2.1
-    lower, upper, _, _, position, doubt = predictor.measure(P, 3).T
+    lower, upper, _, _, position, doubt, floor, ceiling = predictor.measure(P, 3).T
+    assert np.mean(np.isnan(position)) < 0.5
     low, high = predictor.predict_interval(P, 3, coverage=0.9)
     for found, at in ((low, below), (high, above)):
         place = np.clip(position + at * doubt, 0, 1)
-        np.testing.assert_allclose(found, lower ** (1 - place) * upper**place, rtol=1e-9)
+        wanted = np.clip(lower ** (1 - place) * upper**place, floor, ceiling)
+        np.testing.assert_allclose(found, np.where(np.isnan(position), found, wanted), rtol=1e-9)
 
 
 def test_works_without_the_exact_solver():

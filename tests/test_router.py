@@ -13,6 +13,7 @@ from moe_mheight import ModelError, Predictor, cards, experts, gating, m_height,
 from moe_mheight.brackets import brackets
 from moe_mheight.experts import read
 from moe_mheight.gating import KEPT_OUT, compare, fit_gate, moments, train_router
+from moe_mheight.reweighting import Brackets
 from moe_mheight.router import GATE, QUIET, Gate, load_gate, slack_weights, table_router
 from moe_mheight.storage import load_set
 from moe_mheight.tiers import EVALUATOR, HEADLINE, TIERS, sizes
@@ -336,18 +337,18 @@ def with_gate(tmp_path_factory):
 def opinion(expert, reading):
     """Positions all over the bracket, of each expert its own; what untrained ones say is nearly the same for all."""
     own = 1e3 * float(expert.enter.bias[0])
-    return 0.5 + 0.5 * np.sin(own + 7.0 * np.where(np.isfinite(reading.lower), reading.lower, 0.0))
+    return 0.5 + 0.5 * np.sin(own + 7.0 * reading.lower[reading.asked])
 
 
 @pytest.fixture
 def loud(monkeypatch, models, with_gate):
-    """Experts that speak their opinion."""
+    """Experts that speak their opinion, of every open bracket and all over it."""
 
     def answers(expert, reading, threads=None):
-        out = np.stack([opinion(expert, reading), 0.01 + 0.1 * opinion(expert, reading)])
-        out[:, reading.width == 0] = [[0.0], [1.0]]
-        return out
+        return np.stack([opinion(expert, reading), 0.01 + 0.1 * opinion(expert, reading)])
 
+    monkeypatch.setattr(experts, "DECIDED", -1.0)
+    monkeypatch.setattr(Brackets, "tightest", property(lambda b: (b.lower, b.upper)))
     monkeypatch.setattr(experts, "answers", answers)
 
 
@@ -356,7 +357,7 @@ def by_hand(folder, P, m):
     out = []
     for tier in load_set(folder).values():
         reading = read(brackets(P, m, steps=tier.experts[0].architecture.steps))
-        out.append(reading.lower + np.mean([opinion(e, reading) for e in tier.experts], axis=0) * reading.width)
+        out.append(reading.placed(np.mean([opinion(e, reading) for e in tier.experts], axis=0)))
     return np.array(out)
 
 
@@ -437,10 +438,11 @@ def test_the_spread_of_a_mixture_is_that_of_all_who_spoke(loud, with_gate, rng):
     shares = np.repeat(load_gate(with_gate)(9, 4, m) / 2, 2)
     reading = read(brackets(P, m))
     six = np.array([opinion(e, reading) for tier in load_set(with_gate).values() for e in tier.experts])
-    variance = np.array([np.cov(six[:, i] * w, aweights=shares, ddof=0) for i, w in enumerate(reading.width)])
+    widths = reading.gap[reading.asked]
+    variance = np.array([np.cov(six[:, i] * w, aweights=shares, ddof=0) for i, w in enumerate(widths)])
     found = Predictor.load(with_gate, router="learned").measure(P, m)
-    np.testing.assert_allclose(found[:, 3], np.sqrt(variance), rtol=1e-6, atol=1e-12)
-    assert (found[:, 3] > 1e-4).mean() > 0.5
+    np.testing.assert_allclose(found[reading.asked, 3], np.sqrt(variance), rtol=1e-6, atol=1e-12)
+    assert (found[:, 3] > 1e-4).mean() > 0.25
 
 
 def test_any_function_may_be_the_router(loud, with_gate, rng):

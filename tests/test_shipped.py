@@ -21,9 +21,9 @@ def metrics(tier):
     return json.loads((shipped_folder() / tier / "metrics.json").read_text())
 
 
-def test_three_tiers_of_at_least_three_seeds(shipped):
+def test_three_tiers_of_five_seeds(shipped):
     assert set(shipped) == set(TIERS)
-    assert all(len(experts) >= 3 and len(searchers) >= 3 for _, experts, searchers in shipped.values())
+    assert all(len(experts) >= 5 and len(searchers) >= 5 for _, experts, searchers in shipped.values())
 
 
 def test_small_enough_to_ship():
@@ -44,10 +44,11 @@ def test_figures_of_the_card(shipped, tier, kind):
     said = metrics(tier)["groups"]
     for group, reading, log2_h in held_out("test", tier, experts[0].architecture, 1000, kinds=(kind,)):
         figures = said[",".join(map(str, group))][kind]
-        error = reading.lower + combined(experts, reading)[0].mean(0) * reading.width - log2_h
-        # the same codes and weights; rounding differs from machine to machine, and decides all where brackets close
-        assert np.mean(error**2) == pytest.approx(figures["log2_mse"], rel=0.05, abs=1e-11)
-        assert np.abs(error).max() == pytest.approx(figures["worst_bits"], rel=0.05, abs=1e-5)
+        error = reading.placed(combined(experts, reading)[0].mean(0)) - log2_h
+        # the same codes and weights; but machines round differently, and a single code can carry the figure: between
+        # two of them, one of 150 cells differed by more than 5 %, by 15 %
+        assert np.mean(error**2) == pytest.approx(figures["log2_mse"], rel=0.3, abs=1e-11)
+        assert np.abs(error).max() == pytest.approx(figures["worst_bits"], rel=0.15, abs=1e-5)
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -67,8 +68,10 @@ def test_what_the_cards_promise(tier):
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_under_a_budget_learning_pays(tier):
+    """Geometric mean over sizes and budgets; errors below 1e-9 count as none."""
     rows = metrics(tier)["search"].values()
-    assert np.mean([row["log2_mse"] for row in rows]) < np.mean([row["constant_log2_mse"] for row in rows])
+    gains = [(row["constant_log2_mse"] + 1e-9) / (row["log2_mse"] + 1e-9) for row in rows]
+    assert np.exp(np.mean(np.log(gains))) >= 2
 
 
 def test_history_is_there():
@@ -80,6 +83,5 @@ def test_history_is_there():
 def test_the_learned_router_is_no_worse():
     compared = json.loads((shipped_folder() / "router.json").read_text())["comparison"]
     assert compared["kept out"]["sizes"] > 20
-    assert all(compared[part]["ratio"] <= 1.02 for part in ("fitted", "field"))
-    assert compared["kept out"]["ratio"] <= 1.05  # sizes it has never seen
+    assert all(compared[part]["ratio"] <= 1.02 for part in ("fitted", "field", "kept out"))
     Predictor.load(router="learned")

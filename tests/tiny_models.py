@@ -13,7 +13,7 @@ def made_up_calibration(seed):
     doubt = np.exp(rng.normal(-3.0, 1.0, 2000))
     position = rng.random(2000)
     truth = np.clip(position + 2.0 * doubt * (rng.exponential(size=2000) - 0.5), 0.0, 1.0)
-    return fit(truth, position, doubt, rng.random(2000) < 0.1)
+    return fit(truth, position, doubt)
 
 
 def tiny_models(folder, seeds=2):
