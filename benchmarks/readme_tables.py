@@ -2,6 +2,7 @@
 
 mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
+python benchmarks/budget.py
 python benchmarks/readme_tables.py
 """
 
@@ -20,7 +21,8 @@ def results() -> str:
     lines = ["| (n, k, m) | tier | log2-MSE | closing | fixed | gain | seed | peer |", "|---|---|" + "--:|" * 6]
     for i, g in enumerate(report["groups"]):
         fixed = g["fixed_log2_mse"]
-        gain = f"{fixed / g['log2_mse']:.1f}" if fixed > 1e-12 else "-"
+        gain = f"{fixed / g['log2_mse']:.1f}" if fixed < 1e5 * g["log2_mse"] else "> 100,000"
+        gain = gain if fixed > 1e-12 else "-"  # below, only rounding is left
         lines.append(
             f"| ({g['n']}, {g['k']}, {g['m']}) | {g['tier']} | {g['log2_mse']:.1e} | {g['closing_log2_mse']:.1e} | "
             f"{fixed:.1e} | {gain} | "
@@ -46,8 +48,22 @@ def exact() -> str:
     return "\n".join(lines)
 
 
+def budget() -> str:
+    report = json.loads((ROOT / "benchmarks/results/budget.json").read_text())
+    lines = ["| (n, k, m) | sets | budget | search + constant | tightest | ensemble | ms |", "|---|" + "--:|" * 6]
+    for row in report["rows"]:
+        if row["sets"] < 1000 or row["budget"] not in (100, 300, 1000):
+            continue
+        lines.append(
+            f"| ({row['n']}, {row['k']}, {row['m']}) | {row['sets']:,} | {row['budget']:,} | "
+            f"{row['search_constant_log2_mse']:.1e} | {row['closing_log2_mse']:.1e} | {row['predict_log2_mse']:.1e} | "
+            f"{row['predict_us'] / 1e3:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def filled(readme: str) -> str:
-    for name, make in (("results", results), ("exact", exact)):
+    for name, make in (("results", results), ("exact", exact), ("budget", budget)):
         pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
         readme = re.sub(pattern, lambda _, n=name, m=make: f"<!-- {n} -->\n{m()}\n<!-- /{n} -->", readme, flags=re.S)
     return readme
