@@ -8,13 +8,14 @@ are codewords. For a in A, column a is the least-squares codeword of (S, a), and
 column j is the codeword that on S comes nearest to the j-th unit vector. So looking at one set gives n codewords, and
 each names another set: A' the m largest coordinates of c, whose (S', a') reaches at least h_m(c).
 
-W also knows the least-squares norm |y|_2 of every set one or two exchanges away, without solving for it: it is a ratio
-of principal minors of I - W of order two. That finds nearly dependent sets, which decide the height at small slack,
-from far away; only sets that are solved for count as looked at, and only they are handed on.
+W also knows the least-squares norm |y|_2 of every set one or two exchanges away, without solving for it (see
+`exchanges`). That finds nearly dependent sets, which decide the height at small slack, from far away; only sets that
+are solved for count as looked at, and only they are handed on.
 
-The search moves along the largest of these heights and norms. Each lane is a chain that climbs while the next set
-promises more than the one it is on; then it starts again, in turn from the best promise left behind or from a random
-set. No set is looked at twice.
+The first promises are sets with large norms, from greedy choices and exchanges of single coordinates. From there the
+search moves along the largest heights and norms. Each lane is a chain that climbs while the next set promises more than
+the one it is on; then it starts again, in turn from the best promise left behind or from a random set. No set is looked
+at twice.
 
 Nothing here is certified: whoever uses the sets solves for them again with bounded rounding.
 """
@@ -30,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P
 from .errors import CodeError
+from .exchanges import climb, exchange_one, exchange_two
 from .kernels import LANES, compiled, inlined, thread_count
 from .least_squares import add_product, fill, invert_outside, load_generator, orthonormalise, projection
 from .masks import LONGEST, as_permutations, named, next_set, random_set, slot_of
@@ -41,6 +43,9 @@ PROMISES = 6
 
 POOL = 64
 """Promises remembered for later starts."""
+
+CLIMBS = 6
+"""Greedy climbs for each set of the budget, up to n^2: one for each first and second coordinate."""
 
 ROUNDS = 16
 """Steps that a chain can make at least, as long as NARROWEST chains run beside each other."""
@@ -55,9 +60,6 @@ INFINITE = 1e20
 
 NOTHING = 1e-12
 """Columns of W this small are rounding."""
-
-NONE = 1e-11
-"""Minors relatively this small are rounding."""
 
 SPREAD = 1.5
 """What |y|_2 of an exchange is multiplied by to be compared with heights."""
@@ -180,114 +182,6 @@ def _look(N, A, network, everything, block, X, N_A, Y, W, size, least, height, n
 
 
 @compiled
-def _exchange_one(inside, X, Y, W, b, slack, noise, total, value, which):  # type: ignore[no-untyped-def]
-    """The best exchange of coordinate b outside for one inside; see `_exchange_two`."""
-    n = W.shape[0]
-    fill(value, 0.0)
-    fill(which, 0.0)
-    if slack == 0:
-        fill(total, 1.0)
-        for u in range(n):
-            p, here = Y[u, b], inside[u]
-            for lane in range(value.shape[0]):
-                total[lane] += abs(p[lane]) * here[lane]
-        for u in range(n):
-            p, here = Y[u, b], inside[u]
-            for lane in range(value.shape[0]):
-                size = abs(p[lane]) * here[lane]
-                reach = (total[lane] - size) / size if size > NONE * total[lane] else 0.0
-                better = reach > value[lane]
-                value[lane] = reach if better else value[lane]
-                which[lane] = u if better else which[lane]
-        return
-    for u in range(n):
-        p, here, own = Y[u, b], inside[u], X[b, b]
-        diagonal = W[u, u]
-        for lane in range(value.shape[0]):
-            rest = 1.0 - diagonal[lane] + p[lane] * p[lane] / own[lane]
-            reach = here[lane] / rest - 1.0 if rest > noise[lane] else 0.0
-            better = reach > value[lane]
-            value[lane] = reach if better else value[lane]
-            which[lane] = u if better else which[lane]
-    for lane in range(value.shape[0]):
-        value[lane] = np.sqrt(value[lane])
-
-
-@inlined
-def _take_minor(total, low, arg, p, r, p_v, r_v, here, u):  # type: ignore[no-untyped-def]
-    """Add |p r_v - r p_v| to the total; remember the least that is not rounding."""
-    for lane in range(total.shape[0]):
-        one, two = p[lane] * r_v[lane], r[lane] * p_v[lane]
-        minor = abs(one - two) * here[lane]
-        total[lane] += minor
-        small = minor if minor > NONE * (abs(one) + abs(two)) else 1e300
-        better = small < low[lane]
-        low[lane] = small if better else low[lane]
-        arg[lane] = u if better else arg[lane]
-
-
-@compiled
-def _exchange_two(inside, X, Y, W, b, d, slack, noise, e, f, g, value, which):  # type: ignore[no-untyped-def]
-    """The best exchange of the coordinates b and d outside for two inside, by what it makes of |y|.
-
-    Shape: inside (n, LANES), 1.0 in S and 0.0 elsewhere; noise (LANES,), what rounding makes of zero; value (LANES,),
-    the norm reached, 0 for none; which (LANES,), the two coordinates u and v as 64 u + v; e, f, g are space.
-
-    With V = S + b + d and H = W of V: leaving out u and v leaves 1 - H_uu - H_uv^2 / (1 - H_vv) of u, and |y|_2^2 of
-    (V - u - v, u) is one less than its inverse. At slack 0 that difference of squares is a square: V - v has a single
-    dependency, whose coefficients are minors of Y.
-    """
-    n = W.shape[0]
-    fill(value, 0.0)
-    fill(which, 0.0)
-    if slack == 0:
-        for v in range(n):
-            p_v, r_v = Y[v, b], Y[v, d]
-            total, low, arg = f[0], f[1], f[2]
-            for lane in range(total.shape[0]):
-                total[lane] = abs(p_v[lane]) + abs(r_v[lane])
-                low[lane] = 1e300
-                arg[lane] = 0.0
-            for u in range(n):
-                if u != v:
-                    _take_minor(total, low, arg, Y[u, b], Y[u, d], p_v, r_v, inside[u], np.float64(u))
-            here = inside[v]
-            for lane in range(total.shape[0]):
-                reach = here[lane] * (total[lane] - low[lane]) / low[lane]
-                better = reach > value[lane]
-                value[lane] = reach if better else value[lane]
-                which[lane] = v * 64 + arg[lane] if better else which[lane]
-        return
-    one, cross, two = X[b, b], X[b, d], X[d, d]
-    k0, k1, k2 = g[0], g[1], g[2]
-    for lane in range(value.shape[0]):
-        det = one[lane] * two[lane] - cross[lane] * cross[lane]
-        k0[lane], k1[lane], k2[lane] = two[lane] / det, -cross[lane] / det, one[lane] / det
-    left, right = f[:n], f[n:]
-    for u in range(n):
-        p, r, rest, here, diagonal = Y[u, b], Y[u, d], e[u], inside[u], W[u, u]
-        to_b, to_d = left[u], right[u]
-        for lane in range(value.shape[0]):
-            to_b[lane] = k0[lane] * p[lane] + k1[lane] * r[lane]
-            to_d[lane] = k1[lane] * p[lane] + k2[lane] * r[lane]
-            rest[lane] = 1.0 - diagonal[lane] + p[lane] * to_b[lane] + r[lane] * to_d[lane]
-            rest[lane] = rest[lane] if here[lane] > 0.0 else -1.0
-    for u in range(n):
-        to_b, to_d, rest = left[u], right[u], e[u]
-        for v in range(u):
-            p, r, other, joint = Y[v, b], Y[v, d], e[v], W[u, v]
-            for lane in range(value.shape[0]):
-                shared = joint[lane] - p[lane] * to_b[lane] - r[lane] * to_d[lane]
-                both = rest[lane] * other[lane] - shared * shared
-                reach = max(rest[lane], other[lane]) / max(both, noise[lane])
-                better = (both > noise[lane]) & (reach > value[lane])
-                value[lane] = reach if better else value[lane]
-                which[lane] = u * 64 + v if better else which[lane]
-    for lane in range(value.shape[0]):
-        value[lane] = np.sqrt(max(value[lane] - 1.0, 0.0))
-
-
-@compiled
 def _remember(pool, worth, mask, value):  # type: ignore[no-untyped-def]
     """Put a promise into the pool, if it is better than the worst one there."""
     lowest = 0
@@ -341,6 +235,7 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
         slots *= 2
     seen = np.empty(slots, np.uint32)
     state = np.empty(1, np.uint64)
+    climbs, one_W = 0 if everything_fits else min(n * n, CLIMBS * budget), np.empty((n, n))
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
@@ -358,6 +253,10 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
             seen[:] = 0
             after[:] = 0
             state[0] = seed
+            for q in range(climbs):
+                mask, value = climb(N, m, q % n, (q % n + q // n) % n, one_W)
+                if value > 0.0:
+                    _remember(pool, worth, mask, SPREAD * value)
             starts, done, following, turn = 0, 0, (1 << m) - 1, 0
             while done < budget:
                 active = min(width, budget - done)
@@ -372,7 +271,7 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
                         climbed[lane] = 0.0
                         starts += 1
                         mask = 0
-                        while starts % 2 == 0 and mask == 0:
+                        while starts % 2 == 1 and mask == 0:
                             best = 0
                             for q in range(pool.shape[0]):
                                 if worth[q] > worth[best]:
@@ -413,13 +312,13 @@ def _search_codes(P, m, budget, everything_fits, width, seed, network, everythin
                     noise[lane] *= 1e-15 * n
                 for q in range(singles):
                     first_out[q], second_out[q] = q, q
-                    _exchange_one(inside, X, Y, W, q, n - m - k, noise, e[0], reach[q], which[q])
+                    exchange_one(inside, X, Y, W, q, n - m - k, noise, e[0], reach[q], which[q])
                 for q in range(singles, singles + pairs):
                     b = turn % m
                     d = (b + 1 + turn // m % (m - 1)) % m
                     turn += 1
                     first_out[q], second_out[q] = b, d
-                    _exchange_two(inside, X, Y, W, b, d, n - m - k, noise, e, f, g, reach[q], which[q])
+                    exchange_two(inside, X, Y, W, b, d, n - m - k, noise, e, f, g, reach[q], which[q])
                 done += active
                 for lane in range(active):
                     for b in range(m):

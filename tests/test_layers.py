@@ -12,8 +12,9 @@ import moe_mheight
 
 ORDER = [
     "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "exact", "witnesses", "least_squares",
-    "certified", "reweighting", "search", "brackets", "pickles", "files", "datasets", "streams", "calibration",
-    "experts", "storage", "cards", "checkpoints", "training", "router", "gating", "ensemble", "evaluation",
+    "certified", "reweighting", "exchanges", "search", "brackets", "pickles", "files", "datasets", "streams",
+    "calibration", "experts", "storage", "cards", "checkpoints", "training", "router", "gating", "ensemble",
+    "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
