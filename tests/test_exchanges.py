@@ -55,7 +55,7 @@ def test_climbs_from_all_pairs_find_the_largest_norm(k, r, m, rng):
     n, found = k + r, 0
     codes = random_codes("normal", 10, k, r, rng)
     for P in codes:
-        G, N = projection_on(P)
+        _, N = projection_on(P)
         best = max(climb(N, m, a, b, np.empty((n, n)))[1] for a in range(n) for b in range(n))
         # |y|_2^2 = X_aa - 1 with X = (I - N_AA)^-1: the same for all sets at once
         sets = np.array(list(combinations(range(n), m)))
