@@ -24,10 +24,10 @@ import joblib
 import numpy as np
 import torch
 
-from moe_mheight import Predictor, brackets, experts, reweighting, training
+from moe_mheight import Predictor, brackets, experts, recipes, reweighting, training
 from moe_mheight.cards import best_fixed, held_out, over_kinds
 from moe_mheight.codes import generator
-from moe_mheight.experts import Architecture, Expert, Reading, answers
+from moe_mheight.experts import Architecture, Expert, Reading, combined
 from moe_mheight.kinds import ALL_KINDS, KINDS
 from moe_mheight.storage import shipped_folder
 from moe_mheight.streams import draw, stream
@@ -122,7 +122,7 @@ def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: s
     torch.set_num_threads(1)
     torch.manual_seed(0)
     architecture = Architecture(**shape)
-    recipe = training.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
+    recipe = recipes.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
     real = experts.read
 
     def read(found: Any, also: Any = None) -> Reading:
@@ -134,12 +134,12 @@ def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: s
     experts.read = read
     known = list(held_out("validate", "low", architecture, 3000, kinds=KINDS))
     net = Expert(architecture)
-    first = training.chunk(recipe, 1000, 0, 1)
+    first = recipes.chunk(recipe, 1000, 0, 1)
     net.standardise(first[0])
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     start = time.perf_counter()
     for number in range(CHUNKS):
-        whole = training.chunk(recipe, 1000, number, 1)
+        whole = recipes.chunk(recipe, 1000, number, 1)
         for at in range(0, len(whole[0]), recipe.batch):
             tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
             optimizer.zero_grad()
@@ -151,7 +151,7 @@ def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: s
     experts.read = real
     errors, fixed, closing, worst = [], [], [], 0.0
     for _, reading, log2_h in known:
-        error = reading.placed(answers(net.eval(), reading, 1)[0]) - log2_h
+        error = reading.placed(combined([net.eval()], reading, 1)[0][0]) - log2_h
         errors.append(float(np.mean(error**2)))
         best = best_fixed(reading.lower, reading.gap, log2_h)
         fixed.append(float(np.mean((reading.lower + best * reading.gap - log2_h) ** 2)))
@@ -180,9 +180,9 @@ def on_experts() -> list[dict[str, Any]]:
 def on_precision() -> list[dict[str, Any]]:
     """Milliseconds of a training step, in float32 and with bfloat16 autocast."""
     torch.set_num_threads(1)
-    recipe = training.Recipe(tier="low")
+    recipe = recipes.Recipe(tier="low")
     net = Expert(recipe.architecture)
-    whole = training.chunk(recipe, 1000, 0, 1)
+    whole = recipes.chunk(recipe, 1000, 0, 1)
     rows = []
     for size in (128, 512, 4096):
         batch = tuple(part[:size] for part in whole)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from . import __version__, calibration
-from .experts import Architecture, Expert, Reading, above_the_least, combined, read_codes
+from .experts import Architecture, Expert, Reading, answers, combined, read_codes
 from .kernels import thread_count
 from .kinds import ALL_KINDS
 from .streams import draw, stream
@@ -101,26 +101,28 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
     the same sets give, and of the ensemble."""
     seen, constants, rows = [], {}, {}
     for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, 400):
-        positions, doubt = combined(experts, reading)
         truth = log2_h - reading.lower  # heights are finite, so all are asked
         constants[key] = float(truth.mean())
-        seen.append((truth, positions, doubt, reading))
-
-    def predicted(threshold: float) -> list[NDArray[np.float64]]:
-        return [above_the_least(positions, reading, threshold).mean(0) for _, positions, _, reading in seen]
+        positions, beyond, _ = np.stack([answers(expert, reading) for expert in experts], axis=1)
+        seen.append((truth, positions, beyond, reading))
 
     def missed(threshold: float) -> float:
         """Relative to the best constant, so that searches which see everything count too."""
-        pairs = zip(predicted(threshold), seen, strict=True)
-        return float(np.mean([np.log((np.mean((p - t) ** 2) + 1e-6) / (np.var(t) + 1e-6)) for p, (t, *_) in pairs]))
+        of_each = []
+        for truth, positions, beyond, _ in seen:
+            error = (positions + np.maximum(beyond - threshold, 0.0)).mean(0) - truth
+            of_each.append(np.log((np.mean(error**2) + 1e-7) / (np.var(truth) + 1e-7)))
+        return float(np.mean(of_each))
 
     threshold = min((0.0, *np.geomspace(1e-4, 0.3, 36)), key=missed)
-    pairs = zip(predicted(threshold), seen, strict=True)
-    parts = [(truth, position, doubt) for position, (truth, _, doubt, _) in pairs]
+    parts = []
+    for truth, _, _, reading in seen:
+        positions, doubt = combined(experts, reading, threshold=threshold)
+        parts.append((truth, positions.mean(0), doubt))
     table = calibration.fit(*map(np.concatenate, zip(*parts, strict=True)))
     for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
         truth = log2_h - reading.lower
-        position = above_the_least(combined(experts, reading)[0], reading, threshold).mean(0)
+        position = combined(experts, reading, threshold=threshold)[0].mean(0)
         least = np.clip(reading.low.max(1), 0.0, None)
         rows[",".join(map(str, key))] = {
             "codes": len(truth),

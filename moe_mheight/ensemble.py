@@ -19,7 +19,7 @@ from . import brackets as _brackets
 from . import calibration
 from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError, brief
-from .experts import Reading, above_the_least, combined, read
+from .experts import Reading, combined, read
 from .files import from_rows
 from .masks import LONGEST
 from .minors import MAX_N
@@ -231,5 +231,4 @@ def _asked(
     """Positions of a tier's members, (seeds, A), and its doubt (A,)."""
     if not budget:
         return combined(tier.experts, reading, threads)
-    positions, doubt = combined(tier.searchers, reading, threads)
-    return above_the_least(positions, reading, tier.config["search"]["threshold"]), doubt
+    return combined(tier.searchers, reading, threads, threshold=tier.config["search"]["threshold"])

@@ -39,31 +39,32 @@ def _move(W, b, sign):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _best_exchange(W, mask, a):  # type: ignore[no-untyped-def]
-    """The coordinates b outside S, other than a, and j in S whose exchange makes W_aa largest; -1 where none does."""
-    n = W.shape[0]
-    most, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
-    for b in range(n):
-        if b != a and mask >> b & 1:
-            scale = 1.0 / (1.0 + W[b, b])
-            cross = W[a, b] * scale
-            rest = W[a, a] - W[a, b] * cross
-            for j in range(n):
-                left = 1.0 - W[j, j] + W[b, j] * W[b, j] * scale
-                shared = W[a, j] - cross * W[b, j]
-                reach = rest + shared * shared / left
-                if reach > most and left > DEPENDENT and not mask >> j & 1:
-                    most, out, into = reach, b, j
-    return out, into
+def _inside(W, mask, diagonal):  # type: ignore[no-untyped-def]
+    """The diagonal of W on S, and elsewhere a number that makes `_exchanges` see nothing there."""
+    for j in range(W.shape[0]):
+        diagonal[j] = 1e300 if mask >> j & 1 else W[j, j]
+
+
+@inlined
+def _exchanges(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
+    """W_aa after the exchange of b outside S for each j inside; 0 where they depend on each other."""
+    scale = 1.0 / (1.0 + W[b, b])
+    cross = W[a, b] * scale
+    rest = W[a, a] - W[a, b] * cross
+    to_a, to_b = W[a], W[b]
+    for j in range(reach.shape[0]):
+        shared = to_a[j] - cross * to_b[j]
+        left = 1.0 - diagonal[j] + to_b[j] * to_b[j] * scale
+        reach[j] = rest + shared * shared / left if left > DEPENDENT else 0.0
 
 
 @compiled
 def climb(N, m, a, second, W):  # type: ignore[no-untyped-def]
-    """A set whose norm no exchange of two coordinates improves, as (mask of the m coordinates outside, |y|_2).
+    """A set whose norm no exchange of two coordinates improves, as (mask of the m coordinates outside, a).
 
     Starts from a, then `second` where it is not a, and chooses the others one by one so that the norm of (S, a) grows
-    most; then exchanges, always the best one, and turns to another a where that has a larger norm by now. (0, 0.0)
-    where m independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), space.
+    most; then exchanges, always the best one, and turns to another a where that has a larger norm by now. (0, a) where
+    m independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set.
     """
     n = N.shape[0]
     W[:] = N
@@ -79,24 +80,67 @@ def climb(N, m, a, second, W):  # type: ignore[no-untyped-def]
             if pick < 0 or gain > most:
                 pick, most = j, gain
         if pick < 0 or (step == 0 and pick != a):
-            return 0, 0.0
+            return 0, a
         mask |= 1 << pick
         _move(W, pick, 1.0)
+    diagonal, reach = np.empty(n), np.empty(n)
     for _ in range(MOST_MOVES):
-        out, into = _best_exchange(W, mask, a)
+        _inside(W, mask, diagonal)
+        largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
+        for b in range(n):
+            if b != a and mask >> b & 1:
+                _exchanges(W, a, b, diagonal, reach)
+                for j in range(n):
+                    if reach[j] > largest:
+                        largest, out, into = reach[j], b, j
         if out >= 0:
             _move(W, out, -1.0)
             _move(W, into, 1.0)
             mask ^= 1 << out ^ 1 << into
             continue
-        largest = a
+        turned = a
         for b in range(n):
-            if mask >> b & 1 and W[b, b] > W[largest, largest] * (1.0 + 1e-9):
-                largest = b
-        if largest == a:
+            if mask >> b & 1 and W[b, b] > W[turned, turned] * (1.0 + 1e-9):
+                turned = b
+        if turned == a:
             break
-        a = largest
-    return mask, np.sqrt(max(W[a, a], 0.0))
+        a = turned
+    return mask, a
+
+
+@compiled
+def remember(pool, worth, mask, value):  # type: ignore[no-untyped-def]
+    """Put a promise into the pool, if it is better than the worst one there; whether it is new."""
+    lowest = 0
+    for q in range(pool.shape[0]):
+        if pool[q] == mask:
+            worth[q] = max(worth[q], value)
+            return False
+        if worth[q] < worth[lowest]:
+            lowest = q
+    if value > worth[lowest]:
+        pool[lowest] = mask
+        worth[lowest] = value
+    return True
+
+
+@compiled
+def first_promises(N, m, climbs, factor, W, pool, worth):  # type: ignore[no-untyped-def]
+    """Fill the pool with the sets of the largest norms, times `factor`, at the ends of climbs and one exchange away."""
+    n = N.shape[0]
+    diagonal, reach = np.empty(n), np.empty(n)
+    for q in range(climbs):
+        mask, a = climb(N, m, q % n, (q % n + q // n) % n, W)
+        if mask == 0 or not remember(pool, worth, mask, factor * np.sqrt(max(W[a, a], 0.0))):
+            continue
+        least = (worth.min() / factor) ** 2
+        _inside(W, mask, diagonal)
+        for b in range(n):
+            if b != a and mask >> b & 1:
+                _exchanges(W, a, b, diagonal, reach)
+                for j in range(n):
+                    if reach[j] > least:
+                        remember(pool, worth, mask ^ 1 << b ^ 1 << j, factor * np.sqrt(reach[j]))
 
 
 @compiled

@@ -7,9 +7,9 @@ are invariant under coordinate permutations, sign changes and changes of basis.
 Most codes need no expert: what the tokens found decides their height to DECIDED bits. For the others, each token's true
 value lies between its own bounds, those of its basic solution included; the network places it there, never below the
 best lower bound of all tokens, and mixes the placed values with weights that say which token decides the code (the
-height is the largest of them), one free value included. Under a budget of sets there is no upper bound: the answer is
-the gap above L in bits, and a term that is never negative stands for the sets not looked at. A second output says how
-far off the position may be; it is trained on the side, learns from the same features and teaches them nothing.
+height is the largest of them), one free value included. Under a budget of sets there is no upper bound: positions are
+bits above L, and a second output that is never negative stands for the sets not looked at. A third says how far off all
+that may be; it is trained on the side, learns from the same features and teaches them nothing.
 """
 
 from __future__ import annotations
@@ -186,11 +186,12 @@ def summary(x: Tensor) -> Tensor:
 
 
 class Expert(nn.Module):
-    """Position of log2 h in its bracket, from the tokens of a code, and how far off it may be.
+    """Position of log2 h in its bracket, from the tokens of a code, what may lie beyond, and how far off that may be.
 
     Shape:
-        tokens (B, T, F), low (B, T), high (B, T) as in `Reading` -> position (B,) in [0, 1], or >= 0 if open-ended,
-        and doubt (B,), the log of the expected |error| of the position.
+        tokens (B, T, F), low (B, T), high (B, T) as in `Reading` -> position (B,) in [0, 1], or >= 0 if open-ended;
+        beyond (B,), >= 0, what the sets not looked at are expected to add to the position, zeros if not open-ended;
+        doubt (B,), the log of the expected |error| of the sum.
 
     Example:
         >>> import torch
@@ -198,9 +199,9 @@ class Expert(nn.Module):
         >>> size = Architecture(width=16, blocks=1)
         >>> expert = Expert(size)
         >>> t = torch.zeros(5, size.tokens, size.features)
-        >>> position, doubt = expert(t, t[..., 0], t[..., 0] + 1)
-        >>> position.shape, doubt.shape
-        (torch.Size([5]), torch.Size([5]))
+        >>> position, beyond, doubt = expert(t, t[..., 0], t[..., 0] + 1)
+        >>> position.shape, float(beyond.max()), doubt.shape
+        (torch.Size([5]), 0.0, torch.Size([5]))
     """
 
     mean: Tensor
@@ -225,7 +226,7 @@ class Expert(nn.Module):
         self.mean.copy_(tokens.mean((0, 1)))
         self.spread.copy_(tokens.std((0, 1)) + 1e-3)
 
-    def forward(self, tokens: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.enter((tokens - self.mean) / self.spread)
         for exchange in self.rounds:
             x = exchange(x)
@@ -241,14 +242,14 @@ class Expert(nn.Module):
         # a token placed high is the likelier maximum; the network learns the rest
         decisive = torch.cat([placed[..., 1] + 4.0 * value[:, :-1].detach().clamp(max=1.0), free[:, 1:]], dim=1)
         position = (value * torch.softmax(decisive, dim=1)).sum(1).clamp(0.0, most)
-        left = (ceiling - floor).detach()  # what the tokens' own bounds leave open
-        if self.unseen is not None:
+        if self.unseen is None:
+            beyond = torch.zeros_like(position)
+        else:
             beyond = nn.functional.softplus(self.unseen(whole) - 3.0)[:, 0]
-            position = position + beyond
-            left = left + beyond.detach()[:, None]
+        left = (ceiling - floor).detach() + beyond.detach()[:, None]  # what the tokens' own bounds leave open, and that
         left = torch.log(left + LEAST_DOUBT)
         doubt = left + self.wonder(torch.cat([whole.detach(), left], dim=1))
-        return position, doubt[:, 0].clamp(min=math.log(LEAST_DOUBT), max=math.log(most))
+        return position, beyond, doubt[:, 0].clamp(min=math.log(LEAST_DOUBT), max=math.log(most))
 
 
 AT_ONCE = 512
@@ -267,20 +268,22 @@ def _one_thread_a_pass() -> Iterator[None]:
 
 
 def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDArray[np.float64]:
-    """The expert's positions and expected |errors| of them, (2, A) float64, for the A codes asked in a reading.
+    """The expert's positions, what it expects beyond them, and the expected |errors| of both, (3, A) float64, for the A
+    codes asked in a reading.
 
     threads: default all cores.
     """
     device = expert.mean.device
-    out = np.empty((2, len(reading.tokens)))
+    out = np.empty((3, len(reading.tokens)))
 
     def some(start: int, stop: int) -> None:
         with torch.inference_mode():
             for at in range(start, stop, AT_ONCE):
                 piece = slice(at, min(at + AT_ONCE, stop))
                 parts = (reading.tokens[piece], reading.low[piece], reading.high[piece])
-                position, doubt = expert(*(torch.from_numpy(part).to(device) for part in parts))
-                out[0, piece], out[1, piece] = position.cpu().numpy(), torch.exp(doubt).cpu().numpy()
+                position, beyond, doubt = expert(*(torch.from_numpy(part).to(device) for part in parts))
+                for row, values in zip(out, (position, beyond, torch.exp(doubt)), strict=True):
+                    row[piece] = values.cpu().numpy()
 
     with _one_thread_a_pass():
         over_batch(some, out.shape[1], threads, least=AT_ONCE // 2)
@@ -288,24 +291,17 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
 
 
 def combined(
-    experts: list[Expert], reading: Reading, threads: int | None = None
+    experts: list[Expert], reading: Reading, threads: int | None = None, *, threshold: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(seeds, A) positions of an ensemble's members, and the ensemble's doubt (A,).
 
-    The ensemble's position is their mean: log2 heights are averaged. Its doubt adds the spread of its members.
+    The ensemble's position is their mean: log2 heights are averaged. Its doubt adds the spread of its members. What a
+    member expects beyond its position counts as far as it exceeds the threshold: a search that has seen the right set
+    has left nothing out, so only a gap that is clearly expected is worth adding.
     """
-    positions, doubts = np.stack([answers(expert, reading, threads) for expert in experts], axis=1)
+    positions, beyond, doubts = np.stack([answers(expert, reading, threads) for expert in experts], axis=1)
+    positions = positions + np.maximum(beyond - threshold, 0.0)
     return positions, doubts.mean(0) + positions.std(0)
-
-
-def above_the_least(positions: NDArray[np.float64], reading: Reading, threshold: float) -> NDArray[np.float64]:
-    """Positions under a budget, (..., A), less what does not rise far enough above the tokens' own lower bounds.
-
-    A search that has seen the right set has the height itself among those bounds; only a gap that is clearly expected
-    is worth adding.
-    """
-    least = np.clip(reading.low.max(1), 0.0, FARTHEST).astype(np.float64)
-    return least + np.maximum(positions - least - threshold, 0.0)
 
 
 def read_codes(

@@ -1,8 +1,4 @@
-"""Training one tier's experts on an endless stream of fresh, exactly labelled codes.
-
-Work is counted in chunks: chunk number c of seed s is drawn from a random stream of its own, so nothing is ever seen
-twice, a resumed training sees what an unbroken one would have seen, and no training code is a validation or test code.
-"""
+"""Training one tier's experts, seed by seed, with checkpoints; work is counted in chunks of fresh codes (`recipes`)."""
 
 from __future__ import annotations
 
@@ -15,111 +11,38 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import joblib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .cards import card, held_out, measure, measure_search, provenance
 from .checkpoints import pack_checkpoint, records, restore
 from .errors import ModelError
-from .experts import Architecture, Expert, Reading, answers, read_codes
+from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
-from .kinds import ALL_KINDS
+from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import VIEWS, architecture_config, locked, pack, save_tier, unpack, write_file
-from .streams import draw, stream
-from .tiers import EVALUATOR, SEARCHED, TIERS, searched_sizes, sizes
+from .tiers import TIERS
 
-MINUTES = {"low": 14.0, "medium": 8.0, "high": 8.0}
+MINUTES = {"low": 16.0, "medium": 10.0, "high": 8.0}
 """Default training time of a tier."""
 
-SCANNED = {"low": 0.7, "medium": 0.4, "high": 0.4}
+SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
 """Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0 and 1
 nearly all brackets decide the height by themselves: there is more to learn under a budget."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that decides the weights, apart from the seed; stored beside them."""
+SCALE = 1e4
+"""Brings squared errors of log2 h to order one, so that clipping means something."""
 
-    tier: str
-    architecture: Architecture = field(default_factory=Architecture)
-    chunks: int = 0  # length of training
-    groups: int = 16  # (n, k, m) groups in a chunk
-    codes: int = 2048  # codes drawn per group; of these, the experts see those that need one
-    easy: float = 1 / 64  # and this share of the others
-    batch: int = 128  # codes per step
-    headline: float = 0.5  # share of groups drawn from the field's 21, the rest from all trained sizes
-    kinds: tuple[str, ...] = ALL_KINDS  # of random codes, drawn per group
-    rate: float = 1e-3  # peak learning rate, after warm-up, before its cosine
-    warmup: int = 400  # steps
-    decay: float = 1e-4  # AdamW weight decay
-    average: float = 0.999  # of the exponential moving average of weights
-    clip: float = 1.0  # gradient norm
-
-
-def recipes(tier: str, architecture: Architecture | None = None) -> dict[str, Recipe]:
-    """How the members of each of VIEWS are trained."""
-    shape = architecture or Architecture()
-    searching = replace(shape, open_ended=True)
-    return {
-        "seed": Recipe(tier=tier, architecture=shape, easy=1 / 64 if tier == "low" else 1 / 16),
-        "search": Recipe(tier=tier, architecture=searching, codes=128, batch=32),
-    }
-
-
-def learnable(tier: str) -> list[tuple[int, int, int]]:
-    """Sizes a tier trains on. At slack 0 brackets are closed, so the high expert learns from slack 1, the nearest."""
-    return sizes("medium" if tier == "high" else tier)
-
-
-BUDGETS = (50, 1500)
-"""Budgets of sets that searches are trained under, log-uniformly."""
-
-
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""tokens, low, high, width, target: log2 h - log2 L."""
-
-
-def as_batch(reading: Reading, h: NDArray[np.float64]) -> Batch:
-    """The codes asked, as float32 tensors."""
-    width = reading.gap[reading.asked]
-    target = np.log2(h[reading.asked]) - reading.lower[reading.asked]
-    parts = (reading.tokens, reading.low, reading.high, width, target)
-    tokens, low, high, gap, offset = (torch.from_numpy(part.astype(np.float32)) for part in parts)
-    return tokens, low, high, gap, offset
-
-
-def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
-    """Chunk `number` of the training stream, shuffled."""
-    searching = recipe.architecture.open_ended
-    rng = stream("train", seed, TIERS.index(recipe.tier), number, *([1] if searching else []))
-    everywhere = searched_sizes(recipe.tier) if searching else learnable(recipe.tier)
-    focus = [group for group in (SEARCHED if searching else EVALUATOR) if group in set(everywhere)]
-    batches = []
-    for _ in range(recipe.groups):
-        among = focus if rng.random() < recipe.headline else everywhere
-        group = among[rng.integers(len(among))]
-        P, h = draw(rng, group, recipe.codes, (recipe.kinds[rng.integers(len(recipe.kinds))],))
-        budget = int(np.exp2(rng.uniform(*np.log2(BUDGETS)))) if searching else 0
-        if len(P):
-            also = rng.random(len(P)) < recipe.easy
-            reading = read_codes(P, group[2], recipe.architecture, threads, budget=budget, also=also)
-            batches.append(as_batch(reading, h))
-    whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-    order = torch.from_numpy(rng.permutation(len(whole[0])))
-    tokens, low, high, width, target = (part[order] for part in whole)
-    return tokens, low, high, width, target
-
-
-SCALE = {False: 1e4, True: 10.0}
-"""Brings squared errors of log2 h to order one, so that clipping means something: in brackets, and under budgets."""
+BEYOND_SCALE = 10.0
+"""The same for what a search has missed."""
 
 DOUBT = 0.1
 """Weight of the doubt's own loss. Its gradients reach no weight that the position depends on."""
@@ -128,15 +51,22 @@ DOUBT = 0.1
 def loss(expert: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """What training minimises, and its part that matters: the mean squared error of log2 h, in bits squared.
 
-    The other part is the negative log-likelihood of the position's |error| under a Laplace law of the expert's doubt.
+    Another part is the negative log-likelihood of the |error| under a Laplace law of the expert's doubt. Under a
+    budget, positions learn from heights that the tokens' own bounds hold, which differ by thousandths of a bit, and
+    only what is expected beyond them learns from the others, which no search has seen and nobody can place so well.
     """
     tokens, low, high, width, target = batch
-    position, doubt = expert(tokens, low, high)
+    position, beyond, doubt = expert(tokens, low, high)
     error = position * width - target
+    if cast(Expert, expert).architecture.open_ended:
+        seen = (target <= high.amax(1).clamp(min=0.0) + UNDECIDED).to(error.dtype)
+        objective = SCALE * (seen * error**2).mean()
+        error = error.detach() + beyond
+        objective = objective + BEYOND_SCALE * (error**2).mean()
+    else:
+        objective = SCALE * (error**2).mean()
     off = (error.detach() / width).abs()
-    squared = (error**2).mean()
-    scale = SCALE[cast(Expert, expert).architecture.open_ended]
-    return scale * squared + DOUBT * (doubt + off * torch.exp(-doubt)).mean(), squared
+    return objective + DOUBT * (doubt + off * torch.exp(-doubt)).mean(), (error**2).mean()
 
 
 def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str, float]:
@@ -144,7 +74,7 @@ def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str,
     `held_out` gives."""
     errors = {}
     for group, reading, log2_h in known:
-        predicted = reading.placed(answers(expert, reading)[0])
+        predicted = reading.placed(combined([expert], reading)[0][0])
         errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
 
@@ -182,7 +112,6 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
         kept = [record for record in records(history) if record["chunk"] <= done]
         spent = kept[-1]["minutes"] if kept else 0.0
         write_file(history, "".join(json.dumps(record) + "\n" for record in kept).encode())
-    steps = recipe.chunks * recipe.groups * recipe.codes / recipe.batch
     every = max(1, recipe.chunks // 20)
     began = last_saved = time.monotonic()
     running = []
@@ -196,8 +125,8 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
                 coming = ahead.submit(chunk, recipe, seed, done + 1, threads)
             expert.train()
             for start in range(0, len(whole[0]), recipe.batch):
-                step = (done + start / len(whole[0])) / recipe.chunks * steps
-                rate = recipe.rate * min(1.0, (step + 1) / recipe.warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+                share = (done + start / len(whole[0])) / recipe.chunks
+                rate = recipe.rate * min(1.0, 0.01 + share / recipe.warmup) * (1 + math.cos(math.pi * share)) / 2
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = rate
                 tokens, low, high, width, target = (p[start : start + recipe.batch].to(device) for p in whole)
@@ -229,21 +158,27 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
     return pack(mean.module.state_dict())
 
 
+TRIAL = 5.0
+"""Seconds."""
+
+
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
     """How many chunks fit into that many minutes, from a short trial on this machine."""
     torch.set_num_threads(threads)
     trial = Expert(recipe.architecture)
     optimizer = torch.optim.AdamW(trial.parameters())
-    warm = chunk(recipe, 0, 0, threads)
+    chunk(recipe, 0, 0, threads)  # compiles
     start = time.monotonic()
-    for number in range(1, 4):
-        whole = chunk(recipe, 0, number, threads)
+    trials = 0
+    while trials < 3 or time.monotonic() - start < TRIAL:
+        trials += 1
+        whole = chunk(recipe, 0, trials, threads)
         for at in range(0, len(whole[0]), recipe.batch):
             tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
             optimizer.zero_grad()
             loss(trial, (tokens, low, high, width, target))[0].backward()
             optimizer.step()
-    each = (time.monotonic() - start) / 3 * len(warm[0]) / max(1, len(whole[0]))
+    each = (time.monotonic() - start) / trials
     # the trial had the machine to itself; members side by side share its cores, caches and memory
     crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
     return max(2, int(60.0 * minutes / (each * crowded)))
@@ -298,7 +233,7 @@ def train_tier(
         if force:  # only now: a training that is going on is refused above, not swept away
             for path in [path for path in partial.iterdir() if path.name != "lock"]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        plan = _settled(recipes(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
+        plan = _settled(recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
         with _reporting(partial, members, report):
             trained = joblib.Parallel(n_jobs=workers)(
                 joblib.delayed(train_member)(plan[view], view, seed, partial, threads, device, os.getpid())

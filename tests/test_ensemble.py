@@ -147,7 +147,7 @@ def by_hand(predictor, tier, P, m):
     parts = [torch.from_numpy(part) for part in (reading.tokens, reading.low, reading.high)]
     with torch.no_grad():
         answers = [expert(*parts) for expert in predictor.tiers[tier].experts]
-    positions, doubts = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
+    positions, _, doubts = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
     return positions, np.exp(doubts), reading
 
 

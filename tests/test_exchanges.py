@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import random_codes
-from moe_mheight.exchanges import climb
+from moe_mheight.exchanges import climb, first_promises
 
 
 def projection_on(P):
@@ -25,6 +25,13 @@ def norms(G, outside):
     return {a: np.linalg.norm(np.linalg.lstsq(Q[:, S], Q[:, a], rcond=None)[0]) for a in outside}
 
 
+def climbed(N, m, start, second):
+    """Mask, a, and the norm that was reached."""
+    W = np.zeros(N.shape)
+    mask, a = climb(N, m, start, second, W)
+    return mask, a, np.sqrt(W[a, a])
+
+
 def coordinates(mask, n):
     return [j for j in range(n) if mask >> j & 1]
 
@@ -36,11 +43,11 @@ def test_a_climb_ends_where_no_exchange_is_better(kind, k, r, m, rng):
     for P in random_codes(kind, 3, k, r, rng):
         G, N = projection_on(P)
         for start, second in ((0, 1), (n - 1, 0), (n // 2, n // 2)):
-            mask, reached = climb(N, m, start, second, np.empty((n, n)))
+            mask, a, reached = climbed(N, m, start, second)
             outside = coordinates(mask, n)
             assert len(outside) == m
             found = norms(G, outside)
-            a = max(found, key=lambda b: found[b])
+            assert reached == pytest.approx(max(found.values()), rel=1e-6)
             assert reached == pytest.approx(found[a], rel=1e-6)
             for b in set(outside) - {a}:
                 for j in set(range(n)) - set(outside):
@@ -56,7 +63,7 @@ def test_climbs_from_all_pairs_find_the_largest_norm(k, r, m, rng):
     codes = random_codes("normal", 10, k, r, rng)
     for P in codes:
         _, N = projection_on(P)
-        best = max(climb(N, m, a, b, np.empty((n, n)))[1] for a in range(n) for b in range(n))
+        best = max(climbed(N, m, a, b)[2] for a in range(n) for b in range(n))
         # |y|_2^2 = X_aa - 1 with X = (I - N_AA)^-1: the same for all sets at once
         sets = np.array(list(combinations(range(n), m)))
         X = np.linalg.inv(np.eye(m) - N[sets[:, :, None], sets[:, None, :]])
@@ -72,7 +79,24 @@ def test_coordinates_that_the_code_cannot_do_without():
     P[:, 0] = [1.0, 0.0, 0.0, 0.0]
     _, N = projection_on(P)
     for a in range(8):
-        mask, reached = climb(N, 4, a, (a + 1) % 8, np.empty((8, 8)))
+        mask, _, reached = climbed(N, 4, a, (a + 1) % 8)
         outside = set(coordinates(mask, 8))
         assert mask == 0 or (len(outside) == 4 and not outside & {1, 2, 3} and not {0, 4} <= outside)
-        assert np.isfinite(reached)
+        assert mask == 0 or np.isfinite(reached)
+
+
+@pytest.mark.parametrize("kind", ["normal", "integer"])
+def test_the_first_promises_are_sets_of_the_norms_they_say(kind, rng):
+    n, m = 14, 4
+    for P in random_codes(kind, 3, 7, 7, rng):
+        G, N = projection_on(P)
+        pool, worth = np.zeros(20, np.int64), np.zeros(20)
+        first_promises(N, m, n * n, 2.0, np.empty((n, n)), pool, worth)
+        assert len(set(pool.tolist())) == 20
+        every = [max(norms(G, outside).values()) for outside in combinations(range(n), m)]
+        for mask, value in zip(pool.tolist(), worth, strict=True):
+            outside = coordinates(mask, n)
+            assert len(outside) == m
+            assert min(abs(value / (2.0 * norm) - 1.0) for norm in norms(G, outside).values()) < 1e-5
+        assert worth.max() == pytest.approx(2.0 * max(every), rel=1e-5)
+        assert np.median(worth) > 2.0 * np.quantile(every, 0.95)

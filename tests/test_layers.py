@@ -12,8 +12,8 @@ import moe_mheight
 
 ORDER = [
     "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "exact", "witnesses", "least_squares",
-    "certified", "reweighting", "exchanges", "search", "brackets", "pickles", "files", "datasets", "streams",
-    "calibration", "experts", "storage", "cards", "checkpoints", "training", "router", "gating", "ensemble",
+    "certified", "reweighting", "exchanges", "looks", "search", "brackets", "pickles", "files", "datasets", "streams",
+    "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "training", "router", "gating", "ensemble",
     "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent

@@ -345,7 +345,8 @@ def loud(monkeypatch, models, with_gate):
     """Experts that speak their opinion, of every open bracket and all over it."""
 
     def answers(expert, reading, threads=None):
-        return np.stack([opinion(expert, reading), 0.01 + 0.1 * opinion(expert, reading)])
+        said = opinion(expert, reading)
+        return np.stack([said, np.zeros_like(said), 0.01 + 0.1 * said])
 
     monkeypatch.setattr(experts, "DECIDED", -1.0)
     monkeypatch.setattr(Brackets, "tightest", property(lambda b: (b.lower, b.upper)))

@@ -10,8 +10,9 @@ import pytest
 
 from moe_mheight import CodeError, m_height, random_codes
 from moe_mheight.brackets import brackets
+from moe_mheight.looks import INFINITE, selection
 from moe_mheight.reweighting import CANDIDATES
-from moe_mheight.search import INFINITE, _network, search
+from moe_mheight.search import search
 
 
 def word(G, S, a):
@@ -216,7 +217,7 @@ def test_the_network_selects(rng):
         for place in range(1, n):
             values = rng.integers(0, n, n)
             moved = values.copy()
-            for i, j in _network(n, place):
+            for i, j in selection(n, place):
                 moved[i], moved[j] = max(moved[i], moved[j]), min(moved[i], moved[j])
             assert moved[place] == np.sort(values)[::-1][place]
 

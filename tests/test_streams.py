@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moe_mheight import cards, equivalent, evaluation, training
+from moe_mheight import cards, equivalent, evaluation, recipes
 from moe_mheight.datasets import orbit_ids
 from moe_mheight.experts import Architecture
 from moe_mheight.streams import STREAMS
@@ -51,14 +51,14 @@ def drawn(monkeypatch):
         evaluation.default_data(1000, seed, tuple(SIZES), LEAKY)
     forget()
 
-    monkeypatch.setattr(training, "EVALUATOR", tuple(SIZES))
-    monkeypatch.setattr(training, "sizes", lambda tier: SIZES)
-    forget = remembers(training, "train")
-    recipe = training.Recipe(tier="low", architecture=architecture, groups=8, codes=128, kinds=LEAKY)
+    monkeypatch.setattr(recipes, "EVALUATOR", tuple(SIZES))
+    monkeypatch.setattr(recipes, "sizes", lambda tier: SIZES)
+    forget = remembers(recipes, "train")
+    recipe = recipes.Recipe(tier="low", architecture=architecture, groups=8, codes=128, kinds=LEAKY)
     for tier in tiers:
         for seed in range(3):
             for number in range(4):
-                training.chunk(dataclasses.replace(recipe, tier=tier), seed, number, 1)
+                recipes.chunk(dataclasses.replace(recipe, tier=tier), seed, number, 1)
     forget()
     return {size: {name: np.concatenate(parts) for name, parts in own.items()} for size, own in codes.items()}
 

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from moe_mheight import ModelError, cards, experts, training
+from moe_mheight import ModelError, cards, experts, recipes, training
 from moe_mheight.checkpoints import records
 from moe_mheight.experts import Architecture, Expert, read_codes
 from moe_mheight.kinds import ALL_KINDS
+from moe_mheight.recipes import Recipe, chunk
 from moe_mheight.storage import load_tier
 from moe_mheight.streams import draw, stream
 from moe_mheight.tiers import HEADLINE, sizes, tier_of
-from moe_mheight.training import Recipe, chunk, train_tier
+from moe_mheight.training import train_tier
 
 TINY = Architecture(width=8, blocks=1)
-SMALL = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0}
+SMALL = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 64, "missable": 1.0}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def quick(monkeypatch):
     def small(**settings):
         return plain(**{**SMALL, **settings})
 
-    monkeypatch.setattr(training, "Recipe", small)
+    monkeypatch.setattr(recipes, "Recipe", small)
     real = cards.held_out
 
     def few(name, tier, size, count, **more):
@@ -88,8 +89,8 @@ def test_the_expert_answers_inside_the_bracket_whatever_it_reads(rng):
     reading = read_codes(P, 2, TINY, also=np.ones(len(P), bool))
     assert len(reading.tokens) > 50
     tokens = torch.from_numpy(reading.tokens) * 1000.0
-    position, doubt = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
-    assert ((position >= 0) & (position <= 1)).all()
+    position, beyond, doubt = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
+    assert ((position >= 0) & (position <= 1) & (beyond == 0)).all()
     assert torch.isfinite(doubt).all()
 
 
@@ -100,18 +101,43 @@ def test_under_a_budget_the_expert_never_answers_below_the_certified_bound(rng):
     P, h = draw(rng, (12, 6, 3), 100)
     reading = read_codes(P, 3, expert.architecture, budget=20)
     assert (reading.lower <= np.log2(h) + 1e-12).all()
-    position, _ = expert(*map(torch.from_numpy, (reading.tokens, reading.low, reading.high)))
-    assert ((position >= 0) & torch.isfinite(position)).all()
+    position, beyond, _ = expert(*map(torch.from_numpy, (reading.tokens, reading.low, reading.high)))
+    assert all(((part >= 0) & torch.isfinite(part)).all() for part in (position, beyond))
 
 
 def test_the_doubt_teaches_the_position_nothing(rng):
     expert = Expert(TINY)
     P, h = draw(rng, (9, 4, 2), 100)
-    batch = training.as_batch(read_codes(P, 2, TINY, also=np.ones(len(P), bool)), h)
-    _, doubt = expert(*batch[:3])
+    batch = recipes.as_batch(read_codes(P, 2, TINY, also=np.ones(len(P), bool)), h)
+    *_, doubt = expert(*batch[:3])
     doubt.sum().backward()
     taught = {name.split(".")[0] for name, p in expert.named_parameters() if p.grad is not None and p.grad.any()}
     assert taught == {"wonder"}
+
+
+def test_under_a_budget_positions_learn_only_from_heights_that_were_seen(rng):
+    expert = Expert(replace(TINY, open_ended=True))
+    P, h = draw(rng, (12, 6, 3), 200)
+    batch = recipes.as_batch(read_codes(P, 3, expert.architecture, budget=220), h)
+    ceiling = batch[2].amax(1).clamp(min=0.0)
+    for target, learns in ((ceiling + 0.5, False), (ceiling - 0.01, True)):
+        expert.zero_grad()
+        training.loss(expert, (*batch[:4], target))[0].backward()
+        assert bool(expert.place.weight.grad.any()) == learns
+        assert expert.unseen.weight.grad.any()
+
+
+def test_a_chunk_under_budgets_holds_what_tokens_leave_open_and_few_others():
+    searching = replace(TINY, open_ended=True)
+    recipe = Recipe(tier="low", architecture=searching, groups=12, codes=300, searched=60, easy=0.0, missable=0.0)
+    hard = chunk(recipe, 0, 0, 1)
+    _, low, high, width, target = chunk(replace(recipe, missable=0.5), 0, 0, 1)
+    left = [part[2].amax(1) - part[1].amax(1).clamp(min=0.0) for part in (hard, (None, low, high))]
+    assert 0 < len(left[0]) < 1000
+    assert (left[0] > recipes.UNDECIDED).all()
+    assert 0.05 < len(left[1]) / (12 * 60) < 0.7
+    assert (width == 1.0).all()
+    assert (target >= -1e-6).all()
 
 
 def test_training_learns_and_loads(quick, tmp_path):
