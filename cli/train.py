@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from moe_mheight.tiers import MINUTES
+
 from .options import emit, force_option, models_option, output_options, remark, shows_progress, table
 
 
@@ -20,10 +22,13 @@ from .options import emit, force_option, models_option, output_options, remark, 
 @models_option("Model set to put the tier into.  [default: ./mheight-models]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Independent ensemble members.")
 @click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Training time.  [default: low 24, medium 18, high 12]"
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Training time of all members together.  "
+    f"[default: {', '.join(f'{tier} {minutes:g}' for tier, minutes in MINUTES.items())}]",
 )
 @click.option(
-    "--chunks", type=click.IntRange(2), help="Length in chunks of 8192 codes instead: the same weights again."
+    "--chunks", type=click.IntRange(2), help="Length in chunks of fresh codes instead: the same weights again."
 )
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @force_option

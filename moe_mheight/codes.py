@@ -45,6 +45,16 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
     if max_n is not None and k + r > max_n:
         raise CodeError(f"{what} is {k} x {r}, a code of length n = k + r = {k + r}; here n must be at most {max_n}")
     batch = np.ascontiguousarray(raw.reshape(-1, k, r), dtype=np.float64)
+    for start in range(0, len(batch), CHECKED_AT_ONCE):
+        _check_entries(batch[start : start + CHECKED_AT_ONCE], what)
+    return batch, raw.ndim == 2
+
+
+CHECKED_AT_ONCE = 65536
+"""Codes, so that checking a million of them needs no second copy."""
+
+
+def _check_entries(batch: NDArray[np.float64], what: str) -> None:
     if not np.isfinite(batch).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(batch))[0])
         raise CodeError(f"{what} must be finite, got {batch[where]} at row {where[1]}, column {where[2]}")
@@ -56,7 +66,6 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
             f"{what} must have |entries| in [{MAGNITUDES[0]:g}, {MAGNITUDES[1]:g}] or 0, got {value:g}; "
             "scale the whole code or round the entry to 0"
         )
-    return batch, raw.ndim == 2
 
 
 def _refuse_nesting(P: Any, what: str) -> None:

@@ -7,10 +7,10 @@ averages their answers in log2. An infinite height is recognised by the rank of 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import comb
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,13 @@ COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt", "floor", "
 """What is measured of each code. Heights; the standard deviation over all experts asked, in bits; where in the bracket
 log2 h is put, and how far off that is expected to be, both in widths of the bracket (nan where nobody was asked); the
 tightest certified bounds, heights."""
+
+
+class _Piece(NamedTuple):
+    group: tuple[int, int, int]
+    places: NDArray[np.int64]  # in the answer
+    P: NDArray[np.float64]
+    values: NDArray[np.float64]  # COLUMNS
 
 
 class Predictor:
@@ -96,16 +103,22 @@ class Predictor:
             CodeError: P or m breaks a rule.
             DataError: a row does; the message says which.
         """
-        values, _, single = self._measure(P, m, budget, threads)
-        return like_input(values[:, 2], single)
+        count, single, pieces = self._pieces(P, m, budget, threads)
+        heights = np.empty(count)
+        for piece in pieces:
+            heights[piece.places] = piece.values[:, 2]
+        return like_input(heights, single)
 
     def bounds(self, P: Any, m: Any = None, *, budget: int = 0, threads: int | None = None) -> tuple[Any, Any]:
         """Certified (lower, upper) bounds of the heights, the brackets that `predict` answers within.
 
         Arguments, shapes and errors as in `predict`.
         """
-        values, _, single = self._measure(P, m, budget, threads)
-        return like_input(values[:, 0], single), like_input(values[:, 1], single)
+        count, single, pieces = self._pieces(P, m, budget, threads)
+        ends = np.empty((2, count))
+        for piece in pieces:
+            ends[:, piece.places] = piece.values[:, :2].T
+        return like_input(ends[0], single), like_input(ends[1], single)
 
     def predict_interval(
         self, P: Any, m: Any = None, *, coverage: float = 0.9, budget: int = 0, threads: int | None = None
@@ -125,88 +138,96 @@ class Predictor:
         """
         if not 0.0 < coverage <= 1.0:
             raise CodeError(f"coverage must satisfy 0 < coverage <= 1, got {coverage}")
-        values, groups, single = self._measure(P, m, budget, threads)
-        ends = values[:, 6:].copy()
-        for group, places, P_of_group in groups:
-            lower, upper, _, _, position, doubt, floor, ceiling = values[places].T
-            asked = ~np.isnan(position)
-            lower, upper = lower[asked], upper[asked]
-            gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
-            most = np.inf if budget else 1.0
-            seen = position[asked], doubt[asked], coverage, most
-            for at, place in zip(calibration.interval(self._calibration(group, budget), *seen), (0, 1), strict=True):
-                end = np.where(at < most, lower * np.exp2(at * gap), upper)  # the bound itself, not its rounding
-                ends[places[asked], place] = np.clip(end, floor[asked], ceiling[asked])
-            rest = ~asked & np.isfinite(ceiling)
-            width = ceiling[rest] - floor[rest]
-            low, high = calibration.cut(coverage, calibration.keys_of(P_of_group[rest], group[2]))
-            ends[places[rest]] = np.stack([floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width], axis=1)
-        return like_input(ends[:, 0], single), like_input(ends[:, 1], single)
+        count, single, pieces = self._pieces(P, m, budget, threads)
+        ends = np.empty((2, count))
+        for piece in pieces:
+            ends[:, piece.places] = self._intervals(piece, coverage, budget)
+        return like_input(ends[0], single), like_input(ends[1], single)
+
+    def _intervals(self, piece: _Piece, coverage: float, budget: int) -> NDArray[np.float64]:
+        """(2, b) ends of the intervals of one piece."""
+        lower, upper, _, _, position, doubt, floor, ceiling = piece.values.T
+        asked = ~np.isnan(position)
+        lower, upper = lower[asked], upper[asked]
+        gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
+        ends, most = np.stack([floor, ceiling]), np.inf if budget else 1.0
+        table = self._calibration(piece.group, budget)
+        positions = np.stack(calibration.interval(table, position[asked], doubt[asked], coverage, most))
+        # at an end of the bracket the bound itself, not its rounding
+        reached = np.where(positions < most, lower * np.exp2(positions * gap), upper)
+        ends[:, asked] = np.clip(reached, floor[asked], ceiling[asked])
+        rest = ~asked & np.isfinite(ceiling)
+        width = ceiling[rest] - floor[rest]
+        low, high = calibration.cut(coverage, calibration.keys_of(piece.P[rest], piece.group[2]))
+        ends[:, rest] = floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width
+        return ends
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
         """The signature that the field's evaluator calls: heights of a list of P of one group."""
         return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]
 
-    def _measure(
-        self, P: Any, m: Any, budget: int, threads: int | None
-    ) -> tuple[NDArray[np.float64], list[tuple[tuple[int, int, int], NDArray[np.int64], NDArray[np.float64]]], bool]:
-        """(B, 8) COLUMNS; the groups with their places and matrices; whether it was one code."""
+    def _pieces(self, P: Any, m: Any, budget: int, threads: int | None) -> tuple[int, bool, Iterator[_Piece]]:
+        """How many codes, whether it was one, and what is measured of them, AT_ONCE codes of one group at a time."""
         if m is None:
-            rows = from_rows(P, None) if len(P) else {}
-            matrices, single = {group: (codes.row, codes.P) for group, codes in rows.items()}, False
+            rows, single = from_rows(P, None) if len(P) else {}, False
+            groups = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
         else:
             batch, single = check_P(P, max_n=LONGEST)
             k, r = batch.shape[1:]
             levels = check_m(m, len(batch), r)
-            matrices = {
-                (k + r, k, int(level)): (np.flatnonzero(levels == level), batch[levels == level])
-                for level in np.unique(levels)
-            }
-        values = np.empty((sum(len(places) for places, _ in matrices.values()), len(COLUMNS)))
-        for group, (places, P_of_group) in matrices.items():
-            values[places] = self._group(P_of_group, group, budget, threads)
-        return values, [(group, *placed) for group, placed in matrices.items()], single
+            groups = []
+            for level in np.unique(levels):
+                places = np.flatnonzero(levels == level)
+                groups.append(((k + r, k, int(level)), batch, places, places))
 
-    def _group(
-        self, P: NDArray[np.float64], group: tuple[int, int, int], budget: int, threads: int | None
-    ) -> NDArray[np.float64]:
-        """(B, 8) COLUMNS of one group's codes."""
-        n, k, m = group
+        asked = []
+        for group, *_ in groups:  # no comprehension: the warnings' stack level counts frames
+            asked.append(self._experts(group, budget))
+
+        def some() -> Iterator[_Piece]:
+            for (group, matrices, own, places), experts in zip(groups, asked, strict=True):
+                for start in range(0, len(places), AT_ONCE):
+                    at = slice(start, start + AT_ONCE)
+                    piece = matrices[own[at]]
+                    yield _Piece(group, places[at], piece, self._measured(piece, group[2], experts, budget, threads))
+
+        return sum(len(places) for *_, places in groups), single, some()
+
+    def _experts(self, group: tuple[int, int, int], budget: int) -> list[tuple[float, Tier]]:
+        """The tiers that a group asks, with their weights; raises or warns where it is out of reach."""
+        n, _, m = group
         if not budget and n > MAX_N:
             raise CodeError(
-                f"({n},{k},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond give a "
-                f"budget of sets, for n up to {LONGEST}. The exact solver is height_profile, or `mheight exact`"
+                f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
+                f"give a budget of sets, for n up to {LONGEST}. The exact solver is height_profile, or `mheight exact`"
             )
-        first, last = (SEARCHED_N[0] if budget else TRAINED_N[0]), (SEARCHED_N[1] if budget else TRAINED_N[1])
+        first, last = SEARCHED_N if budget else TRAINED_N
         if not first <= n <= last:
             warnings.warn(
                 f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
                 f"its {'lower bound' if budget else 'bracket'} is not",
                 stacklevel=4,
             )
-        weights = [
-            (weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight
-        ]
-        values = np.empty((len(P), len(COLUMNS)))
-        for start in range(0, len(P), AT_ONCE):
-            piece = slice(start, start + AT_ONCE)
-            found = _brackets.brackets(P[piece], m, steps=self.steps, budget=budget, threads=threads)
-            reading = read(found)
-            asked = reading.asked
-            position, doubt, spread = np.full((3, len(asked)), np.nan)
-            if asked.any():
-                heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in weights]
-                mean = sum(weight * positions.mean(0) for weight, positions, _ in heard)
-                position[asked], doubt[asked] = mean, sum(weight * doubts for weight, _, doubts in heard)
-                squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in heard)
-                spread[asked] = np.sqrt(squared) * reading.gap[asked]
-            floor, ceiling = found.tightest
-            height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
-            spread[~asked] = 0.0
-            values[piece] = np.stack(
-                [found.lower, found.upper, height, spread, position, doubt, floor, ceiling], axis=1
-            )
-        return values
+        return [(weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight]
+
+    def _measured(
+        self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], budget: int, threads: int | None
+    ) -> NDArray[np.float64]:
+        """(b, 8) COLUMNS of one group's codes."""
+        found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
+        reading = read(found)
+        asked = reading.asked
+        position, doubt, spread = np.full((3, len(asked)), np.nan)
+        if asked.any():
+            heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in experts]
+            mean = sum(weight * positions.mean(0) for weight, positions, _ in heard)
+            position[asked], doubt[asked] = mean, sum(weight * doubts for weight, _, doubts in heard)
+            squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in heard)
+            spread[asked] = np.sqrt(squared) * reading.gap[asked]
+        floor, ceiling = found.tightest
+        height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
+        spread[~asked] = 0.0
+        return np.stack([found.lower, found.upper, height, spread, position, doubt, floor, ceiling], axis=1)
 
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
@@ -222,7 +243,11 @@ class Predictor:
 
     def measure(self, P: ArrayLike, m: Any, *, budget: int = 0, threads: int | None = None) -> NDArray[np.float64]:
         """All that is known of a batch at one go, (B, 8): see COLUMNS."""
-        return self._measure(P, m, budget, threads)[0]
+        count, _, pieces = self._pieces(P, m, budget, threads)
+        values = np.empty((count, len(COLUMNS)))
+        for piece in pieces:
+            values[piece.places] = piece.values
+        return values
 
 
 def _asked(

@@ -7,6 +7,9 @@ from math import comb
 TIERS = ("low", "medium", "high")
 """Complexity tiers: low s >= 2, medium s = 1, high s = 0."""
 
+MINUTES = {"low": 16.0, "medium": 10.0, "high": 8.0}
+"""Default training time of a tier's ensemble."""
+
 TRAINED_N = (4, 12)
 """Shortest and longest codes the experts are trained on."""
 

@@ -28,10 +28,7 @@ from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import VIEWS, architecture_config, locked, pack, save_tier, unpack, write_file
-from .tiers import TIERS
-
-MINUTES = {"low": 16.0, "medium": 10.0, "high": 8.0}
-"""Default training time of a tier."""
+from .tiers import MINUTES, TIERS
 
 SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
 """Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0 and 1

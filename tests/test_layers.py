@@ -56,7 +56,7 @@ def test_commands_import_what_they_need_when_they_run():
     for path in Path(cli.__path__[0]).glob("*.py"):
         assert imports(path, top_level_only=True) <= {
             "__future__", "click", "collections", "errors", "importlib", "json", "math", "__version__", "moe_mheight",
-            "options", "os", "pathlib", "sys", "typing", "warnings",
+            "options", "os", "pathlib", "sys", "tiers", "typing", "warnings",
         }, path  # fmt: skip
 
 
