@@ -2,12 +2,14 @@
 
 mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
+python benchmarks/predict_speed.py
 python benchmarks/budget.py
 python benchmarks/readme_tables.py
 """
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 from moe_mheight.evaluation import REFERENCE
@@ -48,6 +50,28 @@ def exact() -> str:
     return "\n".join(lines)
 
 
+def speed() -> str:
+    report = json.loads((ROOT / "benchmarks/results/predict_speed.json").read_text())
+    lines = ["| (n, k, m) | predict | exact | linear programs | programs / predict |", "|---|" + "--:|" * 4]
+    for row in report["against"]:
+        about = "about " if row["programs_extrapolated"] else ""
+        lines.append(
+            f"| ({row['n']}, {row['k']}, {row['m']}) | {row['predict_us']:,.0f} us | {row['exact_us']:,.1f} us | "
+            f"{about}{row['programs_us'] / 1e6:.2g} s | {row['programs_over_predict']:,.0f} |"
+        )
+    rates, one, process = report["batches"]["fixed"], report["one_code"], report["process"]
+    many = report["memory"][-1]
+    lines.append("")
+    rest = (
+        f"Mixed over the nine groups of n = 9, two threads: {rates['rows_2']:,.0f} codes a second from a list of rows, "
+        f"{rates['arrays_2']:,.0f} from arrays. One code alone: {one['median_ms']:.1f} ms. "
+        f"`Predictor.load()`: {process['load_s']:.2f} s, after {process['import_s']:.1f} s of imports. "
+        f"{many['codes']:,} codes in one call need {many['beyond_mib']:.0f} MiB beyond their input and output."
+    )
+    lines += textwrap.wrap(rest, 120)
+    return "\n".join(lines)
+
+
 def budget() -> str:
     report = json.loads((ROOT / "benchmarks/results/budget.json").read_text())
     lines = ["| (n, k, m) | sets | budget | search + constant | tightest | ensemble | ms |", "|---|" + "--:|" * 6]
@@ -63,7 +87,7 @@ def budget() -> str:
 
 
 def filled(readme: str) -> str:
-    for name, make in (("results", results), ("exact", exact), ("budget", budget)):
+    for name, make in (("results", results), ("exact", exact), ("speed", speed), ("budget", budget)):
         pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
         readme = re.sub(pattern, lambda _, n=name, m=make: f"<!-- {n} -->\n{m()}\n<!-- /{n} -->", readme, flags=re.S)
     return readme
