@@ -1,6 +1,6 @@
 """Put the measured tables into README.md, from the JSON files in benchmarks/results.
 
-mheight ensemble-eval --rows 3000 --json > benchmarks/results/evaluation.json
+mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
 python benchmarks/predict_speed.py
 python benchmarks/budget.py
