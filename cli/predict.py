@@ -48,21 +48,14 @@ def command(
       mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
-    import numpy as np
-
     from moe_mheight import files
     from moe_mheight.ensemble import Predictor
 
     codes = files.read(data)
     predictor = Predictor.load(models, router=router)
 
-    settings: dict[str, Any] = {"budget": budget or 0, "threads": threads}
-
     def one_piece(P: Any, group: files.Group) -> Any:
-        parts = [predictor.measure(P, group[2], **settings)]
-        if interval is not None:
-            parts += [np.stack(predictor.predict_interval(P, group[2], coverage=interval, **settings), axis=1)]
-        return np.concatenate(parts, axis=1)
+        return predictor.measure(P, group[2], budget=budget or 0, coverage=interval, threads=threads)
 
     with progress(files.count(codes), "predicting", quiet) as bar:
         values = files.over_groups(codes, one_piece, bar.update)

@@ -136,8 +136,7 @@ class Predictor:
             coverage: between 0 and 1; at 1 the certified bracket itself.
             Others, shapes and errors as in `predict`.
         """
-        if not 0.0 < coverage <= 1.0:
-            raise CodeError(f"coverage must satisfy 0 < coverage <= 1, got {coverage}")
+        _check_coverage(coverage)
         count, single, pieces = self._pieces(P, m, budget, threads)
         ends = np.empty((2, count))
         for piece in pieces:
@@ -199,7 +198,8 @@ class Predictor:
         if not budget and n > MAX_N:
             raise CodeError(
                 f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
-                f"give a budget of sets, for n up to {LONGEST}. The exact solver is height_profile, or `mheight exact`"
+                f"give a budget of sets, for n up to {LONGEST}. The exact solver, height_profile or `mheight exact`, "
+                f"goes up to n = {MAX_N} too"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
         if not first <= n <= last:
@@ -241,13 +241,27 @@ class Predictor:
         table: dict[str, Any] = config["search"]["calibration"] if budget else config["calibration"][known]
         return table
 
-    def measure(self, P: ArrayLike, m: Any, *, budget: int = 0, threads: int | None = None) -> NDArray[np.float64]:
-        """All that is known of a batch at one go, (B, 8): see COLUMNS."""
+    def measure(
+        self, P: ArrayLike, m: Any, *, budget: int = 0, coverage: float | None = None, threads: int | None = None
+    ) -> NDArray[np.float64]:
+        """All that is known of a batch at one go, (B, 8): see COLUMNS.
+
+        With a coverage (B, 10): the ends of the intervals of `predict_interval` come last.
+        """
+        if coverage is not None:
+            _check_coverage(coverage)
         count, _, pieces = self._pieces(P, m, budget, threads)
-        values = np.empty((count, len(COLUMNS)))
+        values = np.empty((count, len(COLUMNS) + 2 * (coverage is not None)))
         for piece in pieces:
-            values[piece.places] = piece.values
+            values[piece.places, : len(COLUMNS)] = piece.values
+            if coverage is not None:
+                values[piece.places, len(COLUMNS) :] = self._intervals(piece, coverage, budget).T
         return values
+
+
+def _check_coverage(coverage: float) -> None:
+    if not 0.0 < coverage <= 1.0:
+        raise CodeError(f"coverage must satisfy 0 < coverage <= 1, got {coverage}")
 
 
 def _asked(

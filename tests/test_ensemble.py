@@ -117,6 +117,9 @@ def test_what_is_measured(untrained, rng):
         assert np.array_equal(column["lower"], found.lower)
         assert np.array_equal(column["upper"], found.upper)
         assert np.array_equal(column["height"], untrained.predict(P, m))
+        with_ends = untrained.measure(P, m, coverage=0.8)
+        assert np.array_equal(with_ends[:, : len(COLUMNS)], measured, equal_nan=True)
+        assert np.array_equal(with_ends[:, len(COLUMNS) :].T, untrained.predict_interval(P, m, coverage=0.8))
         assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[:2], strict=True))
         asked = read(found).asked
         assert np.array_equal(asked, ~np.isnan(column["position"]))
