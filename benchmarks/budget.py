@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from moe_mheight import Predictor, m_height, random_codes
 from moe_mheight.brackets import brackets
 from moe_mheight.minors import MAX_N
+from moe_mheight.recipes import SHORTEST
 from moe_mheight.storage import shipped_folder
 from moe_mheight.streams import stream
 from moe_mheight.tiers import TIERS, TRAINED_N, searched_sizes, tier_of
@@ -138,7 +139,9 @@ def measure(
     (P, h), (P_other, h_other) = judged, other
     log2_h, slip = np.log2(h), SLIP[n <= MAX_N]
     row: dict[str, Any] = {"n": n, "k": k, "m": m, "tier": tier_of(*group), "sets": comb(n, m), "budget": budget}
-    trained = group in searched_sizes(tier_of(*group)) if budget else TRAINED_N[0] <= n <= TRAINED_N[1]
+    scanned = TRAINED_N[0] <= n <= TRAINED_N[1]
+    whole = scanned and n >= SHORTEST and budget == comb(n, m)
+    trained = (whole or group in searched_sizes(tier_of(*group))) if budget else scanned
     row |= {"trained": trained, "codes": len(h), "violations": 0}
     lower = {"search": predictor.bounds(P, m, budget=budget)[0]}
     apart = {"search": predictor.bounds(P_other, m, budget=budget)[0]}

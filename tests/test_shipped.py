@@ -41,14 +41,21 @@ def test_seeds_differ(shipped):
 @pytest.mark.parametrize("tier", TIERS)
 def test_figures_of_the_card(shipped, tier, kind):
     _, experts, _ = shipped[tier]
-    said = metrics(tier)["groups"]
+    said, apart = metrics(tier)["groups"], 0
     for group, reading, log2_h in held_out("test", tier, experts[0].architecture, 1000, kinds=(kind,)):
         figures = said[",".join(map(str, group))][kind]
         error = reading.placed(combined(experts, reading)[0].mean(0)) - log2_h
+        found = np.mean(error**2), np.abs(error).max()
+        same = found == (
+            pytest.approx(figures["log2_mse"], rel=0.05, abs=1e-11),
+            pytest.approx(figures["worst_bits"], rel=0.05, abs=1e-5),
+        )
         # the same codes and weights; but machines round differently, and a single code can carry the figure: between
         # two of them, one of 150 cells differed by more than 5 %, by 15 %
-        assert np.mean(error**2) == pytest.approx(figures["log2_mse"], rel=0.3, abs=1e-11)
-        assert np.abs(error).max() == pytest.approx(figures["worst_bits"], rel=0.15, abs=1e-5)
+        apart += not same
+        assert found[0] == pytest.approx(figures["log2_mse"], rel=0.3, abs=1e-11)
+        assert found[1] == pytest.approx(figures["worst_bits"], rel=0.15, abs=1e-5)
+    assert apart <= 1
 
 
 @pytest.mark.parametrize("tier", TIERS)
