@@ -1,9 +1,9 @@
 """Error against the budget of sets, and against time: the search alone, with its best constant, and the experts.
 
-    python benchmarks/budget.py [--count 300] [--cache FOLDER] [--out benchmarks/results/budget.json]
+    python benchmarks/budget.py [--count 300] [--out benchmarks/results/budget.json]
 
 Codes are half normal, half integers in [-100, 100], of finite height, from a random stream that no training sees; true
-heights are exact, beyond n = 16 by benchmarks/large_labels.py. For each size and budget, in bits of log2 h:
+heights are exact. For each size and budget, in bits of log2 h:
 
 search    the lower bound of `Predictor.bounds(P, m, budget=...)`
 constant  the same and its best constant, chosen on as many other codes of the same size
@@ -21,11 +21,9 @@ import hashlib
 import json
 import shlex
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from math import comb
@@ -34,7 +32,6 @@ from typing import Any
 
 import numpy as np
 from exact_profile import machine, seconds
-from large_labels import exact_by_scan
 from numpy.typing import NDArray
 
 from moe_mheight import Predictor, m_height, random_codes
@@ -60,8 +57,7 @@ SEED = 97
 """Of the codes, in the stream "default", whose codes nothing is trained on."""
 
 LEVEL = 0.9
-SAVED_EVERY = 20
-"""Labels."""
+
 SLIP = {True: 1e-14, False: 1e-9}
 """How far off true heights may be, relatively: up to n = 16, and beyond."""
 
@@ -77,9 +73,7 @@ def circumstances(folder: Path) -> dict[str, Any]:
     return {"machine": here, "date": time.strftime("%Y-%m-%d", time.gmtime()), "models": models_in(folder)}
 
 
-def labelled(
-    group: Group, count: int, part: int, cache: Path, workers: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def labelled(group: Group, count: int, part: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`count` codes of finite height, kinds taking turns, and their heights; part 0 is judged, part 1 sets constants.
 
     Shapes: (B, k, r), (B,).
@@ -88,27 +82,13 @@ def labelled(
     rng = stream("default", SEED, *group, part)
     halves = [_finite(kind, group, -(-count // len(KINDS)), rng) for kind in KINDS]
     P = np.stack(halves, axis=1).reshape(-1, k, n - k)[:count]
-    if n <= MAX_N:
-        return P, m_height(P, m)
-    path = cache / f"budget_{n}_{k}_{m}_{part}_{count}.npz"
-    h = np.full(count, np.nan)
-    if path.exists():
-        with np.load(path) as known:
-            h = known["h"] if np.array_equal(known["P"], P) else h
-    todo = np.flatnonzero(np.isnan(h))
-    with ProcessPoolExecutor(workers) as pool:
-        for done, (at, value) in enumerate(zip(todo, pool.map(partial(exact_by_scan, m=m), P[todo]), strict=True), 1):
-            h[at] = value
-            if done % SAVED_EVERY == 0 or done == len(todo):
-                np.savez_compressed(path, P=P, h=h)
-                print(f"\r{group} part {part}: {done}/{len(todo)} labels", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    h = m_height(P, m)
     finite = np.isfinite(h)
     return P[finite], h[finite]
 
 
 def _finite(kind: str, group: Group, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Codes of one kind whose height is finite; beyond n = 16 nobody can tell yet, and hardly any is not."""
+    """Codes of one kind whose height is finite; beyond n = 16 hardly any is not, and those are left out later."""
     n, k, m = group
     P = random_codes(kind, count, k, n - k, rng)
     while n <= MAX_N and (again := np.isinf(m_height(P, m))).any():
@@ -249,8 +229,6 @@ def main() -> None:
     parser.add_argument("--sizes", help='like "12,6,2;16,8,4"; default all')
     parser.add_argument("--budgets", help='like "100,1000"; default 100,300,1000,3000')
     parser.add_argument("--repetitions", type=int, default=3, help="of timings, the best of so many")
-    parser.add_argument("--workers", type=int, default=2, help="processes that label codes beyond n = 16")
-    parser.add_argument("--cache", type=Path, help="folder that keeps their labels; default none")
     parser.add_argument("--models", type=Path, help="folder of a model set; default the shipped one")
     parser.add_argument("--without-long", action="store_true", help=f"leave {LONG} out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "budget.json")
@@ -266,10 +244,7 @@ def main() -> None:
         **circumstances(folder),
         "rows": [],
     }
-    with tempfile.TemporaryDirectory() as temporary:
-        cache = args.cache or Path(temporary)
-        cache.mkdir(parents=True, exist_ok=True)
-        codes = {size: [labelled(size, args.count, part, cache, args.workers) for part in (0, 1)] for size in sizes}
+    codes = {size: [labelled(size, args.count, part) for part in (0, 1)] for size in sizes}
     predictor = Predictor.load(folder)
     for size in sizes:
         for budget, also in plans(size, budgets):

@@ -1,8 +1,9 @@
-"""`mheight exact`: exact heights of a file; when it has labels, an audit of them."""
+"""`mheight exact`: exact heights of a file, with an audit of its labels; of one long code, with a certificate."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,19 @@ from .options import data_argument, emit, force_option, output_options, progress
 
 @click.command("exact")
 @data_argument(required=True)
+@click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
+@click.option("--matrix", type=click.Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "bases", "search"]),
+    default="auto",
+    show_default=True,
+    help="One code: enumeration of bases (n <= 16) or the pruned search.",
+)
+@click.option("--time-limit", type=float, metavar="SECONDS", help="One code: end each search, with the bracket so far.")
+@click.option(
+    "--certificate", type=click.Path(dir_okay=False), help="One code and m: write a proof, for mheight verify."
+)
 @click.option("--out", type=click.Path(dir_okay=False), help="Write codes with exact heights, .npz or .json.")
 @click.option("--tolerance", default=1e-6, show_default=True, help="Relative difference up to which a label is right.")
 @click.option("--show", default=10, show_default=True, type=click.IntRange(0), help="Rows listed per kind of error.")
@@ -20,6 +34,11 @@ from .options import data_argument, emit, force_option, output_options, progress
 @output_options
 def command(
     data: tuple[str, ...],
+    m: int | None,
+    matrix: str | None,
+    method: str,
+    time_limit: float | None,
+    certificate: str | None,
     out: str | None,
     tolerance: float,
     show: int,
@@ -35,12 +54,27 @@ def command(
     reads standard input. With labels, they are compared with the exact heights, and wrong and truly infinite ones are
     listed. Without labels, the heights are printed, one a line, inf for infinite ones.
 
+    One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
+    in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
+    longer than 16 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a search
+    with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
+    proof. Integers and fractions like -3/4 are taken exactly.
+
     \b
     Examples:
       mheight exact sample-n_k_m_P sample-mHeights
       mheight exact codes.json --out labelled.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight exact -
+      mheight exact code.csv --matrix G --m 6
+      mheight exact H.mtx --m 4 --time-limit 60 --certificate proof.json
     """
+    one_code = m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES
+    if one_code:
+        if len(data) > 1 or out is not None or check:
+            raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
+        return _one_code(data[0], m, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
+    if time_limit is not None or certificate is not None or method != "auto":
+        raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
     from moe_mheight import datasets, files
 
     if out is not None:
@@ -91,3 +125,121 @@ def command(
             if len(rows) > show:
                 click.echo(f"  and {len(rows) - show} more (--show {len(rows)}, or --json for all)")
     return 1 if bad and check else 0
+
+
+MATRICES = (".csv", ".tsv", ".txt", ".mtx", ".npy")
+
+
+def _one_code(
+    path: str,
+    m: int | None,
+    kind: str | None,
+    method: str,
+    time_limit: float | None,
+    certificate: str | None,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    import numpy as np
+
+    from moe_mheight import certificates, exact, files, matrices, pruned
+
+    if certificate is not None:
+        if m is None:
+            raise click.UsageError("--certificate needs --m")
+        files.refuse_existing([Path(certificate)], force)
+    if time_limit is not None and not 0.0 < time_limit < float("inf"):
+        raise click.UsageError(f"--time-limit must be a number of seconds > 0, got {time_limit}")
+    read = matrices.read_matrix(path, kind)
+    P = np.array([[float(value) for value in row] for row in read.P])
+    k, r = P.shape
+    n = k + r
+    if m is not None and m > r:
+        raise click.UsageError(f"--m must be at most n - k = {r}, got {m}")
+    how = "search" if certificate is not None else exact.choose(n, method)
+    code, results = 0, []
+    for level in [m] if m is not None else range(1, r + 1):
+        expected = pruned.expected_seconds(n, k, level, threads)
+        if how == "search" and expected > exact.ANNOUNCED:
+            remark(
+                f"h_{level} of a code of length {n} and dimension {k}: {exact.in_words(expected)}, by a guess", quiet
+            )
+        made = None
+        with progress(1000, f"h_{level}", quiet) as bar:
+            watch = _watcher(bar, level)
+            if certificate is not None:
+                try:
+                    made = certificates.certify(
+                        read.P, level, path=certificate, threads=threads, time_limit=time_limit, watch=watch
+                    )
+                    found = None
+                except certificates.UnfinishedError as error:
+                    found = error.found
+            else:
+                found = exact.m_height(
+                    P, level, method=method, details=True, time_limit=time_limit, threads=threads, watch=watch
+                )
+        if made is not None:
+            results.append({"m": level, "method": "search", "height": made["height"], "certificate": certificate})
+            if not as_json:
+                click.echo(_claim(made))
+            remark(f"wrote {certificate}: {len(made['bases']):,} bases; mheight verify {certificate} checks it", quiet)
+            continue
+        assert found is not None
+        results.append(_plain(found, read.order))
+        if not as_json:
+            click.echo(_line(found))
+        if found.ended == "interrupt":
+            code = 130
+            break
+        if certificate is not None:
+            remark(f"{certificate} was not written: the search did not end", quiet)
+    if as_json:
+        emit({"format": "moe_mheight heights 1", "n": n, "k": k, "matrix": read.kind, "heights": results})
+    return code
+
+
+def _watcher(bar: Any, m: int) -> Any:
+    """Shows the bracket and the share done on the bar."""
+
+    def watch(seen: Any) -> None:
+        bar.label = f"h_{m} in [{seen.lower:.6g}, {seen.upper:.6g}]"
+        bar.update(max(0, int(1000 * seen.share) - bar.pos))
+
+    return watch
+
+
+def _line(found: Any) -> str:
+    facts = f"{found.method}, {found.seconds:.2f} s"
+    if found.method == "search":
+        facts += f", {found.nodes:,} nodes, {found.programs:,} linear programs"
+    if found.finished:
+        return f"h_{found.m} = {found.value!r}  ({facts})"
+    return f"{found.lower!r} <= h_{found.m} <= {found.upper!r}  ({found.ended}; {facts})"
+
+
+def _claim(made: dict[str, Any]) -> str:
+    height = made["height"]
+    if isinstance(height, dict):
+        return f"{height['lower']} <= h_{made['m']} <= {height['upper']}  (proven)"
+    number = f" = {_rounded(height)!r}" if "/" in height else ""
+    return f"h_{made['m']} = {height}{number}  (proven)"
+
+
+def _rounded(height: str) -> float:
+    top, bottom = height.split("/")
+    return int(top) / int(bottom)
+
+
+def _plain(found: Any, order: tuple[int, ...]) -> dict[str, Any]:
+    """For JSON, coordinates numbered as in the matrix given."""
+    word = [0.0] * found.n
+    for j, value in enumerate(found.witness.tolist()):
+        word[order[j]] = value
+    return {
+        "m": found.m, "height": found.value, "lower": found.lower, "upper": found.upper, "method": found.method,
+        "ended": found.ended, "seconds": round(found.seconds, 3), "nodes": found.nodes, "programs": found.programs,
+        "witness": word, "outside": [order[j] for j in found.outside],
+    }  # fmt: skip

@@ -14,11 +14,12 @@ from moe_mheight.errors import MHeightError
 
 COMMANDS = {
     "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
-    "exact": ("exact", "Exact heights of a file of codes; audit of its labels."),
+    "exact": ("exact", "Exact heights of a file of codes, audit of its labels; certified heights of long codes."),
     "generate": ("generate", "Draw random codes with exact labels."),
     "predict": ("predict", "Predicted heights of a file of codes."),
     "train-expert": ("train", "Train the experts of one tier."),
     "train-router": ("router", "Fit the learned router of a model set."),
+    "verify": ("verify", "Check the certificate of a height."),
 }
 
 
@@ -53,6 +54,7 @@ def mheight() -> None:
       mheight ensemble-eval                    how good are the predictions?
       mheight exact rows.pkl heights.pkl       are these labels right?
       mheight generate --rows 1000 codes.npz   labelled codes, drawn by seed
+      mheight exact code.csv --m 6             the certified height of one long code
     """
 
 

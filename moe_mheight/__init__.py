@@ -15,7 +15,9 @@ Glossary, with the letters of Roth (IEEE T-IT 66(7), 2020) and of arXiv:2602.203
     slack       s = n - k - m, which decides the tier: low s >= 2, medium s = 1, high s = 0
     log2_h      names with log2_ hold logarithms; everything else holds heights
 
-    height_profile, m_height, witness, minimum_distance     exact, n <= 16
+    height_profile, m_height                                exact, n <= 64 where the search fits
+    witness, minimum_distance                               exact, n <= 16
+    certify, verify                                         heights with a proof, and its check
     bounds                                                  certified brackets (tokens: moe_mheight.brackets)
     Predictor                                               the mixture of experts
     systematic, from_parity_check, generator, parity_check  between G, H and P
@@ -28,12 +30,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .brackets import bounds
+    from .certificates import certify
     from .codes import equivalent, from_parity_check, generator, parity_check, systematic
     from .ensemble import Predictor
     from .errors import CodeError, DataError, MHeightError, ModelError
     from .exact import height_profile, m_height
     from .kinds import random_codes
     from .minors import minimum_distance
+    from .verification import verify
     from .witnesses import witness
 
 __version__ = "0.1.0"
@@ -46,6 +50,7 @@ if not os.path.isdir(os.path.join(_here, "cli")):  # a checkout, where cli/ and 
 _HOME = {
     "Predictor": "ensemble",
     "bounds": "brackets",
+    "certify": "certificates",
     "equivalent": "codes",
     "from_parity_check": "codes",
     "generator": "codes",
@@ -59,6 +64,7 @@ _HOME = {
     "height_profile": "exact",
     "m_height": "exact",
     "minimum_distance": "minors",
+    "verify": "verification",
     "witness": "witnesses",
 }
 
@@ -69,6 +75,7 @@ __all__ = [
     "ModelError",
     "Predictor",
     "bounds",
+    "certify",
     "equivalent",
     "from_parity_check",
     "generator",
@@ -78,6 +85,7 @@ __all__ = [
     "parity_check",
     "random_codes",
     "systematic",
+    "verify",
     "witness",
 ]
 

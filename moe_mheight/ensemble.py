@@ -198,8 +198,8 @@ class Predictor:
         if not budget and n > MAX_N:
             raise CodeError(
                 f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
-                f"give a budget of sets, for n up to {LONGEST}. The exact solver, height_profile or `mheight exact`, "
-                f"goes up to n = {MAX_N} too"
+                f"give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
+                "where the search fits"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
         if not first <= n <= last:

@@ -1,166 +1,194 @@
-"""Exact m-heights, the whole profile h_0..h_r at once, without linear programs.
+"""The entrance to exact heights: enumeration of bases for short codes, the pruned search for long ones.
 
-Theorem 8 of Roth, Zhu, Yuan, Siegel, Jiang (arXiv:2602.20366) reads
-
-    h_m(C) = max over |S| = n - m and a outside S of min over bases B inside S of || G_B^{-1} g_a ||_1.
-
-By Cramer's rule 1 + || G_B^{-1} g_a ||_1 = T(B + a) / |p(B)|, where p(B) is the minor on B and T(D) is the sum of
-|p(D - i)| over i in D. So one table of minors gives every ratio, and the minima over bases inside S spread upwards
-through the lattice of sets S: a minimum over k + 1 of the sets S - i covers every basis in S.
+`enumeration` does up to n = 16 and gives all m at once; `pruned` does one m at a time, up to n = 64 as long as the
+search fits: its work grows with C(k + m - 1, m), hardly with n (see `pruned.expected_seconds`).
 """
 
 from __future__ import annotations
 
-from functools import cache
+import time
+import warnings
+from collections.abc import Callable
+from math import comb
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P, like_input
-from .kernels import LANES, compiled, over_batch
-from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, subsets
+from .enumeration import enumerated_profiles
+from .errors import CodeError, brief
+from .kernels import thread_count
+from .masks import BITS
+from .minors import MAX_N
+from .pruned import Height, Progress, expected_seconds, pruned_search, silent
+from .witnesses import witness
+
+METHODS = ("auto", "bases", "search")
+
+LONG, ANNOUNCED = 60.0, 5.0
+"""Seconds beyond which a search is announced by a warning, and by the command line."""
+
+ENUMERATION_ERROR = 1e-14
+"""Relative error of enumerated heights, which are right to a few units in 1e-15."""
 
 
-@cache
-def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
-    """Where each ratio and each set S of the theorem is found.
+def choose(n: int, method: str = "auto") -> str:
+    """The method for codes of length n: "bases" up to 16, else "search".
 
-    The sets S avoid a, so they are numbered as subsets of n - 1 elements, the k-subsets (bases) first.
+    Raises:
+        CodeError: no such method, or the code is too long for it.
+    """
+    if method not in METHODS:
+        raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
+    if method == "bases" and n > MAX_N:
+        raise CodeError(f'method "bases" goes up to n = {MAX_N}, got n = {n}; "search" goes up to {BITS}')
+    return ("bases" if n <= MAX_N else "search") if method == "auto" else method
+
+
+def in_words(seconds: float) -> str:
+    """A time for people: "about 20 s", "about 3 h", "years"."""
+    for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 172800.0), ("days", 86400.0, 6e7)):
+        if seconds < most:
+            return f"about {max(seconds / size, 1.0):.0f} {unit}"
+    return "years"
+
+
+def _announce(n: int, k: int, m: int, threads: int | None) -> None:
+    expected = expected_seconds(n, k, m, threads)
+    if expected > LONG:
+        warnings.warn(
+            f"h_{m} of a code of length {n} and dimension {k} takes {in_words(expected)} on {thread_count(threads)} "
+            "threads, by a guess; time_limit= ends it with the bracket so far",
+            stacklevel=3,
+        )
+
+
+def _by_bases(P: NDArray[np.float64], m: int, began: float) -> Height:
+    k, r = P.shape
+    value = float(enumerated_profiles(P[None], 1)[0, m])
+    c = witness(P, m, threads=1)
+    order = tuple(int(j) for j in np.argsort(-np.abs(c), kind="stable")[:m])
+    off = value * ENUMERATION_ERROR if value < np.inf else 0.0
+    return Height(
+        k + r, k, m, value, max(value - off, 1.0), value + off, c, order, "bases", "finished",
+        time.monotonic() - began, comb(k + r, k), 0,
+    )  # fmt: skip
+
+
+def m_height(
+    P: ArrayLike,
+    m: Any,
+    *,
+    method: str = "auto",
+    details: bool = False,
+    time_limit: float | None = None,
+    threads: int | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Any:
+    """Exact m-height of codes [I | P].
+
+    Args:
+        P: (k, r) or (B, k, r), n = k + r <= 64.
+        m: int, or (B,) ints, 1 <= m <= r.
+        method: "bases" (enumeration, n <= 16), "search" (branch and bound), or "auto", which takes bases up to n = 16.
+        details: return a `Height`, which also holds the method, a certified bracket and a codeword that attains it.
+        time_limit: seconds for each code, > 0; implies details. When it is over the bracket so far is returned:
+            `lower` is what the best codeword found attains; `upper` comes from relaxed searches, which leave out pairs
+            of coordinates, and is inf before the first of these has ended.
+        threads: default all cores. They change nothing but the time.
+        watch: called with a `Progress` some times a second by a long search.
 
     Returns:
-        basis, wider: (n, C(n-1, k)), for each a the minor of each base and the D = B + a that goes with it.
-        cover: (sets, k+1), for each larger S the sets S - i whose minima it takes.
-        level: (sets,), the m = n - |S| it belongs to.
+        A float, or (B,) float64; inf exactly when m >= d, the minimum distance. With details or a time limit a
+        `Height`, or a list of them. Ctrl-C ends a search with details like a time limit, and raises otherwise.
+
+        Precision: see `height_profile`.
+
+    Raises:
+        CodeError: P, m, method or time_limit is out of range.
+
+    Source: arXiv:2602.20366, Theorem 8; the search is described in `hitting`.
+
+    Example:
+        >>> from moe_mheight import m_height
+        >>> m_height([[1, 1], [1, 2]], 2)
+        3.0
+        >>> found = m_height([[1, 1], [1, 2]], 2, method="search", details=True)
+        >>> found.value, found.method, found.finished
+        (3.0, 'search', True)
     """
-    rank = {mask: b for b, mask in enumerate(minor_tables(n, k)[0].tolist())}
-    wide_rank = {mask: d for d, mask in enumerate(subsets(n, k + 1))}
-
-    sets = [mask for size in range(k, n) for mask in subsets(n - 1, size)]
-    number = {mask: q for q, mask in enumerate(sets)}
-    bases = [mask for mask in sets if mask.bit_count() == k]
-    larger = sets[len(bases) :]
-    cover = [[number[mask ^ (1 << i)] for i in range(n - 1) if mask >> i & 1][: k + 1] for mask in larger]
-
-    basis = np.empty((n, len(bases)), np.int64)
-    wider = np.empty_like(basis)
-    for a in range(n):
-        below = (1 << a) - 1
-        spread = [(mask & below) | (mask & ~below) << 1 for mask in bases]
-        basis[a] = [rank[mask] for mask in spread]
-        wider[a] = [wide_rank[mask | 1 << a] for mask in spread]
-    return (
-        basis,
-        wider,
-        np.array(cover, np.int64).reshape(-1, k + 1),
-        np.array([n - mask.bit_count() for mask in larger], np.int64),
-    )
-
-
-@compiled
-def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[no-untyped-def]
-    """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
-    bases = basis.shape[0]
-    for q in range(bases):
-        t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
-        for lane in range(out.shape[0]):
-            value = t[lane] * inv[lane]
-            out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
-    for q in range(cover.shape[0]):
-        out, one, two = least[bases + q], least[cover[q, 0]], least[cover[q, 1]]
-        for lane in range(out.shape[0]):
-            out[lane] = one[lane] if one[lane] < two[lane] else two[lane]
-        for t in range(2, cover.shape[1]):
-            one = least[cover[q, t]]
-            for lane in range(out.shape[0]):
-                out[lane] = one[lane] if one[lane] < out[lane] else out[lane]
+    batch, single = check_P(P, max_n=BITS)
+    count, k, r = batch.shape
+    levels = check_m(m, count, r)
+    how = choose(k + r, method)
+    details = details or time_limit is not None
+    if time_limit is not None and not (isinstance(time_limit, (int, float)) and time_limit > 0.0):
+        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
+    if how == "bases" and not details:
+        return like_input(enumerated_profiles(batch, threads)[np.arange(count), levels], single)
+    if how == "search" and time_limit is None:
+        for level in set(levels.tolist()):
+            _announce(k + r, k, level, threads)
+    heights = []
+    for matrix, level in zip(batch, levels.tolist(), strict=True):
+        began = time.monotonic()
+        if how == "bases":
+            heights.append(_by_bases(matrix, level, began))
+            continue
+        found, _ = pruned_search(matrix, level, threads=threads, time_limit=time_limit, watch=watch)
+        if found.ended == "interrupt" and (not details or not single):
+            raise KeyboardInterrupt
+        heights.append(found)
+    if details:
+        return heights[0] if single else heights
+    return like_input(np.array([height.value for height in heights]), single)
 
 
-@compiled
-def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, wider, cover, level, out):  # type: ignore[no-untyped-def]
-    count, k, r = P.shape
-    n, bases = basis.shape
-    x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    low = np.empty_like(minor)
-    inverse = np.empty_like(minor)
-    total = np.empty((parts.shape[0], LANES))
-    least = np.empty((bases + cover.shape[0], LANES))
-    greatest = np.empty((r + 1, LANES))
-    for start in range(0, count, LANES):
-        stop = min(start + LANES, count)
-        load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
-        for b in range(minor.shape[0]):
-            for lane in range(minor.shape[1]):
-                inverse[b, lane] = 1.0 / minor[b, lane]
-        greatest[:] = 2.0  # every h_m is at least h_0 = 1
-        for a in range(n):
-            spread_minima(inverse, total, basis[a], wider[a], cover, least)
-            for q in range(least.shape[0]):
-                value = least[q]
-                best = greatest[r if q < bases else level[q - bases]]
-                for lane in range(best.shape[0]):
-                    best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
-        for lane in range(stop - start):
-            out[start + lane, 0] = 1.0
-            for m in range(1, r + 1):
-                out[start + lane, m] = max(greatest[m, lane] - 1.0, out[start + lane, m - 1])
-
-
-def height_profile(P: ArrayLike, *, threads: int | None = None) -> NDArray[np.float64]:
+def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = None) -> NDArray[np.float64]:
     """Exact heights h_0..h_r of codes [I | P], infinite ones as inf.
 
     Args:
-        P: (k, r) or (B, k, r), real, n = k + r <= 16 (meant for n <= 12: the work grows like n 2^n).
-        threads: how many to use for a batch; default all cores. The answer does not depend on it.
+        P: (k, r) or (B, k, r), real, n = k + r <= 64. Up to n = 16 all bases are enumerated (the work grows like
+            n 2^n); beyond, each m is a search of its own, and the later ones may not fit: `pruned.expected_seconds`.
+        method: as in `m_height`.
+        threads: default all cores. The answer does not depend on it.
 
     Returns:
         (r + 1,) or (B, r + 1) float64, dimensionless, non-decreasing along the last axis.
 
-        Precision: minors carry about 32 digits, so a finite height is right to a few units in 1e-15 for the P given.
-        For integer P with j! max|P|^j < 2^96, j = min(k, r) (max|P| up to 21,000 at n = 12) infinite is exact. Real P
-        carries rounding errors of its own, so there a height above 1e11 is reported as inf: see minors.LARGEST_RATIO.
+        Precision: the enumeration's minors carry about 32 digits, and so do the search's codewords and residuals: a
+        finite height is right to a few units in 1e-15 for the P given, and the search has proven that nothing beats it
+        by more than 1e-9. For integer P with j! max|P|^j < 2^96, j = min(k, r) (max|P| up to 21,000 at n = 12) infinite
+        is exact, by the search for all integers. Real P carries rounding errors of its own, so there a height above
+        1e11 is reported as inf: see minors.LARGEST_RATIO.
 
     Raises:
         CodeError: P is not a real, finite matrix of a size this solver can do.
 
-    Source: arXiv:2602.20366, Theorem 8, with Cramer's rule.
+    Source: arXiv:2602.20366, Theorem 8.
 
     Example:
         >>> from moe_mheight import height_profile
         >>> height_profile([[1, 1], [1, 2]]).tolist()
         [1.0, 2.0, 3.0]
     """
-    batch, single = check_P(P, max_n=MAX_N)
+    batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape
-    out = np.empty((count, r + 1))
-    tables = minor_tables(k + r, k) + lattice_tables(k + r, k)
-    limit = exact_integer_limit(k, r)
-    over_batch(lambda i, j: _profiles(batch[i:j], limit, *tables, out[i:j]), count, threads)
+    if choose(k + r, method) == "bases":
+        out = enumerated_profiles(batch, threads)
+        return out[0] if single else out
+    _announce(k + r, k, max(range(1, r + 1), key=lambda m: expected_seconds(k + r, k, m)), threads)
+    out = np.full((count, r + 1), np.inf)
+    out[:, 0] = 1.0
+    for row, matrix in zip(out, batch, strict=True):
+        word = None
+        for m in range(1, r + 1):
+            found, _ = pruned_search(matrix, m, threads=threads, start=word)
+            if found.ended == "interrupt":
+                raise KeyboardInterrupt
+            row[m] = max(found.value, row[m - 1])
+            if row[m] == np.inf:
+                break
+            word = found.witness
     return out[0] if single else out
-
-
-def m_height(P: ArrayLike, m: Any, *, threads: int | None = None) -> Any:
-    """Exact m-height of codes [I | P]; see `height_profile` for precision.
-
-    Args:
-        P: (k, r) or (B, k, r).
-        m: int, or (B,) ints, 1 <= m <= r.
-        threads: as in `height_profile`.
-
-    Returns:
-        A float, or (B,) float64; inf exactly when m >= d, the minimum distance.
-
-    Raises:
-        CodeError: P or m is out of range.
-
-    Example:
-        >>> from moe_mheight import m_height
-        >>> m_height([[1, 1], [1, 2]], 2)
-        3.0
-    """
-    batch, single = check_P(P, max_n=MAX_N)
-    levels = check_m(m, len(batch), batch.shape[2])
-    profile = height_profile(batch, threads=threads)
-    return like_input(profile[np.arange(len(batch)), levels], single)

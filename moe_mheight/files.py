@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from . import pickles
 from .codes import check_P, check_row
 from .errors import CodeError, DataError, brief
-from .masks import LONGEST
+from .masks import BITS
 
 Group = tuple[int, int, int]
 
@@ -114,7 +114,7 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         except (TypeError, ValueError) as error:
             raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}") from error
         try:
-            matrix = check_row(n, k, m, pickles.plain(P), max_n=LONGEST)
+            matrix = check_row(n, k, m, pickles.plain(P), max_n=BITS)
         except CodeError as error:
             raise DataError(f"{name}, row {i}: {error}") from error
         places, matrices = gathered.setdefault((int(n), int(k), int(m)), ([], []))
@@ -233,8 +233,8 @@ def _from_npz(content: bytes, name: str) -> Data:
             raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {arrays[key].shape}")
         if len(arrays[key]):
             try:
-                check_row(n, k, m, arrays[key][0], max_n=LONGEST)
-                P, _ = check_P(arrays[key], max_n=LONGEST)
+                check_row(n, k, m, arrays[key][0], max_n=BITS)
+                P, _ = check_P(arrays[key], max_n=BITS)
             except CodeError as error:
                 raise DataError(f"{name}, {key}: {error}") from error
             stem = key[:-2]
@@ -260,7 +260,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(part)
     size = int(np.prod(shape, dtype=object))
-    if dtype.kind not in "iuf" or len(shape) > 3 or (len(shape) == 3 and shape[1] + shape[2] > LONGEST):
+    if dtype.kind not in "iuf" or len(shape) > 3 or (len(shape) == 3 and shape[1] + shape[2] > BITS):
         got = f"{brief(dtype)} {brief(shape)}"
         raise DataError(f"{name}, {brief(info.filename)}: must hold numbers, P of shape (B, k, r), got {got}")
     if size * dtype.itemsize > info.file_size:

@@ -1,16 +1,40 @@
-"""Sets of at most 32 coordinates as bit masks in compiled code: drawn, enumerated, and recognised when seen again."""
+"""Sets of coordinates as bit masks in compiled code: drawn, enumerated, counted, and recognised when seen again."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numba as nb
 import numpy as np
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .kernels import compiled, inlined
 
 LONGEST = 32
-"""Coordinates that a mask has room for."""
+"""Coordinates that a set drawn or enumerated here has room for."""
+
+BITS = 64
+"""Coordinates that a mask in an int64 has room for, the sign being the last."""
+
+
+def _count_bits(typingctx: Any, mask: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return nb.int64(nb.int64), codegen
+
+
+def _lowest_bit(typingctx: Any, mask: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], context.get_constant(nb.boolean, True))
+
+    return nb.int64(nb.int64), codegen
+
+
+# one machine instruction each: how many coordinates a mask holds, and the first of those of a mask that is not empty
+count_bits: Any = intrinsic(_count_bits)
+lowest_bit: Any = intrinsic(_lowest_bit)
 
 
 @inlined

@@ -1,8 +1,8 @@
 """The codeword that attains an exact m-height.
 
-`exact` finds the best S and a. By linear-programming duality some basis B inside S that attains the minimum is also
-feasible for the codeword u G with u G_B = sign(y), y = G_B^-1 g_a; where coefficients of y vanish either sign may be
-the right one. An infinite height is attained by a codeword that vanishes on S.
+`enumeration` finds the best S and a. By linear-programming duality some basis B inside S that attains the minimum is
+also feasible for the codeword u G with u G_B = sign(y), y = G_B^-1 g_a; where coefficients of y vanish either sign may
+be the right one. An infinite height is attained by a codeword that vanishes on S.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P
-from .exact import lattice_tables, spread_minima
+from .enumeration import lattice_tables, spread_minima
 from .kernels import LANES, compiled, over_batch
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, subsets
 
@@ -203,7 +203,7 @@ def witness(P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.f
     """Codewords of [I | P] that attain the exact m-height, largest |coordinate| 1.
 
     Args:
-        P: (k, r) or (B, k, r), n = k + r <= 16.
+        P: (k, r) or (B, k, r), n = k + r <= 16; for longer codes see the details of `m_height`.
         m: int or (B,) ints, 1 <= m <= r.
         threads: as in `height_profile`.
 

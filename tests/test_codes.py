@@ -170,8 +170,8 @@ def test_P_rules(P, message):
 
 
 def test_P_too_long():
-    with pytest.raises(CodeError, match=r"P is 9 x 8, a code of length n = k \+ r = 17; here n must be at most 16"):
-        height_profile(np.ones((9, 8)))
+    with pytest.raises(CodeError, match=r"P is 33 x 32, a code of length n = k \+ r = 65; here n must be at most 64"):
+        height_profile(np.ones((33, 32)))
 
 
 def test_P_accepts_what_is_real():

@@ -11,10 +11,11 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "exact", "witnesses", "least_squares",
-    "certified", "reweighting", "exchanges", "looks", "search", "brackets", "pickles", "files", "datasets", "streams",
-    "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "training", "router", "gating", "ensemble",
-    "evaluation",
+    "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "enumeration", "witnesses", "least_squares",
+    "certified", "exchanges", "tableaus", "hitting", "rationals", "pruned", "exact", "reweighting", "looks",
+    "search", "brackets", "pickles", "files", "matrices", "claims", "verification", "certificates", "datasets",
+    "streams", "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "training", "router", "gating",
+    "ensemble", "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

@@ -1,0 +1,414 @@
+"""Reading the one matrix of one code, P, G or H, from a file, without rounding what is written as a fraction.
+
+Text (comma, semicolon, tab or space between entries; `#` and `%` begin comments), MatrixMarket, .json (a list of rows,
+or an object with a key P, G or H), .npz (an array P, G or H) and .npy are told apart by content.
+
+Whole numbers and fractions "p/q" stay what they are, of any size. A decimal point or an exponent anywhere makes all
+entries float64, for such files hold doubles that were printed; so a decimal that is meant exactly is written p/q.
+Arrays of doubles count as integers where all are whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from math import gcd, isfinite, lcm
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codes import check_P, from_parity_check, systematic
+from .errors import CodeError, DataError, brief
+from .rationals import pivot
+
+KINDS = ("P", "G", "H")
+
+LARGEST = 2**26
+"""Bytes of a file, or of an array unpacked from one."""
+
+MAX_BITS = 2**15
+"""Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
+time that exact elimination takes (a minute at worst)."""
+
+Rational = list[list[Fraction]]
+Numbers = list[list[Fraction | float]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One code, systematic: P (k, r); coordinate j of [I | P] is column order[j] of the matrix that was read."""
+
+    P: Rational | NDArray[np.float64]
+    order: tuple[int, ...]
+    """(n,) a permutation of 0..n-1, increasing over the k information coordinates and over the r others."""
+    exact: bool
+    """Whether P is rational; otherwise it is float64."""
+    kind: str
+    """What was read: "P", "G" or "H"."""
+
+
+def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64) -> Matrix:
+    r"""The code of one matrix in a file.
+
+    A rational G or H is made systematic exactly: the information set is the leftmost one of G, and what the rightmost
+    independent columns of H leave. A float64 one goes through `systematic` or `from_parity_check`.
+
+    Args:
+        path: text, MatrixMarket, .json, .npz or .npy; "-" is standard input.
+        kind: P, the (k, r) part of [I | P]; G, a (k, n) generator of rank k in any basis; H, an (n - k, n) parity
+            check, where a rational one may have rows to spare. Default: the name of the array or key in the file, or
+            else the end of the file's name, as in P.csv or code_G.mtx.
+        longest: largest n.
+
+    Raises:
+        DataError: no such matrix is there; one line that says where and why.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "code_G.csv")
+        ...     _ = path.write_text("0, 1, 1/2\n2, 0, 1\n")
+        ...     read_matrix(path)
+        Matrix(P=[[Fraction(1, 2)], [Fraction(1, 2)]], order=(0, 1, 2), exact=True, kind='G')
+    """
+    if kind not in (None, *KINDS):
+        raise DataError(f"kind must be P, G or H, got {brief(kind)}")
+    name = "standard input" if str(path) == "-" else str(path)
+    content = _bytes(path, name)
+    key, matrix = _content(content, Path(path).suffix.lower(), kind, name, longest)
+    stem = re.fullmatch(r"(?:.*_)?([PGH])", Path(path).stem, re.IGNORECASE | re.DOTALL)
+    kind = kind or key or (stem[1].upper() if stem else None)
+    if kind is None:
+        raise DataError(f"{name} does not say which matrix it holds: say --matrix P, G or H")
+    rows, columns = len(matrix), len(matrix[0])
+    n = rows + columns if kind == "P" else columns
+    if n > longest:
+        raise DataError(f"{name}: {kind} is {rows} x {columns}, a code of length n = {n}; n must be at most {longest}")
+    if kind == "G" and rows >= n:
+        raise DataError(f"{name}: G must have fewer rows than columns (r = n - k >= 1), got {rows} x {columns}")
+    if isinstance(matrix, np.ndarray):
+        try:
+            return _from_floats(matrix, kind)
+        except CodeError as error:
+            raise DataError(f"{name}: {error}") from error
+    if kind == "P":
+        return Matrix(matrix, tuple(range(n)), True, kind)
+    return _from_generator(matrix, name) if kind == "G" else _from_parity_check(matrix, name)
+
+
+def _from_floats(matrix: NDArray[np.float64], kind: str) -> Matrix:
+    P, order = matrix, np.arange(sum(matrix.shape))
+    if kind != "P":
+        P, order = systematic(matrix) if kind == "G" else from_parity_check(matrix)
+        k = len(P)
+        rows, columns = np.argsort(order[:k]), np.argsort(order[k:])
+        P, order = P[np.ix_(rows, columns)], np.concatenate([order[:k][rows], order[k:][columns]])
+    checked, _ = check_P(P, what="P" if kind == "P" else f"the systematic form of {kind}")
+    return Matrix(checked[0], tuple(order.tolist()), False, kind)
+
+
+def _from_generator(G: Rational, name: str) -> Matrix:
+    P, inside, outside, spare = _eliminate(G, name)
+    if spare:
+        raise DataError(
+            f"{name}: G must have rank k = {len(G)}, got {len(inside)}; row {spare[0] + 1} (counted from 1) is a "
+            "combination of the others: drop it"
+        )
+    return Matrix(P, (*inside, *outside), True, "G")
+
+
+def _from_parity_check(H: Rational, name: str) -> Matrix:
+    # [I | X] generates the dual on reversed coordinates, parity first; then P = -X^T
+    X, parity, information, _ = _eliminate([row[::-1] for row in H], name)
+    n = len(H[0])
+    if not parity or not information:
+        what = f"rank n = {n}, so that no nonzero c has H c = 0" if parity else "rank 0, so that r = 0"
+        raise DataError(f"{name}: H must have rank n - k with 1 <= k < n, got {what}; is it the matrix you mean?")
+    P = [[-value for value in column[::-1]] for column in list(zip(*X, strict=True))[::-1]]
+    return Matrix(P, tuple(n - 1 - j for j in (*information[::-1], *parity[::-1])), True, "H")
+
+
+def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int], list[int]]:
+    """X with [I | X] on columns (inside, outside) spanning the rows, inside leftmost; and the rows not needed."""
+    table = []
+    for row in rows:
+        den = lcm(*(value.denominator for value in row))
+        whole = [int(value * den) for value in row]
+        content = gcd(*whole) or 1
+        table.append([value // content for value in whole])
+    bits = sum(max(value.bit_length() for value in row) for row in table)
+    if bits > MAX_BITS:
+        raise DataError(
+            f"{name}: the rows over common denominators have {bits} bits in all, more than {MAX_BITS}, too long for "
+            "exact elimination; give P itself, or write decimals"
+        )
+    den, basis = 1, [-1] * len(table)
+    for j in range(len(rows[0])):
+        i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
+        if i is not None:
+            den = pivot(table, den, basis, i, j)
+    inside = sorted(j for j in basis if j >= 0)
+    outside = [j for j in range(len(rows[0])) if j not in inside]
+    X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
+    return X, inside, outside, [i for i, j in enumerate(basis) if j < 0]
+
+
+def _bytes(path: str | Path, name: str) -> bytes:
+    try:
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with open(path, "rb") as handle:
+                content = handle.read(LARGEST + 1)
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        raise DataError(f"cannot read {name}: {brief(getattr(error, 'strerror', None) or error)}") from error
+    if len(content) > LARGEST:
+        raise DataError(
+            f"{name} is larger than {LARGEST >> 20} MiB; a matrix of one code is not: is it the right file?"
+        )
+    if not content.strip():
+        raise DataError(f"{name} is empty")
+    return content
+
+
+def _content(
+    content: bytes, suffix: str, kind: str | None, name: str, longest: int
+) -> tuple[str | None, Rational | NDArray[np.float64]]:
+    """The file's own name for its matrix, if it has one, and the numbers."""
+    if content.startswith(b"PK"):
+        return _from_npz(content, kind, name, longest)
+    if content.startswith(b"\x93NUMPY"):
+        return None, _from_npy(content, name, longest)
+    if suffix in (".npz", ".npy"):
+        raise DataError(f"{name} is not a readable {suffix}")
+    start = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix == ".mtx" or start[:14].lower() == b"%%matrixmarket":
+        return None, _of_one_type(_matrix_market(_lines(content, name), name, longest), name)
+    if suffix == ".json" or start[:1] in (b"[", b"{"):
+        key, rows = _from_json(content, kind, name)
+        return key, _of_one_type(_numbers(rows, name, longest), name)
+    return None, _of_one_type(_numbers(_text_rows(_lines(content, name), longest), name, longest), name)
+
+
+def _lines(content: bytes, name: str) -> Iterator[str]:
+    try:
+        yield from io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not text in UTF-8, nor an .npz or .npy ({brief(error)})") from error
+
+
+def _text_rows(lines: Iterable[str], longest: int) -> Iterator[list[str]]:
+    separator: str | None = ""
+    for line in lines:
+        text = line.partition("#")[0].rstrip("\n")
+        if not text.strip() or text.lstrip().startswith("%"):
+            continue
+        if separator == "":
+            separator = next((mark for mark in ";,\t" if mark in text.strip()), None)
+        yield [entry.strip(' \t"') for entry in text.split(separator, longest)]
+
+
+def _numbers(rows: Iterable[Any], name: str, longest: int) -> Numbers:
+    out: Numbers = []
+    for i, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise DataError(f"{name} must be a list of rows, each a list of numbers, got {brief(row)} for a row")
+        if i == longest or len(row) > longest:
+            what = "rows" if i == longest else "columns"
+            raise DataError(f"{name} has more than {longest} {what}; n must be at most {longest}")
+        if not row or (out and len(row) != len(out[0])):
+            wanted = f"row 1 has {len(out[0])}" if out else "a matrix has at least one"
+            raise DataError(f"{name}, row {i + 1} (counted from 1): has {len(row)} entries, {wanted}")
+        out.append([_number(value, i, j, name) for j, value in enumerate(row)])
+    if not out:
+        raise DataError(f"{name} holds no rows")
+    return out
+
+
+def _where(i: int, j: int, name: str) -> str:
+    return f"{name}, row {i + 1}, column {j + 1} (counted from 1)"
+
+
+def _number(value: Any, i: int, j: int, name: str) -> Fraction | float:
+    """An entry as it is written: text, also where JSON has a number."""
+    if not isinstance(value, str):
+        raise DataError(f"{_where(i, j, name)}: must be a number, got {brief(value)}")
+    if len(value) > 2000:
+        raise DataError(f"{_where(i, j, name)}: has {len(value)} characters, more than 2000; round it")
+    if re.fullmatch(r"[+-]?[0-9]+(/0*[1-9][0-9]*)?", value):
+        return Fraction(value)
+    if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
+        return _finite(float(value), i, j, name, value)
+    if re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
+        _finite(float(value), i, j, name, value)
+    raise DataError(f"{_where(i, j, name)}: must be a number such as -3, 3/4 or 0.75, got {brief(value) or 'nothing'}")
+
+
+def _finite(value: float, i: int, j: int, name: str, shown: object) -> float:
+    if not isfinite(value):
+        raise DataError(f"{_where(i, j, name)}: must be finite and within float64, got {brief(shown)}")
+    return value
+
+
+def _of_one_type(rows: Numbers, name: str) -> Rational | NDArray[np.float64]:
+    exact = [[value for value in row if isinstance(value, Fraction)] for row in rows]
+    if sum(map(len, exact)) == len(rows) * len(rows[0]):
+        return exact
+    out = np.empty((len(rows), len(rows[0])))
+    for (i, j), _ in np.ndenumerate(out):
+        try:
+            out[i, j] = float(rows[i][j])
+        except OverflowError:
+            _finite(np.inf, i, j, name, "a whole number beyond 1e308 among decimals")
+    return out
+
+
+def _matrix_market(lines: Iterator[str], name: str, longest: int) -> Numbers:
+    header = next(lines, "")[:200]
+    words = header.lower().split()
+    layouts, fields = ("coordinate", "array"), ("real", "double", "integer")
+    symmetries = ("general", "symmetric", "skew-symmetric")
+    if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
+        raise DataError(f"{name}: line 1 must be like '%%MatrixMarket matrix array real general', got {brief(header)}")
+    for word, allowed in zip(words[2:], (layouts, fields, symmetries), strict=True):
+        if word not in allowed:
+            why = ", which holds no numbers" if word == "pattern" else ""
+            raise DataError(f"{name}: line 1 must have one of {', '.join(allowed)}, got {brief(word)}{why}")
+    layout, field, symmetry = words[2:]
+    body = (line.split(None, longest * longest) for line in lines if line.strip() and line.lstrip()[0] != "%")
+    size = next(body, [])
+    if len(size) != 2 + (layout == "coordinate") or not all(re.fullmatch("[0-9]{1,9}", word) for word in size):
+        wanted = "rows columns entries" if layout == "coordinate" else "rows columns"
+        raise DataError(f"{name}: the size line must be '{wanted}', got {brief(' '.join(size))}")
+    rows, columns = int(size[0]), int(size[1])
+    if not (1 <= rows <= longest and 1 <= columns <= longest):
+        raise DataError(f"{name}: must have 1 to {longest} rows and columns, got {rows} x {columns}")
+    if symmetry != "general" and rows != columns:
+        raise DataError(f"{name}: a {symmetry} matrix must be square, got {rows} x {columns}")
+    below = {"general": -rows - columns, "symmetric": 0, "skew-symmetric": 1}[symmetry]
+    cells = [(i, j) for j in range(1, columns + 1) for i in range(1, rows + 1) if i - j >= below]
+    promised = int(size[2]) if layout == "coordinate" else len(cells)
+    if promised > rows * columns:
+        raise DataError(f"{name}: the size line promises {promised} entries, more than {rows} x {columns} has places")
+    if layout == "coordinate":
+        entries = list(islice(body, promised + 1))
+    else:
+        texts = list(islice(chain.from_iterable(body), promised + 1))
+        entries = [[str(i), str(j), text] for (i, j), text in zip([*cells, (0, 0)], texts, strict=False)]
+    if len(entries) != promised:
+        got = f"only {len(entries)}" if len(entries) < promised else "more"
+        raise DataError(f"{name}: must hold {promised} entries, as its size line says, got {got}")
+    out: dict[tuple[int, int], Fraction | float] = {}
+    for entry in entries:
+        if len(entry) != 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in entry[:2]):
+            raise DataError(f"{name}: an entry must be 'row column value', got {brief(' '.join(entry))}")
+        i, j = int(entry[0]) - 1, int(entry[1]) - 1
+        if not (0 <= i < rows and 0 <= j < columns):
+            raise DataError(f"{_where(i, j, name)}: lies outside {rows} x {columns}")
+        if (i, j) in out:
+            raise DataError(f"{_where(i, j, name)}: is given twice; a {symmetry} matrix names each place once")
+        value = _number(entry[2], i, j, name)
+        if field == "integer" and not (isinstance(value, Fraction) and value.denominator == 1):
+            raise DataError(f"{_where(i, j, name)}: must be an integer, as line 1 says, got {brief(entry[2])}")
+        if symmetry == "skew-symmetric" and i == j:
+            raise DataError(
+                f"{_where(i, j, name)}: a skew-symmetric file names no diagonal entry, got {brief(entry[2])}"
+            )
+        if symmetry != "general":
+            out[j, i] = value if symmetry == "symmetric" else -value
+        out[i, j] = value
+    return [[out.get((i, j), Fraction(0)) for j in range(columns)] for i in range(rows)]
+
+
+def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None, list[Any]]:
+    try:
+        value = json.loads(
+            content.decode("utf-8-sig"),
+            parse_int=str,
+            parse_float=str,
+            parse_constant=str,
+            object_pairs_hook=_named_once,
+        )
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not valid JSON: {brief(error)}") from error
+    key = None
+    if isinstance(value, dict):
+        key = _chosen(value, kind, name)
+        value = value[key]
+    if not isinstance(value, list):
+        raise DataError(f'{name} must be a list of rows, or an object {{"G": rows}}, got {brief(value)}')
+    return key, value
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return out
+
+
+def _chosen(names: Collection[str], kind: str | None, name: str) -> str:
+    found = [key for key in KINDS if key in names]
+    if kind in found:
+        return str(kind)
+    if kind and found:
+        raise DataError(f"{name} holds {' and '.join(found)}, not {kind}: leave --matrix out, or rename what is in it")
+    if not found:
+        raise DataError(f"{name} holds nothing named P, G or H, only {brief(sorted(names))}: rename what is in it")
+    if len(found) > 1:
+        raise DataError(f"{name} holds {' and '.join(found)}: say --matrix P, G or H")
+    return found[0]
+
+
+def _from_npz(content: bytes, kind: str | None, name: str, longest: int) -> tuple[str, Rational | NDArray[np.float64]]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            key = _chosen(members, kind, name)
+            if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{name}, {key}: is packed in a way NumPy does not use; save it with numpy.savez")
+            with archive.open(members[key]) as part:
+                unpacked = part.read(LARGEST + 1)  # never a bare read(), which may unpack far more than it returns
+            if len(unpacked) > LARGEST:
+                raise DataError(f"{name}, {key}: unpacks to more than {LARGEST >> 20} MiB")
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {brief(error)})") from error
+    return key, _from_npy(unpacked, f"{name}, {key}", longest)
+
+
+def _from_npy(content: bytes, name: str, longest: int) -> Rational | NDArray[np.float64]:
+    handle = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(handle)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(handle)
+        if dtype.kind not in "iuf" or len(shape) != 2:
+            raise DataError(f"{name}: must hold real numbers, rows x columns, got {brief(dtype)} {brief(shape)}")
+        if not all(1 <= length <= longest for length in shape):
+            raise DataError(f"{name}: must have 1 to {longest} rows and columns, got shape {brief(shape)}")
+        handle.seek(0)
+        array = np.lib.format.read_array(handle, allow_pickle=False)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header can raise nearly anything
+        raise DataError(f"{name} is not a readable array ({type(error).__name__}: {brief(error)})") from error
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+        for (i, j), value in np.ndenumerate(array):
+            _finite(float(value), i, j, name, float(value))
+        # beyond 2^53 a whole double may be one that was rounded
+        if not ((np.rint(array) == array) & (np.abs(array) <= 2**53)).all():
+            return np.asarray(array, np.float64)
+    return [[Fraction(int(value)) for value in row] for row in array.tolist()]
