@@ -5,7 +5,7 @@ import threading
 import time
 from fractions import Fraction
 from itertools import combinations, product
-from math import cos, pi
+from math import cos, pi, sin, tan
 
 import numpy as np
 import pytest
@@ -123,7 +123,7 @@ def test_repetition_and_its_sums(rng):
 
 
 def test_disjoint_parity_checks(rng):
-    """Blocks of 3, 4 and 5 coordinates that sum to 0: h_1 is the largest block less one, and the distance is 2."""
+    """Blocks of coordinates that each sum to 0: h_1 is the size of the largest less one, and the distance is 2."""
     sizes = (5, 4, 6, 3)
     H = np.zeros((len(sizes), sum(sizes)))
     at = 0
@@ -154,15 +154,14 @@ def test_cartesian_products(rng):
     assert m_height(P, 7) == np.inf  # [10, 4]: 7 exceeds its redundancy
 
 
-@pytest.mark.parametrize("k", [9, 12])
-def test_spherical_parity_codes(k):
-    """H = unit columns e_i +- e_j style roots: checked against a word-by-word bound from below and the search above."""
-    # Two-parity spherical code [k+2, k, 3] in the sense of Roth (2020): H's columns are the axes of a polygon
-    n = k + 2
+@pytest.mark.parametrize("n", [17, 24, 33, 64])
+def test_spherical_parity_codes(n, rng):
+    """[n, n - 2, 3], H's columns the axes of a 2n-gon (Roth 2020): sums of the cosines of all angles but two."""
     angles = pi * np.arange(n) / n
-    P = from_parity_check(np.vstack([np.cos(angles), np.sin(angles)]))[0]
-    assert m_height(P, 1, method="search") == pytest.approx(m_height(P, 1, method="bases"), rel=1e-9)
-    assert m_height(P, 2, method="search") == pytest.approx(m_height(P, 2, method="bases"), rel=1e-9)
+    P = rotated(from_parity_check(np.vstack([np.cos(angles), np.sin(angles)]))[0], rng)
+    whole = 1 / sin(pi / (2 * n)) if n % 2 else 1 / tan(pi / (2 * n))
+    assert m_height(P, 1) == pytest.approx(whole - 1, rel=1e-9)
+    assert m_height(P, 2) == pytest.approx(1 / (1 - cos(pi / n)) - 1, rel=1e-9)
 
 
 # infinite heights
