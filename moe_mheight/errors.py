@@ -30,6 +30,9 @@ def brief(value: object) -> str:
     if isinstance(value, BaseException):
         text = " ".join(str(value).split())
     else:
-        text = _short.repr(value)
+        try:
+            text = _short.repr(value)
+        except ValueError:  # an int inside it has more digits than Python prints
+            text = f"a {type(value).__name__} of numbers too long to print"
     text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return text if len(text) <= 160 else text[:157] + "..."

@@ -255,6 +255,9 @@ def _from_npz(content: bytes, name: str) -> Data:
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArray[Any]:
     """One array of an .npz, looked at before any memory is taken for it."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # the others unpack at once, whatever size the archive states
+        raise DataError(f"{name}, {brief(info.filename)}: must be stored or deflated, as NumPy writes it")
     with archive.open(info) as part:
         version = np.lib.format.read_magic(part)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

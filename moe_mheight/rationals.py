@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,9 @@ def _fraction(value: Any, i: int, j: int) -> Fraction:
 def first_table(P: Sequence[Sequence[Fraction]]) -> tuple[Table, int, list[int]]:
     """The integer table of [I | P] for the basis of the first k coordinates: (table, den, basis)."""
     k = len(P)
-    den = lcm(*(value.denominator for row in P for value in row))
+    # times den every minor of P is whole, and minors are what pivots make of the entries
+    lines = P if k <= len(P[0]) else zip(*P, strict=True)
+    den = prod(lcm(*(value.denominator for value in line)) for line in lines)
     table = [[den * (i == j) for j in range(k)] + [int(value * den) for value in row] for i, row in enumerate(P)]
     return table, den, list(range(k))
 

@@ -315,3 +315,9 @@ def _all_systematic_forms(P):
         for j in range(i):
             rest = [q for q in range(4) if q not in (i, j)]
             yield np.linalg.solve(G[:, [j, i]], G[:, rest])
+
+
+def test_messages_survive_numbers_too_long_to_print():
+    from moe_mheight.errors import brief
+
+    assert brief([[10**5000]]) == "a list of numbers too long to print"

@@ -674,6 +674,8 @@ BAD_NPZ = {
     "m = 0": archive({"4_2_0/P.npy": npy()}),
     "m > n - k": archive({"4_2_3/P.npy": npy()}),
     "n": archive({"5_2_2/P.npy": npy()}),
+    "bzip2": archive({"4_2_2/P.npy": npy()}, zipfile.ZIP_BZIP2),
+    "lzma": archive({"4_2_2/P.npy": npy()}, zipfile.ZIP_LZMA),
     "long code": archive({"65_2_2/P.npy": npy(shape="(2, 2, 63)", content=bytes(2016))}),
     "name": archive({"codes/P.npy": npy()}),
     "two names of one group": archive({"4_2_2/P.npy": npy(), "04_2_2/P.npy": npy()}),

@@ -10,7 +10,16 @@ from math import cos, pi, sin, tan
 import numpy as np
 import pytest
 
-from moe_mheight import CodeError, from_parity_check, height_profile, m_height, pruned, random_codes, systematic
+from moe_mheight import (
+    CodeError,
+    from_parity_check,
+    height_profile,
+    m_height,
+    pruned,
+    random_codes,
+    rationals,
+    systematic,
+)
 from moe_mheight.hitting import search_target
 from moe_mheight.kinds import ALL_KINDS
 from moe_mheight.pruned import exchangeable, expected_seconds, pruned_search
@@ -368,3 +377,32 @@ def test_sizes_out_of_reach():
         m_height(np.ones((2, 20)), 2, method="bases")
     with pytest.raises(CodeError, match="at most 64"):
         height_profile(np.ones((32, 33)))
+
+
+def test_exact_programs_of_real_codes(rng):
+    """`rationals.best_of_set` on real entries of every size, against HiGHS."""
+    linprog = pytest.importorskip("scipy.optimize").linprog
+    for trial in range(12):
+        P = rng.normal(size=(4, 6)) * 10.0 ** rng.integers(-3, 4, (4, 6))
+        G = np.hstack([np.eye(4), P])
+        S = sorted(rng.choice(10, 7, replace=False).tolist())
+        a = next(j for j in range(10) if j not in S)
+        z, basis, y, u = rationals.best_of_set(rationals.rational_matrix(P), S, a)
+        rows = G[:, S].T
+        done = linprog(-G[:, a], np.vstack([rows, -rows]), np.ones(2 * len(rows)), bounds=(None, None))
+        if done.status == 0:
+            assert float(z) == pytest.approx(-done.fun, rel=1e-6), trial
+        c = rationals.codeword(rationals.rational_matrix(P), u)
+        assert max(abs(c[j]) for j in S) == 1
+        assert abs(c[a]) == z == sum(map(abs, y))
+        assert set(basis) <= set(S)
+
+
+def test_parallel_columns_up_to_rounding(rng):
+    """Sets that are short of rank but for rounding: infinite by the rule for real codes, as by enumeration."""
+    for _ in range(20):
+        P = rng.normal(size=(5, 6))
+        P[:, 1], P[:, 3], P[:, 5] = P[:, 0] * rng.normal(), P[:, 2] * rng.normal(), P[:, 4] * rng.normal()
+        for m in (2, 3, 4):
+            truth, found = m_height(P, m, method="bases"), m_height(P, m, method="search")
+            assert found == truth or found == pytest.approx(truth, rel=1e-9)
