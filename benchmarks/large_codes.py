@@ -241,7 +241,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds that a published method may take")
     parser.add_argument("--out", type=Path, default=RESULTS / "large_codes.json")
     args = parser.parse_args()
-    timed(normal(18, 4, 3, 0), 3, 2)
+    for P in (normal(18, 4, 3, 0), systematic(polygon(20))[0]):  # compiled: the search of all targets, and of one
+        timed(P, 3, 2)
     part = {"sizes": sizes, "hard": hard, "growth": growth, "checks": checks}
     rows = published(args.limit) if args.part == "published" else part[args.part]()
     if args.part == "growth":
