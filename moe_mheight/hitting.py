@@ -9,7 +9,8 @@ which gives a basis that T does not hit, or its codeword is the new best.
 A node is (R, K): the coordinates left out so far, and those that stay. It branches on the basis with the fewest
 coordinates outside K, one of which must be left out; after each child that coordinate joins K. A basis inside K ends
 the node; so do more than t bases that are disjoint outside K, where t more coordinates may be left out. With one left
-it is in the intersection of all bases. At most C(k + m - 2, m - 1) nodes, whatever n is, and far fewer in practice.
+it is in the intersection of all bases. For random codes that makes a small multiple of C(k + m - 2, m - 1) nodes,
+whatever n is.
 """
 
 from __future__ import annotations

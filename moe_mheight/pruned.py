@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from heapq import heappop, heappush
 from math import comb, nextafter
 from typing import Any
@@ -234,6 +235,16 @@ def _signed(mask: int) -> int:
     return mask - 2**BITS if mask >> 63 else mask
 
 
+SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
+
+
+@cache
+def _compile() -> None:
+    """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
+    for m in (1, 2):  # targets one at a time, and all at once
+        pruned_search(SMALLEST, m)
+
+
 def pruned_search(
     P: NDArray[np.float64],
     m: int,
@@ -261,6 +272,8 @@ def pruned_search(
         the height, and masks of bases: for every set S and every a outside it, one of them lies in S and has
         |y|_1 <= upper, provided that no part found more than `room`.
     """
+    if P.size > SMALLEST.size:
+        _compile()
     began = time.monotonic()
     k, r = P.shape
     n = k + r
