@@ -144,7 +144,7 @@ def _one_code(
 ) -> int:
     import numpy as np
 
-    from moe_mheight import certificates, exact, files, matrices, pruned
+    from moe_mheight import certificates, exact, files, heights, matrices
 
     if certificate is not None:
         if m is None:
@@ -161,7 +161,7 @@ def _one_code(
     how = "search" if certificate is not None else exact.choose(n, method)
     code, results = 0, []
     for level in [m] if m is not None else range(1, r + 1):
-        expected = pruned.expected_seconds(n, k, level, threads)
+        expected = heights.expected_seconds(n, k, level, threads)
         if how == "search" and expected > exact.ANNOUNCED:
             remark(
                 f"h_{level} of a code of length {n} and dimension {k}: {exact.in_words(expected)}, by a guess", quiet

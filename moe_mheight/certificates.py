@@ -25,9 +25,10 @@ from . import rationals
 from .codes import check_m, check_P
 from .errors import CodeError, MHeightError
 from .files import replacing
+from .heights import Height, Progress, silent
 from .masks import BITS
 from .minors import LARGEST_RATIO
-from .pruned import Height, Progress, pruned_search, silent
+from .pruned import pruned_search
 from .verification import verify
 
 ROOM = 1 << 22

@@ -1,7 +1,7 @@
 """The entrance to exact heights: enumeration of bases for short codes, the pruned search for long ones.
 
 `enumeration` does up to n = 16 and gives all m at once; `pruned` does one m at a time, up to n = 64 as long as the
-search fits: its work grows with C(k + m - 1, m), hardly with n (see `pruned.expected_seconds`).
+search fits: its work grows with C(k + m - 1, m), hardly with n (see `heights.expected_seconds`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from .codes import check_m, check_P, like_input
 from .enumeration import enumerated_profiles
 from .errors import CodeError, brief
+from .heights import Height, Progress, expected_seconds, silent
 from .kernels import thread_count
 from .masks import BITS
 from .minors import MAX_N
-from .pruned import Height, Progress, expected_seconds, pruned_search, silent
+from .pruned import pruned_search
 from .witnesses import witness
 
 METHODS = ("auto", "bases", "search")
@@ -150,7 +151,7 @@ def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = 
 
     Args:
         P: (k, r) or (B, k, r), real, n = k + r <= 64. Up to n = 16 all bases are enumerated (the work grows like
-            n 2^n); beyond, each m is a search of its own, and the later ones may not fit: `pruned.expected_seconds`.
+            n 2^n); beyond, each m is a search of its own, and the later ones may not fit: `heights.expected_seconds`.
         method: as in `m_height`.
         threads: default all cores. The answer does not depend on it.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from heapq import heappop, heappush
@@ -23,7 +22,9 @@ from numpy.typing import NDArray
 
 from . import rationals
 from .exchanges import first_promises
-from .hitting import DONE, DOUBTFUL, MARGIN, best_without, common_basis, search_all, search_target
+from .heights import Height, Progress, expected_seconds, silent
+from .hitting import DONE, DOUBTFUL, MARGIN, best_without, search_target
+from .joint import common_basis, search_all
 from .kernels import compiled, thread_count
 from .masks import BITS, lowest_bit
 from .minors import LARGEST_RATIO
@@ -49,80 +50,6 @@ TIGHT = 1e-9
 
 ROOM = 4096
 """Bases kept of a part where nobody asks for all."""
-
-
-@dataclass(frozen=True)
-class Height:
-    """What is known of h_m of one code.
-
-    value: the height, when finished; else the best so far.
-    lower, upper: certified bounds, within 1e-9 of each other when finished; inf where the height is infinite.
-    witness: (n,) a codeword that attains `lower` (`value`, but for the rounding of its coordinates), largest
-        |coordinate| 1.
-    outside: the m coordinates left out of S, first the largest one, a.
-    method: "search" (the pruned search) or "bases" (enumeration).
-    ended: "finished", "time limit" or "interrupt".
-    seconds, nodes, programs: what it took; nodes of the search, and linear programs, most of them a pivot or two.
-    """
-
-    n: int
-    k: int
-    m: int
-    value: float
-    lower: float
-    upper: float
-    witness: NDArray[np.float64] = field(repr=False)
-    outside: tuple[int, ...]
-    method: str
-    ended: str
-    seconds: float
-    nodes: int
-    programs: int
-
-    @property
-    def finished(self) -> bool:
-        return self.ended == "finished"
-
-    def __float__(self) -> float:
-        return self.value
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told some times a second: the share of the work done, the bracket so far, seconds spent and (a guess) to go."""
-
-    share: float
-    lower: float
-    upper: float
-    seconds: float
-    remaining: float
-
-
-def silent(progress: Progress) -> None:
-    """The `watch` of those who do not."""
-
-
-def expected_seconds(n: int, k: int, m: int, threads: int | None = None) -> float:
-    """A guess of how long the search takes for a random code, from its size alone.
-
-    Right to a factor of 3 at rate 1/2 and above, of 10 at low rates with large m; codes of low height take less.
-
-    Args:
-        n, k, m: 1 <= k < n <= 64, 1 <= m <= n - k.
-        threads: default all cores.
-
-    Returns:
-        Seconds.
-
-    Source: benchmarks/large_codes.py, which fits and checks it.
-
-    Example:
-        >>> from moe_mheight.pruned import expected_seconds
-        >>> expected_seconds(24, 12, 6, threads=1) < 1.0 < expected_seconds(64, 32, 16, threads=1)
-        True
-    """
-    sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
-    return 0.01 + 3e-10 * sets * float(k * n) ** 1.6 / thread_count(threads)
 
 
 @compiled

@@ -20,9 +20,10 @@ from moe_mheight import (
     rationals,
     systematic,
 )
+from moe_mheight.heights import expected_seconds
 from moe_mheight.hitting import search_target
 from moe_mheight.kinds import ALL_KINDS
-from moe_mheight.pruned import exchangeable, expected_seconds, pruned_search
+from moe_mheight.pruned import exchangeable, pruned_search
 from moe_mheight.tableaus import certified_norm, first_table, push_out_anywhere, renew
 
 
