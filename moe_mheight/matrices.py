@@ -18,8 +18,7 @@ import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
-from math import gcd, isfinite, lcm
+from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codes import check_P, from_parity_check, systematic
+from .entries import finite, number
 from .errors import CodeError, DataError, brief
+from .matrix_market import matrix_market
 from .rationals import pivot
 
 KINDS = ("P", "G", "H")
@@ -192,7 +193,7 @@ def _content(
         raise DataError(f"{name} is not a readable {suffix}")
     start = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if suffix == ".mtx" or start[:14].lower() == b"%%matrixmarket":
-        return None, _of_one_type(_matrix_market(_lines(content, name), name, longest), name)
+        return None, _of_one_type(matrix_market(_lines(content, name), name, longest), name)
     if suffix == ".json" or start[:1] in (b"[", b"{"):
         key, rows = _from_json(content, kind, name)
         return key, _of_one_type(_numbers(rows, name, longest), name)
@@ -228,35 +229,10 @@ def _numbers(rows: Iterable[Any], name: str, longest: int) -> Numbers:
         if not row or (out and len(row) != len(out[0])):
             wanted = f"row 1 has {len(out[0])}" if out else "a matrix has at least one"
             raise DataError(f"{name}, row {i + 1} (counted from 1): has {len(row)} entries, {wanted}")
-        out.append([_number(value, i, j, name) for j, value in enumerate(row)])
+        out.append([number(value, i, j, name) for j, value in enumerate(row)])
     if not out:
         raise DataError(f"{name} holds no rows")
     return out
-
-
-def _where(i: int, j: int, name: str) -> str:
-    return f"{name}, row {i + 1}, column {j + 1} (counted from 1)"
-
-
-def _number(value: Any, i: int, j: int, name: str) -> Fraction | float:
-    """An entry as it is written: text, also where JSON has a number."""
-    if not isinstance(value, str):
-        raise DataError(f"{_where(i, j, name)}: must be a number, got {brief(value)}")
-    if len(value) > 2000:
-        raise DataError(f"{_where(i, j, name)}: has {len(value)} characters, more than 2000; round it")
-    if re.fullmatch(r"[+-]?[0-9]+(/0*[1-9][0-9]*)?", value):
-        return Fraction(value)
-    if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
-        return _finite(float(value), i, j, name, value)
-    if re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
-        _finite(float(value), i, j, name, value)
-    raise DataError(f"{_where(i, j, name)}: must be a number such as -3, 3/4 or 0.75, got {brief(value) or 'nothing'}")
-
-
-def _finite(value: float, i: int, j: int, name: str, shown: object) -> float:
-    if not isfinite(value):
-        raise DataError(f"{_where(i, j, name)}: must be finite and within float64, got {brief(shown)}")
-    return value
 
 
 def _of_one_type(rows: Numbers, name: str) -> Rational | NDArray[np.float64]:
@@ -268,65 +244,8 @@ def _of_one_type(rows: Numbers, name: str) -> Rational | NDArray[np.float64]:
         try:
             out[i, j] = float(rows[i][j])
         except OverflowError:
-            _finite(np.inf, i, j, name, "a whole number beyond 1e308 among decimals")
+            finite(np.inf, i, j, name, "a whole number beyond 1e308 among decimals")
     return out
-
-
-def _matrix_market(lines: Iterator[str], name: str, longest: int) -> Numbers:
-    header = next(lines, "")[:200]
-    words = header.lower().split()
-    layouts, fields = ("coordinate", "array"), ("real", "double", "integer")
-    symmetries = ("general", "symmetric", "skew-symmetric")
-    if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
-        raise DataError(f"{name}: line 1 must be like '%%MatrixMarket matrix array real general', got {brief(header)}")
-    for word, allowed in zip(words[2:], (layouts, fields, symmetries), strict=True):
-        if word not in allowed:
-            why = ", which holds no numbers" if word == "pattern" else ""
-            raise DataError(f"{name}: line 1 must have one of {', '.join(allowed)}, got {brief(word)}{why}")
-    layout, field, symmetry = words[2:]
-    body = (line.split(None, longest * longest) for line in lines if line.strip() and line.lstrip()[0] != "%")
-    size = next(body, [])
-    if len(size) != 2 + (layout == "coordinate") or not all(re.fullmatch("[0-9]{1,9}", word) for word in size):
-        wanted = "rows columns entries" if layout == "coordinate" else "rows columns"
-        raise DataError(f"{name}: the size line must be '{wanted}', got {brief(' '.join(size))}")
-    rows, columns = int(size[0]), int(size[1])
-    if not (1 <= rows <= longest and 1 <= columns <= longest):
-        raise DataError(f"{name}: must have 1 to {longest} rows and columns, got {rows} x {columns}")
-    if symmetry != "general" and rows != columns:
-        raise DataError(f"{name}: a {symmetry} matrix must be square, got {rows} x {columns}")
-    below = {"general": -rows - columns, "symmetric": 0, "skew-symmetric": 1}[symmetry]
-    cells = [(i, j) for j in range(1, columns + 1) for i in range(1, rows + 1) if i - j >= below]
-    promised = int(size[2]) if layout == "coordinate" else len(cells)
-    if promised > rows * columns:
-        raise DataError(f"{name}: the size line promises {promised} entries, more than {rows} x {columns} has places")
-    if layout == "coordinate":
-        entries = list(islice(body, promised + 1))
-    else:
-        texts = list(islice(chain.from_iterable(body), promised + 1))
-        entries = [[str(i), str(j), text] for (i, j), text in zip([*cells, (0, 0)], texts, strict=False)]
-    if len(entries) != promised:
-        got = f"only {len(entries)}" if len(entries) < promised else "more"
-        raise DataError(f"{name}: must hold {promised} entries, as its size line says, got {got}")
-    out: dict[tuple[int, int], Fraction | float] = {}
-    for entry in entries:
-        if len(entry) != 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in entry[:2]):
-            raise DataError(f"{name}: an entry must be 'row column value', got {brief(' '.join(entry))}")
-        i, j = int(entry[0]) - 1, int(entry[1]) - 1
-        if not (0 <= i < rows and 0 <= j < columns):
-            raise DataError(f"{_where(i, j, name)}: lies outside {rows} x {columns}")
-        if (i, j) in out:
-            raise DataError(f"{_where(i, j, name)}: is given twice; a {symmetry} matrix names each place once")
-        value = _number(entry[2], i, j, name)
-        if field == "integer" and not (isinstance(value, Fraction) and value.denominator == 1):
-            raise DataError(f"{_where(i, j, name)}: must be an integer, as line 1 says, got {brief(entry[2])}")
-        if symmetry == "skew-symmetric" and i == j:
-            raise DataError(
-                f"{_where(i, j, name)}: a skew-symmetric file names no diagonal entry, got {brief(entry[2])}"
-            )
-        if symmetry != "general":
-            out[j, i] = value if symmetry == "symmetric" else -value
-        out[i, j] = value
-    return [[out.get((i, j), Fraction(0)) for j in range(columns)] for i in range(rows)]
 
 
 def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None, list[Any]]:
@@ -407,7 +326,7 @@ def _from_npy(content: bytes, name: str, longest: int) -> Rational | NDArray[np.
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
         for (i, j), value in np.ndenumerate(array):
-            _finite(float(value), i, j, name, float(value))
+            finite(float(value), i, j, name, float(value))
         # beyond 2^53 a whole double may be one that was rounded
         if not ((np.rint(array) == array) & (np.abs(array) <= 2**53)).all():
             return np.asarray(array, np.float64)

@@ -300,9 +300,10 @@ def pruned_search(
                     if (out, a) in exact:
                         continue
                     S = [j for j in range(n) if j != a and not out >> j & 1]
-                    z, basis, y, u = rationals.best_of_set(rationals.rational_matrix(P), S, a)
+                    F = rationals.rational_matrix(P)
+                    z, basis, y, u = rationals.best_of_set(F, S, a)
                     exact.add((out, a))
-                    c = np.array([float(v) for v in rationals.codeword(rationals.rational_matrix(P), u)])
+                    c = np.array([float(v) for v in rationals.codeword(F, u)])
                     if z is None or (z > LARGEST_RATIO and real):
                         return infinite(c)
                     support = sum(1 << j for j, value in zip(basis, y, strict=True) if value)

@@ -20,7 +20,7 @@ lower <= h_m <= upper for the code whose entries are exactly those doubles. An i
 h_m is infinite when some nonzero codeword has n - m zeros. Real codes hardly ever have exact zeros, so in float64 a
 codeword of height above 1e11 counts as infinite too, as it does in the rest of this package; the verdict says which.
 
-The module shares no code with the solvers that make certificates.
+This module, `claims` and `transversals` share no code with the solvers that make certificates.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .claims import Claim, as_claim, open_certificate, shown
+from .transversals import HittingSets, coordinates, members
 
 COUNTS_AS_INFINITE = 10**11
 """The height above which a real code's counts as infinite."""
-
-Masks = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def verify(
     'the codeword has height 2, not 5/2'
     """
     claim = as_claim(open_certificate(certificate) if isinstance(certificate, (str, os.PathLike)) else certificate)
-    search = _HittingSets(claim.n)
+    search = HittingSets(claim.n)
     try:
         accepted, reason, missing = True, _proof(claim, search, advance), None
     except _NotProvenError as error:
@@ -130,7 +129,7 @@ def verify(
     )
 
 
-def _proof(claim: Claim, search: _HittingSets, advance: Callable[[float], None]) -> str:
+def _proof(claim: Claim, search: HittingSets, advance: Callable[[float], None]) -> str:
     """Every check in turn; one line that says what they prove."""
     if not claim.digest_is_right:
         raise _NotProvenError("the sha256 is not that of the contents: the file was damaged or edited")
@@ -152,7 +151,7 @@ def _proof(claim: Claim, search: _HittingSets, advance: Callable[[float], None])
             # a is in none of the masks, and a hitting set stays one when it grows
             T &= ~(1 << a)
             spare = [b for b in range(claim.n) if b != a and not T >> b & 1]
-            hit = sorted([*_coordinates(T), *spare[: claim.m - 1 - T.bit_count()]])
+            hit = sorted([*coordinates(T), *spare[: claim.m - 1 - T.bit_count()]])
             raise _NotProvenError(
                 f"not proven: no listed set that avoids a = {a} and T = {hit} has |y|_1 <= {claim.bound}",
                 (a, hit),
@@ -284,7 +283,7 @@ def _within_exactly(claim: Claim, advance: Callable[[float], None]) -> NDArray[n
     within = np.zeros((len(claim.masks), claim.n), dtype=bool)
     tableau = _Tableau(claim.G)
     for i, mask in enumerate(claim.masks):
-        tableau.move_to(_coordinates(mask))
+        tableau.move_to(coordinates(mask))
         most = U.numerator * abs(tableau.D) // U.denominator
         within[i] = [
             total is not None and total <= most and not mask >> a & 1 for a, total in enumerate(tableau.sums())
@@ -298,7 +297,7 @@ def _within_in_floats(claim: Claim, advance: Callable[[float], None]) -> NDArray
     """For every listed B and every a: a is not in B, and U_B <= U, by rounding bounds or else in fractions."""
     assert claim.upper is not None
     masks = np.array(claim.masks, dtype=np.uint64)
-    held = _members(masks, claim.n)
+    held = members(masks, claim.n)
     within = np.zeros_like(held)
     unsure = np.zeros_like(held)
     G = np.array([[float(x) for x in row] for row in claim.G])
@@ -320,7 +319,7 @@ def _within_in_floats(claim: Claim, advance: Callable[[float], None]) -> NDArray
     tableau = _Tableau(claim.G)
     left = np.flatnonzero(unsure.any(axis=1))
     for tried, i in enumerate(left):
-        basis = _coordinates(claim.masks[i])
+        basis = coordinates(claim.masks[i])
         tableau.move_to(basis)
         for a in np.flatnonzero(unsure[i]):
             bound = tableau.norm(int(a))
@@ -381,85 +380,3 @@ def _refined(G: list[list[Fraction]], basis: list[int], a: int) -> Fraction | No
         # too large or too badly conditioned for floats; Fraction refuses infinity and NaN with these errors
         return None
     return _bound(G, basis, a, y)
-
-
-class _HittingSets:
-    """Looks for a small set of coordinates that meets every mask of a family; counts its nodes."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.nodes = 0
-
-    def find(self, family: Masks, t: int, R: int = 0, K: int = 0) -> int | None:
-        """R with up to t coordinates more that hit all the family (masks avoiding R), or None when there are none.
-
-        K are coordinates with which none exists, as was found before: they are left out.
-        """
-        self.nodes += 1
-        if not len(family):
-            return R
-        if t == 0:
-            return None
-        if t == 1:
-            common = int(np.bitwise_and.reduce(family))
-            return R | (common & -common) if common else None
-        free = family & np.uint64(~K & (1 << self.n) - 1)
-        sizes = _sizes(free)
-        branch = free[sizes.argmin()]
-        if not branch or self._apart(free, sizes, t):
-            return None
-        if t == 2:
-            pair = self._pair(family)
-            return None if pair is None else R | pair
-        for b in _coordinates(int(branch)):
-            found = self.find(family[family & np.uint64(1 << b) == 0], t - 1, R | 1 << b, K)
-            if found is not None:
-                return found
-            K |= 1 << b
-        return None
-
-    def _apart(self, free: Masks, sizes: NDArray[np.integer[Any]], t: int) -> bool:
-        """Whether t + 1 masks are pairwise disjoint, small ones first: t coordinates then miss one."""
-        for _ in range(t + 1):
-            if not len(free):
-                return False
-            apart = free & free[sizes.argmin()] == 0
-            free, sizes = free[apart], sizes[apart]
-        return True
-
-    def _pair(self, family: Masks) -> int | None:
-        """Two coordinates (or one) that hit all masks: those which no mask avoids together.
-
-        Counts may round in float32, but a sum of zeros and ones is 0 only when all of them are.
-        """
-        both = np.zeros((self.n, self.n), dtype=np.float32)
-        # mostly one piece settles it; BLAS calls threads for larger ones, and they wait for each other on busy cores
-        piece = (1 << 18) // self.n**2
-        for start in range(0, len(family), piece):
-            avoids = (~_members(family[start : start + piece], self.n)).astype(np.float32)
-            both += avoids.T @ avoids
-            if both.all():
-                return None
-        b, c = np.argwhere(both == 0)[0]
-        return 1 << int(b) | 1 << int(c)
-
-
-_BITS = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
-
-
-def _sizes(masks: Masks) -> NDArray[np.integer[Any]]:
-    """How many coordinates each mask holds."""
-    if hasattr(np, "bitwise_count"):
-        return np.bitwise_count(masks)
-    sizes: NDArray[np.uint8] = _BITS[masks.view(np.uint8).reshape(-1, 8)].sum(axis=1, dtype=np.uint8)
-    return sizes
-
-
-def _members(masks: Masks, n: int) -> NDArray[np.bool_]:
-    """Masks as truth values, (N, n)."""
-    octets = masks.astype("<u8").view(np.uint8).reshape(-1, 8)
-    return np.unpackbits(octets, axis=1, bitorder="little")[:, :n].astype(bool)
-
-
-def _coordinates(mask: int) -> list[int]:
-    return [j for j in range(mask.bit_length()) if mask >> j & 1]

@@ -13,7 +13,8 @@ import moe_mheight
 ORDER = [
     "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "enumeration", "witnesses", "least_squares",
     "certified", "exchanges", "tableaus", "hitting", "joint", "rationals", "heights", "pruned", "exact", "reweighting",
-    "looks", "search", "brackets", "pickles", "files", "matrices", "claims", "verification", "certificates", "datasets",
+    "looks", "search", "brackets", "pickles", "files", "entries", "matrix_market", "matrices",
+    "claims", "transversals", "verification", "certificates", "datasets",
     "streams", "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "training", "router", "gating",
     "ensemble", "evaluation",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ from moe_mheight.cli.verify import command
 import moe_mheight
 from moe_mheight.claims import digest
 from moe_mheight.errors import DataError
-from moe_mheight.verification import _HittingSets, verify
+from moe_mheight.transversals import HittingSets
+from moe_mheight.verification import verify
 
 SMALL = [[1, 1], [1, 2]]
 
@@ -388,7 +389,7 @@ def test_hitting_sets_agree_with_trying_all(counting, monkeypatch):
             for s in range(t + 1)
             for T in combinations(range(n), s)
         )
-        T = _HittingSets(n).find(np.array(sorted(family), dtype=np.uint64), t)
+        T = HittingSets(n).find(np.array(sorted(family), dtype=np.uint64), t)
         assert (T is not None) == truth
         if T is not None:
             found += 1
@@ -399,8 +400,8 @@ def test_hitting_sets_agree_with_trying_all(counting, monkeypatch):
 
 def test_coordinates_up_to_63():
     family = [(1 << 63) | 1, (1 << 62) | 1, 1 << 63 | 1 << 62]
-    assert _HittingSets(64).find(np.array(family, dtype=np.uint64), 2) is not None
-    assert _HittingSets(64).find(np.array(family, dtype=np.uint64), 1) is None
+    assert HittingSets(64).find(np.array(family, dtype=np.uint64), 2) is not None
+    assert HittingSets(64).find(np.array(family, dtype=np.uint64), 1) is None
 
 
 def test_progress_goes_from_0_to_1():
