@@ -9,6 +9,7 @@ import click
 from .options import (
     data_argument,
     emit,
+    load_predictor,
     models_option,
     output_options,
     progress,
@@ -42,6 +43,11 @@ from .options import (
 @click.option(
     "--show", default=2, show_default=True, type=click.IntRange(0), help="Codes shown per group, true | predicted."
 )
+@click.option(
+    "--criteria",
+    metavar="release|run2|FILE",
+    help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
+)
 @threads_option
 @output_options
 def command(
@@ -53,6 +59,7 @@ def command(
     rows: int,
     seed: int,
     show: int,
+    criteria: str | None,
     threads: int | None,
     as_json: bool,
     quiet: bool,
@@ -64,33 +71,51 @@ def command(
     "closing" that of the tightest certified bracket: what one has without learning. At slack n - k - m = 0 the bracket
     closes by itself and there is nothing left to learn.
 
+    Criteria are limits that figures must stay below: "release" holds the goals of the shipped models, "run2" those of
+    the planned second run of the network this project grew from. The exit code is 1 if one is missed; a figure that was
+    not measured is a miss. Figures are macro, worst group, worst code (bits), gap (validation over training), and
+    groups as in "group 9,4,5" or, the worst of all n, "group 4,5". A FILE of them:
+
+    \b
+      {"format": "moe_mheight criteria 1",
+       "criteria": [{"figure": "macro", "below": 0.4, "label": "overall"}]}
+
     \b
     Examples:
       mheight ensemble-eval
       mheight ensemble-eval n_k_m_P.pkl mHeights.pkl
       mheight ensemble-eval --groups n21 --kind near-singular --router learned
       mheight ensemble-eval --models mine --json codes.npz
+      mheight ensemble-eval --models mine --criteria run2
     """
     from moe_mheight import evaluation, files
+    from moe_mheight.criteria import judge, load
     from moe_mheight.datasets import parse_groups
-    from moe_mheight.ensemble import Predictor
     from moe_mheight.kinds import KINDS
 
+    if criteria is None and not data and models is None:
+        criteria = "release"
+    limits = () if criteria is None else load(criteria)
     codes = files.read(data) if data else None
-    predictor = Predictor.load(models, router=router)
+    predictor = load_predictor(models, router)
     if codes is None:
         wanted = parse_groups(groups)
         remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
         codes = evaluation.default_data(rows, seed, wanted, kinds or KINDS)
     with progress(files.count(codes), "predicting", quiet) as bar:
         report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
+    verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
+    missed = int(not all(verdict.passed for verdict in verdicts))
     if as_json:
-        emit(report.as_dict())
-        return 0
+        judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
+        emit(report.as_dict() | judged)
+        return missed
     click.echo(_table(report, evaluation))
+    if verdicts:
+        click.echo("\n" + _judgement(verdicts))
     if show:
         click.echo("\n" + _samples(predictor, codes, show))
-    return 0
+    return missed
 
 
 def _table(report: Any, evaluation: Any) -> str:
@@ -151,6 +176,16 @@ def _table(report: Any, evaluation: Any) -> str:
             + (f"; {report.wrong_labels} labels are wrong, `mheight exact` lists them" * bool(report.wrong_labels)),
         ]
     )
+
+
+def _judgement(verdicts: Any) -> str:
+    lines = []
+    for verdict in verdicts:
+        c, value = verdict.criterion, verdict.value
+        shown = "not measured" if value is None else f"{value:.4g}"
+        label = c.label if c.label == c.figure else f"{c.label} ({c.figure})"
+        lines.append([label, f"{c.below:.6g}", shown, "pass" if verdict.passed else "miss"])
+    return table(["criterion", "below", "value", ""], lines)
 
 
 def _samples(predictor: Any, codes: Any, show: int) -> str:

@@ -38,6 +38,20 @@ router_option = click.option(
 )
 
 
+def load_predictor(models: str | None, router: str) -> Any:
+    """The predictor of a model set, of the bracket view or of the raw one."""
+    from pathlib import Path
+
+    from moe_mheight.ensemble import Predictor
+    from moe_mheight.raw.models import RawPredictor, is_raw
+
+    if models is None or not is_raw(Path(models)):
+        return Predictor.load(models, router=router)
+    if router != "fixed":
+        raise click.UsageError("--router is for the bracket view; these models read the raw view")
+    return RawPredictor.load(models)
+
+
 def models_option(help_text: str) -> Callable[[F], F]:
     return click.option("--models", metavar="DIR", type=click.Path(file_okay=False), help=help_text)
 

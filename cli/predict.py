@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from .options import data_argument, emit, models_option, output_options, progress, router_option, table, threads_option
+from .options import (
+    data_argument,
+    emit,
+    load_predictor,
+    models_option,
+    output_options,
+    progress,
+    router_option,
+    table,
+    threads_option,
+)
 
 
 @click.command("predict")
@@ -49,12 +59,17 @@ def command(
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
     from moe_mheight import files
-    from moe_mheight.ensemble import Predictor
 
     codes = files.read(data)
-    predictor = Predictor.load(models, router=router)
+    predictor = load_predictor(models, router)
+
+    raw = not hasattr(predictor, "predict_interval")
+    if raw and (budget or spread or interval is not None):
+        raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
 
     def one_piece(P: Any, group: files.Group) -> Any:
+        if raw:
+            return predictor.measure(P, group[2], threads=threads)
         return predictor.measure(P, group[2], budget=budget or 0, coverage=interval, threads=threads)
 
     with progress(files.count(codes), "predicting", quiet) as bar:

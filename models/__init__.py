@@ -1,1 +1,2 @@
-"""The shipped model sets: one folder each, `default` is the one that `Predictor.load()` takes."""
+"""The shipped model sets, one folder each, `default` the one that `Predictor.load()` takes; and `criteria`, files of
+success criteria."""

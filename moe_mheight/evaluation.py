@@ -81,6 +81,27 @@ class Report:
     def closing_macro(self) -> float:
         return _mean(np.array([score.closing_log2_mse for score in self.scores if score.codes > score.infinite]))
 
+    def figures(self, gap: float | None = None) -> dict[str, float]:
+        """What success criteria are about, by the names that `criteria` lists.
+
+        Args:
+            gap: macro on validation over macro on training, where the models' training kept both.
+
+        Returns:
+            Of the groups that hold a finite code; where there is none, no more than the gap.
+        """
+        values: dict[str, list[float]] = {}
+        for s in self.scores:
+            if s.codes > s.infinite:
+                n, k, m = s.group
+                for name in ("worst group", f"group {n},{k},{m}", f"group {k},{m}"):
+                    values.setdefault(name, []).append(s.log2_mse)
+                # where no row could be scored, `worst` is 0
+                values.setdefault("worst code", []).append(s.log2_mse if np.isnan(s.log2_mse) else s.worst)
+        found = {"macro": self.macro} if values else {}
+        found |= {name: float(np.max(some)) for name, some in values.items()}  # max would lose a nan
+        return found if gap is None else found | {"gap": gap}
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         groups = [

@@ -18,13 +18,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -108,7 +109,7 @@ def save_tier(folder: Path, config: dict[str, Any], weights: dict[str, list[byte
     write_checksums(folder)
 
 
-def _checked_files(folder: Path) -> dict[str, bytes]:
+def checked_files(folder: Path) -> dict[str, bytes]:
     """The listed files of a tier's folder, after checking each against its checksum."""
     try:
         listing = (folder / "SHA256SUMS").read_text()
@@ -134,9 +135,11 @@ def load_tier(folder: Path) -> Tier:
     Raises:
         ModelError: a file is missing, damaged, of another format, or its weights have wrong names or shapes.
     """
-    files = _checked_files(folder)
+    files = checked_files(folder)
     try:
         config = json.loads(files["config.json"])
+        if str(config["format"]).startswith("moe_mheight raw"):
+            raise ModelError("it holds raw-view experts; moe_mheight.raw.models.RawPredictor loads those")
         if config["format"] != FORMAT:
             raise ModelError(
                 f"{folder}/config.json has format {brief(config['format'])}, this version reads {FORMAT!r}"
@@ -159,17 +162,24 @@ def load_tier(folder: Path) -> Tier:
         what = brief(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {brief(error)}"
         raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
     ensembles = [
-        [_load_expert(folder, files, f"{view}{number}.safetensors", architecture) for number in range(seeds)]
+        [with_weights(Expert(architecture), folder, files, f"{view}{number}.safetensors") for number in range(seeds)]
         for view, architecture in zip(VIEWS, architectures, strict=True)
     ]
     return Tier(config, *ensembles)
 
 
-def _load_expert(folder: Path, files: dict[str, bytes], name: str, architecture: Architecture) -> Expert:
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+def with_weights(network: Module, folder: Path, files: dict[str, bytes], name: str) -> Module:
+    """The network with the weights of one of a folder's files, in eval mode.
+
+    Raises:
+        ModelError: the file is not there, or does not hold exactly the network's weights, all finite.
+    """
     if name not in files:
         raise ModelError(f"{folder} has no {name}, though config.json speaks of it")
-    expert = Expert(architecture)
-    found, wanted = unpack(files[name], str(folder / name)), expert.state_dict()
+    found, wanted = unpack(files[name], str(folder / name)), network.state_dict()
     problems = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
     problems += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
     problems += [
@@ -181,8 +191,8 @@ def _load_expert(folder: Path, files: dict[str, bytes], name: str, architecture:
         raise ModelError(f"{folder / name} does not fit its config: {'; '.join(problems[:4])}")
     if not all(torch.isfinite(tensor).all() for tensor in found.values()):
         raise ModelError(f"{folder / name} holds weights that are not finite")
-    expert.load_state_dict(found, strict=True)
-    return expert.eval().requires_grad_(False)
+    network.load_state_dict(found, strict=True)
+    return network.eval().requires_grad_(False)
 
 
 def load_set(folder: Path) -> dict[str, Tier]:
@@ -190,6 +200,8 @@ def load_set(folder: Path) -> dict[str, Tier]:
     if not folder.is_dir():
         raise ModelError(f"no models at {folder}; train them with `mheight train-expert --tier low --models {folder}`")
     missing = [tier for tier in TIERS if not (folder / tier).is_dir()]
+    if missing and (folder / "all").is_dir():
+        raise ModelError(f"{folder} holds raw-view experts; moe_mheight.raw.models.RawPredictor loads those")
     if missing:
         raise ModelError(
             f"{folder} has no {' and no '.join(missing)} tier; "
@@ -221,6 +233,55 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def workshop(final: Path, force: bool) -> Iterator[Path]:
+    """Where the folder `final` is made: yields a hidden folder beside it, held for this process, that keeps what is
+    unfinished from one attempt to the next. Its "finished" takes final's name when all went well.
+
+    Raises:
+        ModelError: final exists (and not force), or another process is at it.
+    """
+    if final.exists() and not force:
+        raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
+    partial = final.with_name(f".{final.name}.unfinished")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"cannot make {partial}: {error.strerror or error}") from error
+    with locked(partial):
+        if force:  # only now: a training that is going on is refused above, not swept away
+            for path in [path for path in partial.iterdir() if path.name != "lock"]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(partial / "finished", ignore_errors=True)
+        yield partial
+        if final.exists():  # aside first: at no moment is there neither
+            final.rename(partial / "replaced")
+        (partial / "finished").rename(final)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> Any:
+    """What was decided when the work in a workshop began with these settings; decided now if it begins now.
+
+    Raises:
+        ModelError: it began with other settings; the message says which.
+    """
+    path = partial / "plan.json"
+    asked = json.loads(json.dumps(asked))
+    if path.exists():
+        begun = json.loads(path.read_text())
+        differ = [key for key in asked if begun["asked"].get(key) != asked[key]]
+        if differ:
+            raise ModelError(
+                f"{partial} holds an unfinished training with other settings ({', '.join(differ)}: "
+                f"{begun['asked'].get(differ[0])!r:.60} there); repeat those, or --force to start over"
+            )
+        return begun["decided"]
+    decided = decide()
+    write_file(path, json.dumps({"asked": asked, "decided": decided}).encode())
+    return decided
 
 
 def _alive(process: int) -> bool:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,12 +19,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .cards import card, held_out, measure, measure_search, provenance
-from .checkpoints import pack_checkpoint, records, restore
+from .checkpoints import pack_checkpoint, records, reporting, restore
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
-from .storage import VIEWS, architecture_config, locked, pack, save_tier, unpack, write_file
+from .storage import VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop, write_file
 from .tiers import MINUTES, TIERS
 
 SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
@@ -216,22 +213,15 @@ def train_tier(
         raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
     if seeds < 1:
         raise ModelError(f"seeds must be at least 1, got {seeds}")
-    final, partial = models / tier, models / f".{tier}.unfinished"
-    if final.exists() and not force:
-        raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
     threads = max(1, thread_count(None) // workers)
     members = [(view, seed) for view in VIEWS for seed in range(seeds)]
-    partial.mkdir(parents=True, exist_ok=True)
     before = torch.get_num_threads()
-    with locked(partial):
-        if force:  # only now: a training that is going on is refused above, not swept away
-            for path in [path for path in partial.iterdir() if path.name != "lock"]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with workshop(models / tier, force) as partial:
         plan = _settled(recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
-        with _reporting(partial, members, report):
+        with reporting([partial / f"{view}{seed}.jsonl" for view, seed in members], report):
             trained = joblib.Parallel(n_jobs=workers)(
                 joblib.delayed(train_member)(plan[view], view, seed, partial, threads, device, os.getpid())
                 for view, seed in members
@@ -255,14 +245,9 @@ def train_tier(
         config["search"] |= found
         history = "".join((partial / f"{view}{seed}.jsonl").read_text() for view, seed in members)
         finished = partial / "finished"
-        shutil.rmtree(finished, ignore_errors=True)
         finished.mkdir()
         texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
         save_tier(finished, config, weights, texts | {"README.md": card(config, metrics, seeds)})
-        if final.exists():  # aside first: at no moment is there neither
-            final.rename(partial / "replaced")
-        finished.rename(final)
-    shutil.rmtree(partial, ignore_errors=True)
     return config | {"metrics": metrics}
 
 
@@ -277,52 +262,22 @@ def _settled(
 ) -> dict[str, Recipe]:
     """The recipes with their lengths; an unfinished training's own when they are the same otherwise."""
     asked = {
-        "recipes": json.loads(json.dumps({view: asdict(recipe) for view, recipe in plan.items()})),
+        "recipes": {view: asdict(recipe) for view, recipe in plan.items()},
         "seeds": seeds,
         "minutes": minutes,
         "chunks": chunks,
     }
-    path = partial / "plan.json"
-    if path.exists():
-        begun = json.loads(path.read_text())
-        differ = [key for key in asked if begun["asked"].get(key) != asked[key]]
-        if differ:
-            raise ModelError(
-                f"{partial} holds an unfinished training with other settings ({', '.join(differ)}: "
-                f"{begun['asked'].get(differ[0])!r:.60} there); repeat those, or --force to start over"
-            )
-        lengths = begun["lengths"]
-    else:
+
+    def decide() -> dict[str, int]:
         lengths = {}
         for view, recipe in plan.items():
             share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
             span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
             lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
-        write_file(path, json.dumps({"asked": asked, "lengths": lengths}).encode())
+        return lengths
+
+    lengths = settled(partial, asked, decide)
     return {view: replace(recipe, chunks=lengths[view]) for view, recipe in plan.items()}
-
-
-@contextmanager
-def _reporting(
-    folder: Path, members: list[tuple[str, int]], report: Callable[[list[dict[str, Any]]], None] | None
-) -> Iterator[None]:
-    """Tell the members' newest records about once a second while they train, perhaps in other processes."""
-    over = threading.Event()
-
-    def tell() -> None:
-        while not over.wait(1.0):
-            histories = [folder / f"{view}{seed}.jsonl" for view, seed in members]
-            known = [records(path) for path in histories if path.exists()]
-            if report:
-                report([some[-1] for some in known if some])
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        over.set()
-        teller.join()
 
 
 def _expert(architecture: Architecture, content: bytes) -> Expert:

@@ -11,27 +11,38 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "kernels", "masks", "codes", "kinds", "minors", "enumeration", "witnesses", "least_squares",
-    "certified", "exchanges", "tableaus", "hitting", "joint", "rationals", "heights", "pruned", "exact", "reweighting",
-    "looks", "search", "brackets", "pickles", "files", "entries", "matrix_market", "matrices",
-    "claims", "transversals", "verification", "certificates", "datasets",
-    "streams", "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "training", "router", "gating",
-    "ensemble", "evaluation",
+    "errors", "tiers", "criteria", "raw", "raw.recipe", "kernels", "masks", "codes", "kinds", "minors", "enumeration",
+    "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting", "joint", "rationals", "heights",
+    "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles", "files", "entries", "matrix_market",
+    "matrices", "claims", "transversals", "verification", "certificates", "datasets", "raw.augmentation", "raw.data",
+    "raw.monitor", "pictures", "plots", "streams", "calibration", "experts", "recipes", "storage", "cards",
+    "checkpoints", "raw.networks", "raw.models", "raw.training", "training", "router", "gating", "ensemble",
+    "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
+FILES = {
+    ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p
+    for p in [*PACKAGE.glob("*.py"), *PACKAGE.glob("raw/*.py")]
+    if p.parent != PACKAGE or not p.stem.startswith("__")
+}
+MODULES = sorted(FILES)
 
 
 def imports(path, top_level_only=False):
-    """Names of the modules that a file imports: own ones without the package's name."""
+    """Names of the modules that a file imports: own ones in full, without the package's name; of others the first."""
     tree = ast.parse(path.read_text())
+    inside = path.parent != PACKAGE and path.is_relative_to(PACKAGE)  # of a subpackage
     found = set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             name = node.module or ""
-            own = node.level == 1 or name.startswith("moe_mheight")
-            parts = [name] if name and name != "moe_mheight" else [alias.name for alias in node.names]
-            found |= {part.removeprefix("moe_mheight.").split(".")[0] if own else part.split(".")[0] for part in parts}
+            own = node.level > 0 or name.startswith("moe_mheight")
+            name = name.removeprefix("moe_mheight").removeprefix(".")
+            name = f"{path.parent.name}.{name}".rstrip(".") if inside and node.level == 1 else name
+            if own:
+                found |= {name} if name and name != "raw" else {alias.name for alias in node.names}
+            else:
+                found.add(name.split(".")[0])
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
     return found
@@ -44,12 +55,17 @@ def test_every_module_has_its_place():
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_come_from_the_left(module):
     here = ORDER.index(module)
-    assert imports(PACKAGE / f"{module}.py") & set(ORDER) <= set(ORDER[:here])
+    assert imports(FILES[module]) & set(ORDER) <= set(ORDER[:here])
 
 
 @pytest.mark.parametrize("module", ORDER[: ORDER.index("experts")])
 def test_no_torch_before_the_experts(module):
-    assert "torch" not in imports(PACKAGE / f"{module}.py")
+    assert "torch" not in imports(FILES[module])
+
+
+def test_what_commands_import_at_once_is_light():
+    code = "import sys, moe_mheight.raw.recipe, moe_mheight.criteria; print({'numpy', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_commands_import_what_they_need_when_they_run():
@@ -58,7 +74,7 @@ def test_commands_import_what_they_need_when_they_run():
     for path in Path(cli.__path__[0]).glob("*.py"):
         assert imports(path, top_level_only=True) <= {
             "__future__", "click", "collections", "errors", "importlib", "json", "math", "__version__", "moe_mheight",
-            "options", "os", "pathlib", "sys", "tiers", "typing", "warnings",
+            "options", "os", "pathlib", "raw.recipe", "sys", "tiers", "typing", "warnings", "dataclasses",
         }, path  # fmt: skip
 
 

@@ -1,0 +1,272 @@
+"""Raw-view ensembles on disk, and the predictor that asks them.
+
+    SET/high/config.json             format, recipe, groups, sizes and checksums of the data, metrics, provenance
+    SET/high/seed0.safetensors       weights of one member (and seed1, ...)
+    SET/high/history.jsonl           what every epoch measured
+    SET/high/README.md, *.png        the model card and, with the extra `plot`, pictures
+    SET/high/SHA256SUMS              checksums of all the others
+
+SET/all instead of, or beside, the tiers holds an ensemble for every group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ..brackets import bounds
+from ..codes import check_m, check_P, equivalent, like_input
+from ..errors import CodeError, MHeightError, ModelError, brief
+from ..files import from_rows
+from ..kernels import thread_count
+from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums, write_file
+from ..tiers import tier_of
+from .data import Parts
+from .networks import Codes, Group, Network, build
+from .recipe import SCOPES, RawRecipe, as_json, make
+
+FORMAT = "moe_mheight raw 1"
+
+AT_ONCE = 2048
+"""Codes a network reads at a time, which bounds memory."""
+
+COLUMNS = 3
+"""lower, upper, height: what `RawPredictor.measure` gives."""
+
+
+def answers(network: Network, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+    """log2 heights that a network gives codes of one of its groups, (B,), means over the recipe's views."""
+    device = next(network.parameters()).device
+    number, total = network.groups.index(group), np.zeros(len(P))
+    for view in range(network.recipe.views):
+        rng = np.random.default_rng([2, view])
+        for start in range(0, len(P), AT_ONCE):
+            some = P[start : start + AT_ONCE]
+            x = torch.from_numpy(network.read(some if view == 0 else equivalent(some, rng))).to(device)
+            with torch.no_grad():
+                out = network(Codes(x, torch.full((len(some),), number, device=device)))
+            total[start : start + AT_ONCE] += out.double().cpu().numpy()
+    return total / network.recipe.views
+
+
+class RawTier:
+    """A seed ensemble: its config and its networks, in eval mode, on the CPU."""
+
+    def __init__(self, config: dict[str, Any], networks: list[Network]) -> None:
+        self.config, self.networks = config, networks
+        self.groups = networks[0].groups
+
+    @classmethod
+    def of(cls, config: dict[str, Any], weights: list[bytes]) -> RawTier:
+        """From fresh weights."""
+        networks = [_network(config) for _ in weights]
+        for network, content in zip(networks, weights, strict=True):
+            network.load_state_dict(unpack(content, "fresh weights"))
+            network.eval().requires_grad_(False)
+        return cls(config, networks)
+
+    def members(self, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+        """log2 heights that each member gives: (seeds, B)."""
+        return np.stack([answers(network, P, group) for network in self.networks])
+
+
+def _network(config: dict[str, Any]) -> Network:
+    return build(make(config["recipe"]), tuple((int(n), int(k), int(m)) for n, k, m in config["groups"]))
+
+
+def save(
+    folder: Path, config: dict[str, Any], weights: list[bytes], history: str, tier: RawTier, validation: Parts
+) -> None:
+    """Fill a new folder with one ensemble; pictures where matplotlib is there."""
+    folder.mkdir()
+    for number, content in enumerate(weights):
+        write_file(folder / f"seed{number}.safetensors", content)
+    whole = {"format": FORMAT, **config, "seeds": len(weights)}
+    write_file(folder / "config.json", (json.dumps(whole, indent=1) + "\n").encode())
+    write_file(folder / "history.jsonl", history.encode())
+    write_file(folder / "README.md", card(whole).encode())
+    draw(folder, [json.loads(record) for record in history.splitlines()], tier, validation)
+    write_checksums(folder)
+
+
+def draw(folder: Path, history: list[dict[str, Any]], tier: RawTier, validation: Parts) -> None:
+    """training_history.png and predictions_scatter.png, unless matplotlib is missing."""
+    from .. import plots  # noqa: PLC0415  needs an extra, and a second to import
+
+    try:
+        plots.training_history(history, folder / "training_history.png")
+        log2_h = np.concatenate([part.log2_h for part in validation])
+        predicted = np.concatenate([tier.members(part.P, part.group).mean(0) for part in validation])
+        groups = [part.group for part in validation for _ in range(len(part.P))]
+        plots.predictions_scatter(log2_h, predicted, groups, folder / "predictions_scatter.png")
+    except ModelError:
+        return
+
+
+def card(config: dict[str, Any]) -> str:
+    """The model card of a raw-view ensemble, from its own config."""
+    made, metrics, codes = config["provenance"], config["metrics"], config["codes"]
+    members = [f"{member['macro']:.3f}" for member in metrics["members"]]
+    rows = "\n".join(
+        f"| ({group.replace(',', ', ')}) | {value:.3f} | {metrics['train']['groups'][group]:.3f} |"
+        for group, value in metrics["validation"]["groups"].items()
+    )
+    default, recipe = as_json(RawRecipe()), config["recipe"]
+    settings = ", ".join(f"{name} {value}" for name, value in recipe.items() if value != default[name])
+    return f"""# A raw-view ensemble: {config["scope"]}
+
+Reads (n, k, m, P) itself and answers log2 h, outside of any bracket. For comparison: the experts of the bracket view
+are thousands of times nearer. {config["seeds"]} seeds of the network "{recipe["network"]}".
+
+* Data: {codes["originals"]} codes ({codes["training"]} with what was made from them), {codes["validation"]} others to
+  validate, no orbit on both sides.
+* Settings that differ from the defaults: {settings or "none"}.
+* Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
+  device {made["device"]}, {config["trained_minutes"]} minutes.
+* Licence: MIT.
+
+log2-MSE in bits squared on the validation codes: macro {metrics["validation"]["macro"]:.3f} (single members
+{", ".join(members)}); training codes {metrics["train"]["macro"]:.3f}; worst code {metrics["worst_code"]:.1f} bits off.
+
+| group | validation | training |
+|---|---|---|
+{rows}
+"""
+
+
+def is_raw(folder: Path) -> bool:
+    """Whether a model set holds raw-view ensembles."""
+    for scope in SCOPES:
+        try:
+            if json.loads((folder / scope / "config.json").read_bytes()).get("format") == FORMAT:
+                return True
+        except (OSError, ValueError, AttributeError, RecursionError):
+            continue
+    return False
+
+
+def load_tier(folder: Path) -> RawTier:
+    """One ensemble.
+
+    Raises:
+        ModelError: a file is missing, damaged, of another format, or its weights have wrong names or shapes.
+    """
+    files = checked_files(folder)
+    try:
+        config = json.loads(files["config.json"])
+        if config["format"] != FORMAT:
+            raise ModelError(f"its format is {brief(config['format'])}, not {FORMAT!r}")
+        seeds, groups = config["seeds"], config["groups"]
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
+            raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
+        if not groups or not all(1 <= k < n <= 64 and 1 <= m <= n - k for n, k, m in groups):
+            raise ModelError(f"groups must be (n, k, m) of codes, got {brief(groups)}")
+        networks = [_network(config) for _ in range(seeds)]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        what = brief(error) if isinstance(error, MHeightError) else f"{type(error).__name__}: {brief(error)}"
+        raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
+    return RawTier(config, [with_weights(x, folder, files, f"seed{i}.safetensors") for i, x in enumerate(networks)])
+
+
+class RawPredictor:
+    """Predicts m-heights from raw P; made by `RawPredictor.load`.
+
+    It answers for the groups it was trained on only, and outside of any bracket unless asked to stay within. Infinite
+    heights are told by the minimum distance, as no network can tell them.
+
+    Args:
+        tiers: ensembles by scope.
+    """
+
+    def __init__(self, tiers: dict[str, RawTier]) -> None:
+        self.tiers = tiers
+
+    @classmethod
+    def load(cls, path: str | Path) -> RawPredictor:
+        """A model set that `mheight train-expert --view raw` made.
+
+        Raises:
+            ModelError: there is none at the path, or it is damaged.
+        """
+        folder = Path(path)
+        found = {scope: load_tier(folder / scope) for scope in SCOPES if (folder / scope).is_dir()}
+        if not found:
+            raise ModelError(f"{folder} holds no raw-view models; `mheight train-expert --view raw` makes them")
+        return cls(found)
+
+    @property
+    def gap(self) -> float | None:
+        """Validation over training macro, means over the ensembles that are asked."""
+        used = [tier for scope, tier in self.tiers.items() if scope != "all"] or list(self.tiers.values())
+        train = np.mean([tier.config["metrics"]["train"]["macro"] for tier in used])
+        return (
+            float(np.mean([tier.config["metrics"]["validation"]["macro"] for tier in used]) / train) if train else None
+        )
+
+    def _tier(self, group: Group) -> RawTier:
+        for scope in (tier_of(*group), "all"):
+            if scope in self.tiers and group in self.tiers[scope].groups:
+                return self.tiers[scope]
+        known = sorted({g for tier in self.tiers.values() for g in tier.groups})
+        raise CodeError(f"these raw-view models know the groups {', '.join(map(str, known))}, not {group}")
+
+    def log2_heights(self, P: NDArray[np.float64], m: int) -> NDArray[np.float64]:
+        """log2 heights of one group, (B,), as the networks give them, means over the seeds."""
+        group = (P.shape[1] + P.shape[2], P.shape[1], m)
+        return self._tier(group).members(P, group).mean(0)
+
+    def predict(self, P: Any, m: Any = None, *, certified: bool = False, threads: int | None = None) -> Any:
+        """Predicted heights.
+
+        Args:
+            P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
+            m: int, or (B,) ints for a batch; None for rows.
+            certified: move answers into the certified bracket.
+            threads: for the brackets; default all cores.
+
+        Returns:
+            float for one code, else (B,) float64, dimensionless; inf for infinite heights.
+
+        Raises:
+            CodeError: P or m breaks a rule, or a group is not one of those trained on.
+            DataError: a row does; the message says which.
+        """
+        if m is None:
+            rows = from_rows(P, None) if len(P) else {}
+            heights = np.empty(sum(len(codes.P) for codes in rows.values()))
+            for (_, _, level), codes in rows.items():
+                heights[codes.row] = self.predict(codes.P, level, certified=certified, threads=threads)
+            return heights
+        batch, single = check_P(P)
+        levels, heights = check_m(m, len(batch), batch.shape[2]), np.empty(len(batch))
+        for level in np.unique(levels):
+            at = levels == level
+            lower, upper, height = self.measure(batch[at], int(level), threads=threads).T
+            heights[at] = np.clip(height, lower, upper) if certified else height
+        return like_input(heights, single)
+
+    def bounds(self, P: ArrayLike, m: Any, *, threads: int | None = None) -> tuple[Any, Any]:
+        """Certified (lower, upper) bounds, as `moe_mheight.bounds` gives them."""
+        return bounds(P, m, threads=threads)
+
+    def measure(self, P: ArrayLike, m: int, *, threads: int | None = None) -> NDArray[np.float64]:
+        """Certified lower and upper bound and predicted height of one group's codes, (B, 3)."""
+        batch, _ = check_P(P)
+        lower, upper = (np.asarray(end) for end in bounds(batch, m, threads=threads))
+        before = torch.get_num_threads()
+        torch.set_num_threads(thread_count(threads))
+        try:
+            height = np.exp2(self.log2_heights(batch, m))
+        finally:
+            torch.set_num_threads(before)
+        return np.stack([lower, upper, np.where(np.isinf(lower), np.inf, np.maximum(height, 1.0))], axis=1)
+
+    def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
+        """The signature that the field's evaluator calls: heights of a list of P of one group."""
+        return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]

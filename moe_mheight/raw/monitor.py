@@ -1,0 +1,62 @@
+"""What is measured every epoch: log2-MSE per group, per tier, of the worst group and their mean (macro)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..tiers import TIERS, tier_of
+
+Group = tuple[int, int, int]
+
+WINDOW = 10
+"""Epochs that roughness looks back on."""
+
+
+def figures(errors: dict[Group, NDArray[np.float64]]) -> dict[str, Any]:
+    """Figures of log2 errors by group, in bits squared.
+
+    Returns:
+        "groups" {"n,k,m": log2-MSE}, "tiers" {tier: mean over its groups}, "macro", the mean over all, "worst", the
+        largest, and "worst_group".
+    """
+    groups = {group: float(np.mean(error**2)) for group, error in errors.items()}
+    tiers = {tier: [mse for group, mse in groups.items() if tier_of(*group) == tier] for tier in TIERS}
+    worst = max(groups, key=lambda group: groups[group])
+    return {
+        "macro": float(np.mean(list(groups.values()))),
+        "worst": groups[worst],
+        "worst_group": _name(worst),
+        "tiers": {tier: float(np.mean(some)) for tier, some in tiers.items() if some},
+        "groups": {_name(group): mse for group, mse in groups.items()},
+    }
+
+
+def _name(group: Group) -> str:
+    return ",".join(map(str, group))
+
+
+def ratio(record: dict[str, Any]) -> float | None:
+    """Validation over training macro: the seed's generalisation gap. None where training errors are 0."""
+    trained = record["train"]["macro"]
+    return record["validation"]["macro"] / trained if trained > 0 else None
+
+
+def roughness(macros: list[float]) -> float | None:
+    """How unsteady validation is: the standard deviation, over the last WINDOW epochs, of log2 of the macro's change
+    from one to the next; 0 is a smooth curve. None before three epochs."""
+    last = np.log2(np.maximum(macros[-WINDOW - 1 :], 1e-300))
+    return float(np.diff(last).std()) if len(last) > 2 else None
+
+
+def line(record: dict[str, Any]) -> str:
+    """A record in one line for a terminal."""
+    v, gap = record["validation"], record["ratio"]
+    tiers = "  ".join(f"{tier} {value:.3f}" for tier, value in v["tiers"].items())
+    return (
+        f"seed {record['seed']}  epoch {record['epoch']}/{record['epochs']}  train {record['train']['macro']:.3f}  "
+        f"validation {v['macro']:.3f}  {tiers}  worst ({v['worst_group']}) {v['worst']:.3f}"
+        + (f"  gap {gap:.2f}" if gap is not None else "")
+    )

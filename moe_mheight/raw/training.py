@@ -1,0 +1,327 @@
+"""Training raw-view networks: one member for one seed, readable top to bottom, and the seed ensemble of a tier."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..cards import provenance
+from ..checkpoints import pack_checkpoint, records, reporting, restore
+from ..errors import ModelError
+from ..kernels import thread_count
+from ..storage import MOST_SEEDS, pack, settled, workshop, write_file
+from ..tiers import TIERS, tier_of
+from .data import Part, Parts, Split, of_scope, prepared, shown
+from .models import RawTier, answers, save
+from .monitor import figures, ratio, roughness
+from .networks import Codes, Group, Network, build
+from .recipe import NETWORKS, SCOPES, RawRecipe, as_json
+
+CLIP = 1.0
+"""Largest norm of a gradient."""
+
+WARMUP = 0.02
+"""Share of the training over which the learning rate rises."""
+
+WATCHED = 500
+"""Training codes per group that every epoch is measured on, as they are in the file."""
+
+SAVE_EVERY = 20.0
+"""Seconds between checkpoints, which are made at the end of epochs."""
+
+Errors = dict[Group, NDArray[np.float64]]
+
+
+def learning_rate(recipe: RawRecipe, share: float) -> float:
+    """The learning rate when that share of the training is done."""
+    warm = min(1.0, 0.02 + share / WARMUP)
+    cosine = (1.0 + math.cos(math.pi * min(share, 1.0))) / 2.0
+    return recipe.rate * warm * (cosine if recipe.schedule == "cosine" else 1.0)
+
+
+def tiers_shown(recipe: RawRecipe, share: float) -> tuple[int, tuple[str, ...]]:
+    """The curriculum's phase, from 1, and its tiers when that share of the training is done; without one all."""
+    end = 0.0
+    for number, (length, tiers) in enumerate(recipe.curriculum, 1):
+        end += length
+        if share < end - 1e-9 or number == len(recipe.curriculum):
+            return number, tiers
+    return 1, TIERS
+
+
+def loss_weights(recipe: RawRecipe, parts: Parts) -> Tensor:
+    """Of each group, of mean 1 over the codes, so that the table shifts attention and not the learning rate."""
+    table = {(k, m): float(weight) for k, m, weight in recipe.weights}
+    weights = np.array([table.get(part.group[1:], 1.0) for part in parts])
+    counts = np.array([len(part.P) for part in parts])
+    mean = (weights * counts).sum() / counts.sum()
+    if not mean > 0:
+        raise ModelError("the loss weights of all groups trained on are 0")
+    return torch.from_numpy(weights / mean).float()
+
+
+def penalty(network: Network) -> Tensor:
+    """Sum of the squares of all matrices of weights."""
+    return torch.stack([(p**2).sum() for p in network.parameters() if p.ndim > 1]).sum()
+
+
+def _measured(network: Network, parts: Parts) -> Errors:
+    return {part.group: answers(network, part.P, part.group) - part.log2_h for part in parts}
+
+
+class Epoch:
+    """The codes of one epoch, read and shuffled: the same for the same seed and number, whatever went before."""
+
+    def __init__(self, network: Network, parts: Parts, recipe: RawRecipe, seed: int, number: int) -> None:
+        rng = np.random.default_rng([seed, number])
+        share = number / recipe.epochs
+        self.phase, tiers = tiers_shown(recipe, share)
+        mine = [i for i, part in enumerate(parts) if tier_of(*part.group) in tiers] or list(range(len(parts)))
+        self.read = [network.read(P) for P in shown(tuple(parts[i] for i in mine), recipe, rng)]
+        self.log2_h = [parts[i].log2_h.astype(np.float32) for i in mine]
+        self.number = np.concatenate([np.full(len(parts[i].P), i) for i in mine])
+        place = np.concatenate([np.arange(len(parts[i].P)) for i in mine])
+        self.rows = np.stack([np.repeat(np.arange(len(mine)), [len(parts[i].P) for i in mine]), place], axis=1)
+        total = len(self.rows)
+        wanted = recipe.per_epoch or total
+        rounds = -(-wanted // total)
+        self.order = np.concatenate([rng.permutation(total) for _ in range(rounds)])[:wanted]
+
+    def batches(self, size: int, one_length: bool) -> Iterator[tuple[Codes, Tensor]]:
+        """Batches of codes and log2 h; of one length n each where the network wants that."""
+        lengths = np.array([len(x[0]) for x in self.read])[self.rows[:, 0]] if one_length else np.zeros(len(self.rows))
+        for start in range(0, len(self.order), size):
+            some = self.order[start : start + size]
+            for length in np.unique(lengths[some]):
+                places = some[lengths[some] == length]
+                at, row = self.rows[places].T
+                x = np.empty((len(places), *self.read[at[0]].shape[1:]), np.float32)
+                y = np.empty(len(places), np.float32)
+                for i in np.unique(at):
+                    x[at == i], y[at == i] = self.read[i][row[at == i]], self.log2_h[i][row[at == i]]
+                yield Codes(torch.from_numpy(x), torch.from_numpy(self.number[places])), torch.from_numpy(y)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def train_member(
+    recipe: RawRecipe,
+    training: Parts,
+    originals: Parts,
+    validation: Parts,
+    seed: int,
+    folder: Path,
+    threads: int,
+    device: str = "cpu",
+    owner: int = 0,
+) -> bytes:
+    """Train one network; returns its weights as safetensors bytes.
+
+    Goes on from a checkpoint in `folder` if there is one, and appends what every epoch measured to seed<N>.jsonl. All
+    chance comes from the seed and the epoch's number, so a resumed training ends with the weights of an unbroken one.
+    With patience the weights are those of the best validation, else the last ones.
+
+    Args:
+        recipe: all settings.
+        training: codes to learn from, augmented.
+        originals: codes of the training side as they were, for the training figures.
+        validation: codes to measure on.
+        seed: of the weights and of every draw.
+        folder: for checkpoint and history.
+        threads, device: for torch.
+        owner: process that asked; a member in a child of it stops when that one is gone.
+    """
+    is_child = os.getppid() == owner
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    network = build(recipe, tuple(part.group for part in training))
+    network.start([part.P for part in training], [part.log2_h for part in training])
+    network.to(device)
+    best = deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    weights = loss_weights(recipe, training).to(device)
+    watched = tuple(Part(part.group, part.P[:WATCHED], part.log2_h[:WATCHED]) for part in originals)
+    saved, history = folder / f"seed{seed}.checkpoint", folder / f"seed{seed}.jsonl"
+    done = restore(saved.read_bytes(), network, best, optimizer) if saved.exists() else 0
+    known = [record for record in records(history) if record["epoch"] <= done] if history.exists() else []
+    write_file(history, "".join(json.dumps(record) + "\n" for record in known).encode())
+    spent, began, last_saved = known[-1]["minutes"] if known else 0.0, time.monotonic(), time.monotonic()
+    macros = [record["validation"]["macro"] for record in known]
+    steady = not (recipe.orbit or recipe.jitter or recipe.curriculum)
+    epoch: Epoch | None = None
+    while done < recipe.epochs and not _out_of_patience(macros, recipe.patience):
+        if is_child and os.getppid() != owner:
+            raise ModelError("the process that asked for this training is gone")
+        torch.manual_seed(1_000_003 * (done + 1) + seed)  # for dropout
+        epoch = _reordered(epoch, seed, done) if steady and epoch else Epoch(network, training, recipe, seed, done)
+        network.train()
+        losses, at = [], 0
+        for codes, log2_h in epoch.batches(recipe.batch, recipe.network == "symmetric"):
+            share = (done + at / len(epoch)) / recipe.epochs
+            at += len(log2_h)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = learning_rate(recipe, share)
+            if network.gates() is not None:
+                network.gate.requires_grad_(share >= recipe.gate_from)
+            error = network(Codes(codes.x.to(device), codes.group.to(device))) - log2_h.to(device)
+            objective = (weights[codes.group] * error**2).mean()
+            losses.append(objective.detach())
+            if recipe.l2:
+                objective = objective + recipe.l2 * penalty(network)
+            optimizer.zero_grad()
+            objective.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimizer.step()
+        done += 1
+        network.eval()
+        record: dict[str, Any] = {
+            "seed": seed,
+            "epoch": done,
+            "epochs": recipe.epochs,
+            "samples": (known[-1]["samples"] if known else 0) + len(epoch),
+            "minutes": round(spent + (time.monotonic() - began) / 60, 3),
+            "phase": epoch.phase,
+            "rate": learning_rate(recipe, done / recipe.epochs),
+            "loss": float(torch.stack(losses).mean()),
+            "train": figures(_measured(network, watched)),
+            "validation": figures(_measured(network, validation)),
+        }
+        record["ratio"] = ratio(record)
+        macros.append(record["validation"]["macro"])
+        record["roughness"] = roughness(macros)
+        if (gates := network.gates()) is not None:
+            record["gates"] = dict(zip(record["validation"]["groups"], gates.tolist(), strict=True))
+        if not math.isfinite(record["loss"]):
+            raise ModelError(f"training of seed {seed} diverged in epoch {done}; try a lower rate than {recipe.rate:g}")
+        if not recipe.patience or macros[-1] <= min(macros):
+            best.load_state_dict(network.state_dict())
+        known.append(record)
+        with open(history, "a") as out:
+            out.write(json.dumps(record) + "\n")
+        ends = done == recipe.epochs or _out_of_patience(macros, recipe.patience)
+        if time.monotonic() - last_saved > SAVE_EVERY or ends:
+            write_file(saved, pack_checkpoint(network, best, optimizer, done))
+            last_saved = time.monotonic()
+    return pack(best.state_dict())
+
+
+def _out_of_patience(macros: list[float], patience: int) -> bool:
+    return bool(patience and macros) and len(macros) - 1 - int(np.argmin(macros)) >= patience
+
+
+def _reordered(epoch: Epoch, seed: int, number: int) -> Epoch:
+    """The same codes, read already, in the order of another epoch."""
+    rng, total = np.random.default_rng([seed, number]), len(epoch.rows)
+    rounds = -(-len(epoch.order) // total)
+    epoch.order = np.concatenate([rng.permutation(total) for _ in range(rounds)])[: len(epoch.order)]
+    return epoch
+
+
+def fingerprint(parts: Parts) -> str:
+    """SHA-256 of all codes and heights, so that a training is not resumed on other data."""
+    digest = sha256()
+    for part in parts:
+        for array in (np.array(part.group), part.P, part.log2_h):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def train_raw(
+    scope: str,
+    models: Path,
+    data: Split,
+    *,
+    recipe: RawRecipe,
+    seeds: int = 3,
+    device: str = "auto",
+    force: bool = False,
+    report: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> dict[str, Any]:
+    """Train the seed ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
+
+    Args:
+        scope: "low", "medium", "high" or "all"; the ensemble goes to models / scope.
+        models: folder of the model set.
+        data: from `data.divide`; only the groups of the scope are used.
+        recipe: all settings.
+        seeds: members, trained independently and side by side (joblib; its parallel_config is honoured).
+        device: "auto" (a GPU when there is one), "cpu" or "cuda".
+        force: replace what is finished, drop what is unfinished.
+        report: called about every second with the newest record of each member.
+
+    Returns:
+        The config and, as "metrics", its validation figures.
+
+    Raises:
+        ModelError: it exists (and not force), an unfinished training has other settings or other data, or diverged.
+        DataError: the data hold no group of the tier.
+    """
+    if scope not in SCOPES:
+        raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {scope!r}")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
+    if recipe.network not in NETWORKS:
+        raise ModelError(f"network must be one of {', '.join(NETWORKS)}, got {recipe.network!r}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
+    workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
+    threads = max(1, thread_count(None) // workers)
+    before = torch.get_num_threads()
+    with workshop(models / scope, force) as partial:
+        prints = fingerprint(originals), fingerprint(validation)
+        settled(partial, {"recipe": as_json(recipe), "seeds": seeds, "data": prints}, lambda: None)
+        training = prepared(originals, recipe)
+        histories = [partial / f"seed{seed}.jsonl" for seed in range(seeds)]
+        with reporting(histories, report):
+            trained = joblib.Parallel(n_jobs=workers)(
+                joblib.delayed(train_member)(
+                    recipe, training, originals, validation, seed, partial, threads, device, os.getpid()
+                )
+                for seed in range(seeds)
+            )
+        torch.set_num_threads(before)
+        config = {
+            "scope": scope,
+            "groups": [list(part.group) for part in training],
+            "recipe": as_json(recipe),
+            "codes": {"originals": _count(originals), "training": _count(training), "validation": _count(validation)},
+            "data": {"training": prints[0], "validation": prints[1]},
+            "trained_minutes": round(sum(records(path)[-1]["minutes"] for path in histories) / workers, 1),
+            "provenance": provenance() | {"device": device},
+        }
+        tier = RawTier.of(config, trained)
+        config["metrics"] = measured(tier, originals, validation)
+        history = "".join(path.read_text() for path in histories)
+        save(partial / "finished", config, trained, history, tier, validation)
+    return config
+
+
+def _count(parts: Parts) -> int:
+    return sum(len(part.P) for part in parts)
+
+
+def measured(tier: RawTier, originals: Parts, validation: Parts) -> dict[str, Any]:
+    """Figures of an ensemble and of its members on validation codes, of the ensemble on (some) training codes."""
+    each = {part.group: tier.members(part.P, part.group) - part.log2_h for part in validation}
+    seen = {p.group: tier.members(p.P[:WATCHED], p.group).mean(0) - p.log2_h[:WATCHED] for p in originals}
+    record = {
+        "train": figures(seen),
+        "validation": figures({group: errors.mean(0) for group, errors in each.items()}),
+        "members": [figures({group: errors[i] for group, errors in each.items()}) for i in range(len(tier.networks))],
+    }
+    return record | {"gap": ratio(record), "worst_code": max(float(np.abs(e.mean(0)).max()) for e in each.values())}
