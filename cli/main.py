@@ -13,11 +13,12 @@ from moe_mheight import __version__
 from moe_mheight.errors import MHeightError
 
 COMMANDS = {
+    "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
     "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
     "exact": ("exact", "Exact heights of a file of codes, audit of its labels; certified heights of long codes."),
     "generate": ("generate", "Draw random codes with exact labels."),
     "predict": ("predict", "Predicted heights of a file of codes."),
-    "train-expert": ("train", "Train the experts of one tier."),
+    "train-expert": ("train", "Train the experts of one tier, on brackets or on raw matrices."),
     "train-router": ("router", "Fit the learned router of a model set."),
     "verify": ("verify", "Check the certificate of a height."),
 }

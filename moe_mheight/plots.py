@@ -374,11 +374,12 @@ def _in_order(group: str) -> list[tuple[int, str]]:
 
 
 def _frame(truth: Floats, predicted: Floats) -> tuple[float, float]:
-    """The truth's range, widened to hold the predictions, but by no more than half of it, or 4 bits, at either end."""
+    """The truth's range, widened to hold 99.8 % of the predictions, at either end by half of it or 4 bits at most."""
     if not len(truth):
         return 0.0, 1.0
     reach = max(0.5 * float(np.ptp(truth)), 4.0)
-    low = min(truth.min(), max(predicted.min(), truth.min() - reach))
-    high = max(truth.max(), min(predicted.max(), truth.max() + reach))
+    least, most = np.quantile(predicted, (0.001, 0.999))
+    low = min(truth.min(), max(least, truth.min() - reach))
+    high = max(truth.max(), min(most, truth.max() + reach))
     margin = max(0.04 * (high - low), 0.3, 1.5 - (high - low))
     return low - margin, high + margin

@@ -228,7 +228,7 @@ def train_tier(
             )
         torch.set_num_threads(before)
         weights = {view: [w for (v, _), w in zip(members, trained, strict=True) if v == view] for view in VIEWS}
-        experts = {view: [_expert(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
+        experts = {view: [expert_of(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
         settings = {
             view: {
                 "architecture": architecture_config(plan[view].architecture),
@@ -280,7 +280,7 @@ def _settled(
     return {view: replace(recipe, chunks=lengths[view]) for view, recipe in plan.items()}
 
 
-def _expert(architecture: Architecture, content: bytes) -> Expert:
+def expert_of(architecture: Architecture, content: bytes) -> Expert:
     expert = Expert(architecture)
     expert.load_state_dict(unpack(content, "fresh weights"))
     return expert.eval().requires_grad_(False)

@@ -11,13 +11,13 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "criteria", "raw", "raw.recipe", "kernels", "masks", "codes", "kinds", "minors", "enumeration",
-    "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting", "joint", "rationals", "heights",
-    "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles", "files", "entries", "matrix_market",
-    "matrices", "claims", "transversals", "verification", "certificates", "datasets", "raw.augmentation", "raw.data",
-    "raw.monitor", "pictures", "plots", "streams", "calibration", "experts", "recipes", "storage", "cards",
-    "checkpoints", "raw.networks", "raw.models", "raw.training", "training", "router", "gating", "ensemble",
-    "evaluation",
+    "errors", "tiers", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes", "kinds", "minors",
+    "enumeration", "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting", "joint",
+    "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles", "files",
+    "entries", "matrix_market", "matrices", "claims", "transversals", "verification", "certificates", "datasets",
+    "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams", "calibration", "experts",
+    "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models", "raw.training", "training",
+    "raw.ablation", "raw.page", "router", "gating", "ensemble", "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {
@@ -74,7 +74,8 @@ def test_commands_import_what_they_need_when_they_run():
     for path in Path(cli.__path__[0]).glob("*.py"):
         assert imports(path, top_level_only=True) <= {
             "__future__", "click", "collections", "errors", "importlib", "json", "math", "__version__", "moe_mheight",
-            "options", "os", "pathlib", "raw.recipe", "sys", "tiers", "typing", "warnings", "dataclasses",
+            "options", "os", "pathlib", "raw.recipe", "shlex", "sys",
+            "tiers", "time", "typing", "warnings", "dataclasses",
         }, path  # fmt: skip
 
 

@@ -1,0 +1,139 @@
+"""`mheight ablate`: train a table of raw-view recipes and write what each is worth."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import emit, output_options, remark, table
+
+
+@click.command("ablate")
+@click.option(
+    "--table", "table_path", metavar="FILE", type=click.Path(), help="Rows of one's own.  [default: the seed's]"
+)
+@click.option(
+    "--out",
+    default="ablation.md",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="The page; pictures and figures go into a folder beside it.",
+)
+@click.option(
+    "--work",
+    default="mheight-ablation",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Runs that are done; the same command goes on from there.",
+)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Runs per row.")
+@click.option(
+    "--jobs", default=-1, show_default=True, type=int, help="Runs side by side, a thread each; -1: all cores."
+)
+@click.option("--only", multiple=True, metavar="TEXT", help="Only rows whose name holds TEXT; repeatable.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Labelled codes, as for train-expert.  [default: the seed's 108,000, made anew]",
+)
+@click.option("--list", "listing", is_flag=True, help="Print the rows and stop.")
+@output_options
+def command(
+    table_path: str | None,
+    out: str,
+    work: str,
+    seeds: int,
+    jobs: int,
+    only: tuple[str, ...],
+    data: tuple[str, ...],
+    listing: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Train a table of raw-view recipes on the same data, with the same seeds, for the same number of codes.
+
+    The default table has each priority of the seed's analysis alone and all together, labels copied, exact and by
+    orbit, sizes of the training set, tiers, networks, and the bracket view at equal time: about an hour on two cores.
+    Interrupt it at any time; the same command goes on. A row run again gives the same figures on one machine.
+
+    A table FILE is a list of rows like
+    {"name": "wide", "settings": {"network": "run1", "width": 256}, "originals": 1000, "against": "run 1, scaled"};
+    settings are the options of train-expert --view raw and change a run 1 of an eighth of its width.
+
+    \b
+    Examples:
+      mheight ablate --out docs/ablation.md
+      mheight ablate --list
+      mheight ablate --only weights --only "run 1" --seeds 5 --out weights.md
+    """
+    import torch
+
+    from moe_mheight import files
+    from moe_mheight.cards import provenance
+    from moe_mheight.pictures import matplotlib_itself
+    from moe_mheight.raw import ablation, page
+    from moe_mheight.raw.data import divide, seed_data
+    from moe_mheight.raw.networks import build
+    from moe_mheight.raw.table import FULL_SIZE, TABLE, read_table
+
+    rows = read_table(Path(table_path)) if table_path else TABLE
+    if table_path is None and torch.cuda.is_available():
+        rows = (*rows, FULL_SIZE)
+    rows = tuple(row for row in rows if not only or any(text in row.name for text in only))
+    if not rows:
+        raise click.UsageError("no row has such a name; --list shows them")
+    if jobs == 0:
+        raise click.UsageError("--jobs must be at least 1, or -1 for all cores")
+    if listing:
+        if as_json:
+            emit([{"name": row.name, "part": row.part, "settings": row.settings} for row in rows])
+        else:
+            click.echo(table(["row", "part", "against"], [[row.name, row.part, row.against] for row in rows]))
+        return 0
+    if not Path(out).parent.is_dir():
+        raise click.UsageError(f"the folder {Path(out).parent} does not exist")
+    matplotlib_itself()  # its absence should be told before an hour of training
+    split = divide(files.read(data) if data else seed_data())
+    total, done, began = len(rows) * seeds, 0, time.monotonic()
+    found = 0
+
+    def advance(run: dict[str, Any]) -> None:
+        nonlocal done, found
+        done += 1
+        if time.monotonic() - began < 2.0:
+            found += 1  # from an earlier attempt
+        rate = (time.monotonic() - began) / max(1, done - found)
+        left = "" if done == found else f", {rate * (total - done) / 60:.0f} min left"
+        remark(f"{done}/{total}{left}  {run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}", quiet)
+
+    remark(f"{len(rows)} rows x {seeds} seeds in {work}; interrupt and repeat the command to go on later", quiet)
+    results = ablation.run_table(rows, split, Path(work), seeds=seeds, jobs=jobs, advance=advance)
+    first = rows[0]
+    network = build(first.recipe, split.groups) if first.view == "raw" else None
+    results["made"] = provenance() | {
+        "validation": sum(len(part.P) for part in split.validation),
+        "originals": sum(len(part.P[: first.originals]) for part in split.training),
+        "parameters": sum(weights.numel() for weights in network.parameters()) if network else 0,
+        "minutes": sum(row["minutes"] * len(row["macros"]) for row in results["rows"]),
+    }
+    page.write(results, rows, split, Path(work), Path(out), _command(out, table_path, only, data, seeds))
+    if as_json:
+        emit(results)
+        return 0
+    lines = [[r["name"], f"{r['macro']:.4g}", f"{r['spread']:.2g}", f"{r['ensemble']:.4g}"] for r in results["rows"]]
+    click.echo(table(["row", "macro log2-MSE", "spread", "together"], lines))
+    remark(f"wrote {out}", quiet)
+    return 0
+
+
+def _command(out: str, table_path: str | None, only: tuple[str, ...], data: tuple[str, ...], seeds: int) -> str:
+    """What to type to get the page again."""
+    parts = ["mheight", "ablate", "--out", out, *([] if table_path is None else ["--table", table_path])]
+    parts += [word for text in only for word in ("--only", text)] + [word for name in data for word in ("--data", name)]
+    return shlex.join(parts + ([] if seeds == 3 else ["--seeds", str(seeds)]))

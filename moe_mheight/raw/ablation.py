@@ -1,0 +1,234 @@
+"""A table of recipes, each trained with several seeds on the same data for the same number of codes, and compared.
+
+Every run (a row and a seed) is a file of its own, so that an interrupted table goes on where it stopped, and the same
+row with the same seed gives the same figures on one machine, whatever else runs: one thread, one process each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import training as bracket
+from ..errors import DataError
+from ..experts import combined, read_codes
+from ..recipes import Recipe
+from ..storage import locked, write_file
+from ..tiers import TIERS, tier_of
+from .data import Part, Parts, Split, of_scope, prepared
+from .models import RawTier
+from .monitor import figures, ratio
+from .recipe import as_json
+from .table import Row
+from .training import WATCHED, fingerprint, train_member
+
+FORMAT = "moe_mheight ablation 1"
+
+
+def run_table(
+    table: tuple[Row, ...],
+    data: Split,
+    folder: Path,
+    *,
+    seeds: int = 3,
+    jobs: int = -1,
+    advance: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train and measure every row with every seed; runs that are in the folder already are not run again.
+
+    Args:
+        table: rows.
+        data: from `data.divide`.
+        folder: one file a run, and what unfinished ones need to go on.
+        seeds: runs per row.
+        jobs: runs side by side, each on one thread (joblib; its parallel_config is honoured).
+        advance: told the figures of each run that is done, those found in the folder first.
+
+    Returns:
+        "rows" as `summary` gives them, and what they were made with.
+
+    Raises:
+        ModelError: another process is at work in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        prints = {side: fingerprint(getattr(data, side)) for side in ("training", "validation")}
+        work = [(row, seed) for row in table for seed in range(seeds)]
+        found = {(row.name, seed): _known(folder, row, seed, prints) for row, seed in work}
+        for done in found.values():
+            if done:
+                advance(done)
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+        missing = [(row, seed) for row, seed in work if not found[row.name, seed]]
+        # the long ones first, so that no core waits for a last one
+        missing.sort(key=lambda task: -_effort(task[0]))
+        for done in parallel(
+            joblib.delayed(run)(row, seed, data, folder, prints, os.getpid()) for row, seed in missing
+        ):
+            found[done["row"], done["seed"]] = done
+            advance(done)
+    return {
+        "format": FORMAT,
+        "data": prints,
+        "seeds": seeds,
+        "rows": [summary(row, [found[row.name, s] for s in range(seeds)], folder, data.validation) for row in table],
+    }
+
+
+def _effort(row: Row) -> float:
+    heavy = {"gated": 3.0, "symmetric": 4.0}.get(str(row.settings.get("network")), 1.0)
+    return heavy + 0.3 * int(row.settings.get("views", 1))
+
+
+def _stem(row: Row, seed: int) -> str:
+    plain = "".join(c if c.isalnum() else "-" for c in row.name.lower())
+    return f"{plain}.{seed}"
+
+
+def _asked(row: Row, prints: dict[str, str]) -> dict[str, Any]:
+    settings = as_json(row.recipe) if row.view == "raw" else row.settings
+    return {"settings": settings, "originals": row.originals, "scope": row.scope, "view": row.view, "data": prints}
+
+
+def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[str, Any] | None:
+    """A finished run with the same settings and data."""
+    path = folder / f"{_stem(row, seed)}.json"
+    try:
+        known = json.loads(path.read_text())
+        predictions = path.with_suffix(".npy").exists()
+    except (OSError, ValueError):
+        return None
+    return known if predictions and known.get("asked") == json.loads(json.dumps(_asked(row, prints))) else None
+
+
+def run(row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str], owner: int) -> dict[str, Any]:
+    """One run: trained, measured, and kept in the folder."""
+    torch.set_num_threads(1)
+    training = tuple(Part(p.group, p.P[: row.originals], p.log2_h[: row.originals]) for p in data.training)
+    work = folder / f"{_stem(row, seed)}.unfinished"
+    asked = json.loads(json.dumps(_asked(row, prints)))
+    plan = work / "plan.json"
+    if not plan.exists() or json.loads(plan.read_text()) != asked:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        write_file(plan, json.dumps(asked).encode())
+    train_on = _bracket if row.view == "bracket" else _raw
+    predicted, seen, minutes = train_on(row, seed, training, data.validation, work, owner)
+    record = {"train": figures(seen), "validation": figures(_errors(predicted, data.validation))}
+    with open(folder / f"{_stem(row, seed)}.npy.part", "wb") as handle:
+        np.save(handle, np.concatenate([predicted[p.group] for p in data.validation]))
+    os.replace(folder / f"{_stem(row, seed)}.npy.part", folder / f"{_stem(row, seed)}.npy")
+    done = {"row": row.name, "seed": seed, "asked": asked, "minutes": minutes}
+    done |= record | {"gap": ratio(record)}
+    write_file(folder / f"{_stem(row, seed)}.json", json.dumps(done).encode())
+    shutil.rmtree(work)
+    return done
+
+
+Predicted = dict[tuple[int, int, int], NDArray[np.float64]]
+
+
+def _errors(predicted: Predicted, parts: Parts) -> Predicted:
+    return {part.group: predicted[part.group] - part.log2_h for part in parts}
+
+
+def _raw(
+    row: Row, seed: int, training: Parts, validation: Parts, work: Path, owner: int
+) -> tuple[Predicted, Predicted, float]:
+    """log2 heights of the validation side, errors on the training side, and core-minutes of training."""
+    predicted: Predicted = {}
+    seen: Predicted = {}
+    minutes = 0.0
+    for scope in TIERS if row.scope == "tiers" else ("all",):
+        originals, held = of_scope(training, scope), of_scope(validation, scope)
+        place = work / scope
+        recipe = row.recipe
+        began = time.process_time()
+        content = train_member(recipe, prepared(originals, recipe), originals, held, seed, _sub(place), 1, "cpu", owner)
+        minutes += (time.process_time() - began) / 60
+        tier = RawTier.of({"recipe": as_json(recipe), "groups": [list(part.group) for part in originals]}, [content])
+        predicted |= {part.group: tier.members(part.P, part.group)[0] for part in held}
+        seen |= {p.group: tier.members(p.P[:WATCHED], p.group)[0] - p.log2_h[:WATCHED] for p in originals}
+    return predicted, seen, minutes
+
+
+def _sub(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _bracket(
+    row: Row, seed: int, training: Parts, validation: Parts, work: Path, owner: int
+) -> tuple[Predicted, Predicted, float]:
+    """The same for experts of the bracket view, which make their own codes to train on."""
+    predicted: Predicted = {}
+    seen: Predicted = {}
+    minutes = 0.0
+    for tier in TIERS:
+        recipe = Recipe(tier=tier, chunks=int(row.settings["chunks"]))
+        began = time.process_time()
+        place = _sub(work / tier)
+        content = bracket.train_member(recipe, "seed", seed, place, 1, "cpu", owner)
+        minutes += (time.process_time() - began) / 60
+        expert = bracket.expert_of(recipe.architecture, content)
+        for side, parts in (("seen", training), ("held", validation)):
+            for part in (p for p in parts if tier_of(*p.group) == tier):
+                P = part.P[:WATCHED] if side == "seen" else part.P
+                reading = read_codes(P, part.group[2], recipe.architecture, 1)
+                log2_h = reading.placed(combined([expert], reading, 1)[0][0])
+                if side == "held":
+                    predicted[part.group] = log2_h
+                else:
+                    seen[part.group] = log2_h - part.log2_h[:WATCHED]
+    return predicted, seen, minutes
+
+
+def predictions(folder: Path, row: Row, seeds: int, validation: Parts) -> Predicted:
+    """log2 heights of the seed ensemble of a finished row."""
+    each = np.stack([np.load(folder / f"{_stem(row, seed)}.npy") for seed in range(seeds)])
+    mean = each.astype(np.float64).mean(axis=0)
+    ends = np.cumsum([len(part.P) for part in validation])
+    if len(mean) != ends[-1]:
+        raise DataError(f"the predictions of {row.name} in {folder} are of other data; remove the folder")
+    return {part.group: piece for part, piece in zip(validation, np.split(mean, ends[:-1]), strict=True)}
+
+
+def summary(row: Row, runs: list[Any], folder: Path, validation: Parts) -> dict[str, Any]:
+    """A row's figures over its seeds: means, spreads, and those of the ensemble of all seeds."""
+    macros = [done["validation"]["macro"] for done in runs]
+    mean = {
+        g: float(np.mean([done["validation"]["groups"][g] for done in runs])) for g in runs[0]["validation"]["groups"]
+    }
+    gaps = [done["gap"] for done in runs if done["gap"] is not None]
+    best, worst = min(mean, key=lambda g: mean[g]), max(mean, key=lambda g: mean[g])
+    together = figures(_errors(predictions(folder, row, len(runs), validation), validation))
+    return {
+        "name": row.name,
+        "part": row.part,
+        "against": row.against,
+        "expected": row.expected,
+        "originals": row.originals,
+        "scope": row.scope,
+        "view": row.view,
+        "settings": row.settings,
+        "macros": macros,
+        "macro": float(np.mean(macros)),
+        "spread": float(np.std(macros, ddof=1)) if len(macros) > 1 else 0.0,
+        "ensemble": together["macro"],
+        "ensemble_groups": together["groups"],
+        "groups": mean,
+        "best": [best, mean[best]],
+        "worst": [worst, mean[worst]],
+        "gap": float(np.mean(gaps)) if gaps else None,
+        "minutes": float(np.mean([done["minutes"] for done in runs])),
+    }
