@@ -42,6 +42,9 @@ from .options import emit, output_options, remark, table
     metavar="FILE",
     help="Labelled codes, as for train-expert.  [default: the seed's 108,000, made anew]",
 )
+@click.option(
+    "--finished", is_flag=True, help="Train nothing, write the rows that are finished, even while others run."
+)
 @click.option("--list", "listing", is_flag=True, help="Print the rows and stop.")
 @output_options
 def command(
@@ -52,6 +55,7 @@ def command(
     jobs: int,
     only: tuple[str, ...],
     data: tuple[str, ...],
+    finished: bool,
     listing: bool,
     as_json: bool,
     quiet: bool,
@@ -113,7 +117,8 @@ def command(
         remark(f"{done}/{total}{left}  {run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}", quiet)
 
     remark(f"{len(rows)} rows x {seeds} seeds in {work}; interrupt and repeat the command to go on later", quiet)
-    results = ablation.run_table(rows, split, Path(work), seeds=seeds, jobs=jobs, advance=advance)
+    results = ablation.run_table(rows, split, Path(work), seeds=seeds, jobs=jobs, train=not finished, advance=advance)
+    rows = tuple(row for row in rows if row.name in {summary["name"] for summary in results["rows"]})
     first = rows[0]
     network = build(first.recipe, split.groups) if first.view == "raw" else None
     results["made"] = provenance() | {

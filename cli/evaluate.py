@@ -9,6 +9,7 @@ import click
 from .options import (
     data_argument,
     emit,
+    jobs_options,
     load_predictor,
     models_option,
     output_options,
@@ -17,6 +18,7 @@ from .options import (
     router_option,
     table,
     threads_option,
+    working,
 )
 
 
@@ -48,6 +50,7 @@ from .options import (
     metavar="release|run2|FILE",
     help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
 )
+@jobs_options
 @threads_option
 @output_options
 def command(
@@ -60,6 +63,9 @@ def command(
     seed: int,
     show: int,
     criteria: str | None,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     threads: int | None,
     as_json: bool,
     quiet: bool,
@@ -102,7 +108,9 @@ def command(
         wanted = parse_groups(groups)
         remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
         codes = evaluation.default_data(rows, seed, wanted, kinds or KINDS)
-    with progress(files.count(codes), "predicting", quiet) as bar:
+    count = files.count(codes)
+    with working(jobs, backend, scheduler) as asked, progress(count, "predicting", quiet, as_json) as bar:
+        threads = 1 if asked else threads
         report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
     missed = int(not all(verdict.passed for verdict in verdicts))

@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from .options import data_argument, emit, force_option, output_options, progress, remark, table, threads_option
+from .options import (
+    data_argument,
+    emit,
+    force_option,
+    jobs_options,
+    output_options,
+    progress,
+    remark,
+    table,
+    threads_option,
+    working,
+)
 
 
 @click.command("exact")
@@ -29,6 +40,7 @@ from .options import data_argument, emit, force_option, output_options, progress
 @click.option("--tolerance", default=1e-6, show_default=True, help="Relative difference up to which a label is right.")
 @click.option("--show", default=10, show_default=True, type=click.IntRange(0), help="Rows listed per kind of error.")
 @click.option("--check", is_flag=True, help="Exit with 1 when any label is wrong.")
+@jobs_options
 @threads_option
 @force_option
 @output_options
@@ -43,6 +55,9 @@ def command(
     tolerance: float,
     show: int,
     check: bool,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -72,6 +87,8 @@ def command(
     if one_code:
         if len(data) > 1 or out is not None or check:
             raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
+        if (jobs, backend, scheduler) != (None, None, None):
+            raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
         return _one_code(data[0], m, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
     if time_limit is not None or certificate is not None or method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
@@ -82,7 +99,8 @@ def command(
         if Path(out).suffix not in (".npz", ".json"):
             raise click.UsageError(f"--out must end in .npz or .json, got {out}")
     codes = files.read(data)
-    with progress(files.count(codes), "exact heights", quiet) as bar:
+    with working(jobs, backend, scheduler) as asked, progress(files.count(codes), "labels", quiet, as_json) as bar:
+        threads = 1 if asked else threads
         report = datasets.audit(codes, tolerance, threads, bar.update) if files.labelled(codes) else None
         h = report.h if report else datasets.exact_heights(codes, threads, bar.update)
     if out is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import emit, force_option, output_options, progress, remark, threads_option
+from .options import emit, force_option, jobs_options, output_options, progress, remark, threads_option, working
 
 KINDS = (
     *("integer", "scaled-integer", "uniform", "normal"),
@@ -31,6 +32,10 @@ KINDS = (
 @click.option("--scale", default=100, show_default=True, type=click.IntRange(1, 10**6), help="For --kind integer.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
 @click.option("--infinite", is_flag=True, help="Keep codes of infinite height, as real files do not.")
+@click.option(
+    "--shard-rows", type=click.IntRange(1), metavar="ROWS", help="Rows of a shard, for a folder.  [default: 262144]"
+)
+@jobs_options
 @threads_option
 @force_option
 @output_options
@@ -42,6 +47,10 @@ def command(
     scale: int,
     seed: int,
     infinite: bool,
+    shard_rows: int | None,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -50,11 +59,14 @@ def command(
     """Draw random codes with exact heights into OUT.
 
     One OUT ending in .npz or .json, or two: the field's pair of pickles, rows and heights, in random order. An .npz is
-    written group by group and can be larger than memory.
+    written group by group. One OUT without an ending is a folder of shards, for sets of any size: made by all cores or
+    a cluster, with the same bytes whoever makes them; the same command goes on where an interrupted one stopped.
 
     \b
     Examples:
       mheight generate codes.npz
+      mheight generate --rows 10000000 million-codes
+      mheight generate --rows 10000000 --scheduler tcp://10.0.0.1:8786 million-codes
       mheight generate --groups n21 --rows 500 --kind integer n_k_m_P.pkl mHeights.pkl
       mheight generate --groups "9,4,2" --kind near-singular hard.npz
     """
@@ -62,23 +74,43 @@ def command(
 
     paths = [Path(path) for path in out]
     suffix = paths[0].suffix
-    if len(paths) > 2 or (len(paths) == 1 and suffix not in (".npz", ".json")):
-        raise click.UsageError("give one OUT ending in .npz or .json, or two for a pair of pickles")
+    folder = len(paths) == 1 and suffix == ""
+    if len(paths) > 2 or (len(paths) == 1 and suffix not in (".npz", ".json", "")):
+        raise click.UsageError(
+            "give one OUT ending in .npz or .json, one without an ending for a folder, or two for a pair of pickles"
+        )
     if len(paths) == 2 and (paths[0] == paths[1] or {path.suffix for path in paths} & {".npz", ".json"}):
         raise click.UsageError("the two files of a pair are pickles, and must differ")
+    if shard_rows is not None and not folder:
+        raise click.UsageError("--shard-rows is for a folder")
     wanted = datasets.parse_groups(groups)
-    files.refuse_existing(paths, force)
     total = rows * len(wanted)
-    with progress(total, f"{total} codes", quiet) as bar:
-        drawn = datasets.generate(
-            wanted, rows, kind, seed, scale=scale, infinite=infinite, advance=bar.update, threads=threads
-        )
-        if len(paths) == 1 and suffix == ".npz":
-            files.write_npz(paths[0], drawn)
-        elif len(paths) == 1:
-            files.write_json(paths[0], datasets.shuffled(drawn, seed))
-        else:
-            files.write_pickles(paths[0], paths[1], datasets.shuffled(drawn, seed))
+    settings: Any = {"scale": scale, "infinite": infinite}
+    if folder:
+        jobs = -1 if (jobs, backend, scheduler) == (None, None, None) else jobs
+        with working(jobs, backend, scheduler), progress(total, f"{total} codes", quiet, as_json) as bar:
+            datasets.generate_set(
+                paths[0],
+                wanted,
+                rows,
+                kind,
+                seed,
+                **settings,
+                shard_rows=shard_rows or datasets.SHARD,
+                force=force,
+                advance=bar.update,
+            )
+    else:
+        files.refuse_existing(paths, force)
+        with working(jobs, backend, scheduler) as asked, progress(total, f"{total} codes", quiet, as_json) as bar:
+            settings["threads"] = 1 if asked else threads
+            drawn = datasets.generate(wanted, rows, kind, seed, **settings, advance=bar.update)
+            if len(paths) == 1 and suffix == ".npz":
+                files.write_npz(paths[0], drawn)
+            elif len(paths) == 1:
+                files.write_json(paths[0], datasets.shuffled(drawn, seed))
+            else:
+                files.write_pickles(paths[0], paths[1], datasets.shuffled(drawn, seed))
     if as_json:
         emit({"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": seed, "files": list(out)})
     else:

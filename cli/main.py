@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import warnings
+from concurrent.futures import BrokenExecutor
 
 import click
 
@@ -82,6 +83,8 @@ def main() -> None:
         # whoever read our output has gone: nothing more to say, not even while Python closes its streams
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except BrokenExecutor:
+        code = _fail("mheight: a worker process was killed, perhaps for want of memory; the same command goes on later")
     except (MHeightError, OSError, MemoryError) as error:
         code = _fail(f"mheight: {str(error) or type(error).__name__}")
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -25,6 +27,31 @@ def output_options(command: F) -> F:
 
 
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+
+BACKENDS = ("loky", "threading", "dask")
+
+
+def jobs_options(command: F) -> F:
+    """--jobs, --backend and --scheduler: who does the work, see `working`."""
+    command = click.option(
+        "--scheduler", metavar="tcp://HOST:PORT", help="Address of a Dask scheduler, whose workers do it (extra dask)."
+    )(command)
+    command = click.option(
+        "--backend", metavar="|".join(BACKENDS), help="Kind of workers; others that joblib knows too.  [default: loky]"
+    )(command)
+    return click.option(
+        "--jobs", type=int, metavar="N", help="Pieces of work side by side, a thread each; -1: all cores."
+    )(command)
+
+
+@contextmanager
+def working(jobs: int | None, backend: str | None, scheduler: str | None) -> Iterator[bool]:
+    """The workers that a command line asks for; whether it asks for any."""
+    from moe_mheight.jobs import workers
+
+    with workers(jobs, backend, scheduler):
+        yield (jobs, backend, scheduler) != (None, None, None)
+
 
 threads_option = click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 
@@ -88,9 +115,57 @@ def shows_progress(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def progress(length: int, label: str, quiet: bool) -> Any:
-    """A progress bar on standard error for people, silent otherwise."""
-    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not shows_progress(quiet))
+def progress(length: int, label: str, quiet: bool, lines: bool = False) -> Any:
+    """A progress bar on standard error for people; lines of JSON for programs that ask for them; silent otherwise.
+
+    Both have `update(n)`, told how many more are done.
+    """
+    if lines and not quiet:
+        return Lines(length, label)
+    return _rated(length, label, hidden=not shows_progress(quiet))
+
+
+def _rated(length: int, label: str, hidden: bool) -> Any:
+    """Click's bar, with done / total, rows a second and the estimated rest."""
+    began = time.monotonic()
+
+    def rate(_: Any) -> str:
+        seconds = time.monotonic() - began
+        return f"{bar.pos / seconds:,.0f}/s" if bar.pos and seconds > 0 else ""
+
+    bar: Any = click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=hidden, show_pos=True, item_show_func=rate
+    )
+    return bar
+
+
+class Lines:
+    """Progress as JSON: a line at most once a second, and, of work that had one, a last one at the end."""
+
+    def __init__(self, length: int, label: str) -> None:
+        self.length, self.label, self.done = length, label, 0
+        self.began = self.told = time.monotonic()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.told > self.began:
+            self._tell()
+
+    def update(self, count: int) -> None:
+        self.done += count
+        if time.monotonic() - self.told > 1.0:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        seconds = self.told - self.began
+        rate = self.done / seconds if seconds > 0 and self.done else None
+        left = (self.length - self.done) / rate if rate else None
+        line = {"progress": self.label, "done": self.done, "total": self.length, "seconds": round(seconds, 1)}
+        line |= {"per_second": rate and round(rate, 1), "seconds_left": None if left is None else round(left, 1)}
+        click.echo(json.dumps(line), err=True)
 
 
 def remark(text: str, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from .options import (
     data_argument,
     emit,
+    jobs_options,
     load_predictor,
     models_option,
     output_options,
@@ -16,6 +18,7 @@ from .options import (
     router_option,
     table,
     threads_option,
+    working,
 )
 
 
@@ -32,6 +35,7 @@ from .options import (
 @click.option("--spread", is_flag=True, help="Also print the standard deviation over the experts, in bits.")
 @click.option("--bounds", is_flag=True, help="Also print the certified lower and upper bound.")
 @click.option("--interval", type=float, metavar="COVERAGE", help="Also print an interval of that coverage, like 0.9.")
+@jobs_options
 @threads_option
 @output_options
 def command(
@@ -42,6 +46,9 @@ def command(
     spread: bool,
     bounds: bool,
     interval: float | None,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     threads: int | None,
     as_json: bool,
     quiet: bool,
@@ -63,17 +70,14 @@ def command(
     codes = files.read(data)
     predictor = load_predictor(models, router)
 
-    raw = not hasattr(predictor, "predict_interval")
-    if raw and (budget or spread or interval is not None):
+    if not hasattr(predictor, "predict_interval") and (budget or spread or interval is not None):
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
-
-    def one_piece(P: Any, group: files.Group) -> Any:
-        if raw:
-            return predictor.measure(P, group[2], threads=threads)
-        return predictor.measure(P, group[2], budget=budget or 0, coverage=interval, threads=threads)
-
-    with progress(files.count(codes), "predicting", quiet) as bar:
-        values = files.over_groups(codes, one_piece, bar.update)
+    count = files.count(codes)
+    with working(jobs, backend, scheduler) as asked, progress(count, "predicting", quiet, as_json) as bar:
+        more: dict[str, Any] = {"threads": 1 if asked else threads}
+        more |= {"budget": budget} if budget else {}
+        more |= {} if interval is None else {"coverage": interval}
+        values = files.over_groups(codes, partial(_measured, predictor, more), bar.update)
     wanted = {"height": 2} | ({"spread": 3} if spread else {}) | ({"lower": 0, "upper": 1} if bounds else {})
     wanted |= {"low": -2, "high": -1} if interval is not None else {}
     columns = {
@@ -91,3 +95,7 @@ def command(
         lines = [[repr(float(v)) for v in line] for line in zip(*columns.values(), strict=True)]
         click.echo(table(columns, lines))
     return 0
+
+
+def _measured(predictor: Any, more: dict[str, Any], P: Any, group: Any) -> Any:
+    return predictor.measure(P, group[2], **more)

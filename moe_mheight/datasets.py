@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +14,18 @@ from numpy.typing import NDArray
 from .errors import CodeError, DataError, brief
 from .exact import height_profile, m_height
 from .files import Codes, Data, Group, in_file_order, over_groups, silently
+from .jobs import each
 from .kernels import LANES, compiled, over_batch
 from .kinds import random_codes
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
+from .shards import Shard, build, cut
 from .tiers import EVALUATOR, HEADLINE
 
 PIECE = 65536
 """Codes drawn and labelled at a time."""
+
+SHARD = 1 << 18
+"""Rows of a shard: half a second to a second of work at n = 9."""
 
 
 def parse_groups(text: str) -> tuple[Group, ...]:
@@ -54,7 +62,7 @@ def generate(
     advance: Callable[[int], None] = silently,
     threads: int | None = None,
 ) -> Iterator[tuple[Group, Codes]]:
-    """Labelled random codes, one group after the other.
+    """Labelled random codes, one group after the other, by the workers at hand (`jobs.workers`).
 
     Args:
         groups: (n, k, m) each.
@@ -73,21 +81,74 @@ def generate(
         CodeError: no such kind.
         DataError: finite heights are too rare to draw.
     """
+    draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
     for place, group in enumerate(groups):
-        n, k, m = group
-        rng = np.random.default_rng([seed, n, k, m])
-        P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
-        while found < rows:
-            count = min(PIECE, int(1.1 * (rows - found)) + 16)
-            some = random_codes(kind, count, k, n - k, rng, scale=scale)
-            heights = m_height(some, m, threads=threads)
-            kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
-            P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
-            found, drawn = found + len(kept), drawn + count
-            advance(len(kept))
-            if found < rows and drawn > 1_000_000 and found < drawn / 1000:
-                raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
+        shards = cut({group: rows}, SHARD)
+        parts: dict[int, Codes] = {}
+        for number, codes in each(draw, shards):
+            parts[number] = codes
+            advance(len(codes.P))
+        P, h = (np.concatenate([getattr(parts[i], name) for i in range(len(shards))]) for name in ("P", "h"))
         yield group, Codes(P, np.arange(place * rows, (place + 1) * rows), h)
+
+
+def draw_shard(
+    shard: Shard, *, kind: str, seed: int, scale: int = 100, infinite: bool = False, threads: int | None = None
+) -> Codes:
+    """The codes of one shard, with exact heights, from a random stream of its own; arguments as in `generate`.
+
+    Raises:
+        DataError: finite heights are too rare to draw.
+    """
+    n, k, m = shard.group
+    # the first shard's stream is the group's, so that files of few rows do not depend on SHARD
+    rng = np.random.default_rng([seed, n, k, m, *([shard.number] if shard.number else [])])
+    P, h, found, drawn = np.empty((shard.rows, k, n - k)), np.empty(shard.rows), 0, 0
+    while found < shard.rows:
+        count = min(PIECE, int(1.1 * (shard.rows - found)) + 16)
+        some = random_codes(kind, count, k, n - k, rng, scale=scale)
+        heights = m_height(some, m, threads=threads)
+        kept = np.flatnonzero(np.isfinite(heights) | infinite)[: shard.rows - found]
+        P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
+        found, drawn = found + len(kept), drawn + count
+        if found < shard.rows and drawn > 1_000_000 and found < drawn / 1000:
+            raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
+    return Codes(P, np.arange(shard.rows), h)
+
+
+def generate_set(
+    folder: Path,
+    groups: tuple[Group, ...],
+    rows: int,
+    kind: str,
+    seed: int,
+    *,
+    scale: int = 100,
+    infinite: bool = False,
+    shard_rows: int = SHARD,
+    force: bool = False,
+    advance: Callable[[int], None] = silently,
+) -> dict[str, Any]:
+    """Labelled random codes as a folder of shards, made by the workers at hand (`jobs.workers`), resumed if begun.
+
+    Whoever makes them, in whatever order and after whatever interruption: the same settings give the same bytes.
+
+    Args:
+        folder: of the set.
+        shard_rows: rows of a shard; a setting like the others, since every shard draws from a stream of its own.
+        force: start over whatever is there.
+        Others: as in `generate`.
+
+    Returns:
+        The complete manifest, see `shards.build`.
+
+    Raises:
+        FolderError: see `shards.build`. CodeError, DataError: see `generate`.
+    """
+    settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
+    make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
+    shards = cut(dict.fromkeys(groups, rows), shard_rows)
+    return build(folder, shards, make, settings | {"shard_rows": shard_rows}, force=force, advance=advance)
 
 
 def shuffled(groups: Iterator[tuple[Group, Codes]], seed: int) -> Data:
@@ -227,7 +288,12 @@ def exact_heights(
     data: Data, threads: int | None = None, advance: Callable[[int], None] = silently
 ) -> NDArray[np.float64]:
     """Exact heights of a file's rows, in file order; advance is told how many rows were done."""
-    return in_file_order(data, over_groups(data, lambda P, group: m_height(P, group[2], threads=threads), advance))
+    return in_file_order(data, over_groups(data, partial(_heights, threads=threads), advance))
+
+
+def _heights(P: NDArray[np.float64], group: Group, threads: int | None) -> NDArray[np.float64]:
+    h: NDArray[np.float64] = m_height(P, group[2], threads=threads)
+    return h
 
 
 def audit(

@@ -19,6 +19,10 @@ class ModelError(MHeightError):
     """A folder of models is incomplete, damaged or of the wrong shape."""
 
 
+class FolderError(MHeightError):
+    """A file or folder cannot be written, or another process is at work in it."""
+
+
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 

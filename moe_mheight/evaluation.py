@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,17 +169,23 @@ def evaluate(
     scores, spent, wrong = [], 0.0, 0
     for group, codes in data.items():
         start = time.perf_counter()
-        values = over_groups({group: codes}, lambda P, group: predictor.measure(P, group[2], threads=threads), advance)[
-            group
-        ]
+        values = over_groups({group: codes}, partial(_measured, predictor, threads), advance)[group]
         spent += time.perf_counter() - start
         true = exact[codes.row]
         h = true if codes.h is None else codes.h
         wrong += int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum())
-        closing = np.stack(bounds(codes.P, group[2], threads=threads), axis=1)
+        closing = over_groups({group: codes}, partial(_closing, threads))[group]
         scores.append(_score(group, values, closing, h, true))
     total = count(data) / 1e6
     return Report(tuple(scores), spent / total, exact_time / total, wrong)
+
+
+def _measured(predictor: Predictor, threads: int | None, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+    return predictor.measure(P, group[2], threads=threads)
+
+
+def _closing(threads: int | None, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+    return np.stack(bounds(P, group[2], threads=threads), axis=1)
 
 
 def _width(low: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from . import pickles
 from .codes import check_P, check_row
 from .errors import CodeError, DataError, brief
+from .jobs import each
 from .masks import BITS
 
 Group = tuple[int, int, int]
@@ -77,15 +79,24 @@ def over_groups(
     function: Callable[[NDArray[np.float64], Group], NDArray[Any]],
     advance: Callable[[int], None] = silently,
 ) -> dict[Group, NDArray[Any]]:
-    """function(P, group) for every group, a piece at a time; advance is told how many rows were done."""
-    out = {}
-    for group, codes in data.items():
-        parts = []
-        for start in range(0, max(1, len(codes.P)), PIECE):
-            parts.append(function(codes.P[start : start + PIECE], group))
-            advance(len(parts[-1]))
-        out[group] = np.concatenate(parts)
-    return out
+    """function(P, group) for every group, a piece at a time, by the workers at hand (`jobs.workers`; then the function
+    must pickle); advance is told how many rows were done."""
+    places = [(group, start) for group, codes in data.items() for start in range(0, max(1, len(codes.P)), PIECE)]
+    parts: dict[tuple[Group, int], NDArray[Any]] = {}
+    tasks = ((data[group].P[start : start + PIECE], group) for group, start in places)
+    for number, values in each(partial(_apply, function), tasks):
+        parts[places[number]] = values
+        advance(len(values))
+    return {
+        group: np.concatenate([parts[group, start] for start in range(0, max(1, len(codes.P)), PIECE)])
+        for group, codes in data.items()
+    }
+
+
+def _apply(
+    function: Callable[[NDArray[np.float64], Group], NDArray[Any]], task: tuple[NDArray[np.float64], Group]
+) -> NDArray[Any]:
+    return function(*task)
 
 
 def _is_rows(value: Any) -> bool:
@@ -155,7 +166,7 @@ def read(paths: Sequence[str | Path]) -> Data:
     contents = [(str(path), _bytes(path)) for path in paths]
     kinds = {_kind(content, name) for name, content in contents}
     if len(contents) == 1 and kinds == {"npz"}:
-        return _from_npz(contents[0][1], contents[0][0])
+        return from_npz(contents[0][1], contents[0][0])
     if len(contents) == 1 and kinds == {"json"}:
         return _from_json(contents[0][1], contents[0][0])
     if kinds != {"pickle"}:
@@ -210,7 +221,12 @@ def _from_json(content: bytes, name: str) -> Data:
     return from_rows(value["rows"], heights, name)
 
 
-def _from_npz(content: bytes, name: str) -> Data:
+def from_npz(content: bytes, name: str) -> Data:
+    """Codes from the bytes of an .npz; name is for messages.
+
+    Raises:
+        DataError: they are damaged, or hold no codes.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             arrays = {
@@ -311,9 +327,22 @@ def compact(P: NDArray[np.float64]) -> NDArray[Any]:
 
 def write_npz(path: Path, groups: Iterable[tuple[Group, Codes]]) -> None:
     """Groups written one after the other, so that only one is in memory; the same codes give the same bytes."""
-    with replacing(path) as (handle,), zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with replacing(path) as (handle,):
+        _put_npz(handle, groups)
+
+
+def npz_bytes(groups: Iterable[tuple[Group, Codes]]) -> bytes:
+    """The same in memory; the rows are those of the order."""
+    out = io.BytesIO()
+    _put_npz(out, groups, rows=False)
+    return out.getvalue()
+
+
+def _put_npz(handle: BinaryIO, groups: Iterable[tuple[Group, Codes]], rows: bool = True) -> None:
+    with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for (n, k, m), codes in groups:
-            arrays = {"P": compact(codes.P), "row": codes.row} | ({} if codes.h is None else {"h": codes.h})
+            arrays = {"P": compact(codes.P)} | ({"row": codes.row} if rows else {})
+            arrays |= {} if codes.h is None else {"h": codes.h}
             for key, array in arrays.items():
                 # ZipInfo's own date, 1980, not the clock's
                 with archive.open(zipfile.ZipInfo(f"{n}_{k}_{m}/{key}.npy"), "w", force_zip64=True) as part:

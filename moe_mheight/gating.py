@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from .cards import held_out, provenance
 from .errors import ModelError
 from .experts import combined
+from .folders import write_file
 from .router import GATE, PRIOR, Gate, Router, inputs, slack_weights
-from .storage import load_set, write_file
+from .storage import load_set
 from .tiers import EVALUATOR, TIERS, sizes
 
 SILENT = 1e-25

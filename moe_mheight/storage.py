@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from torch import Tensor
 from .calibration import check as check_calibration
 from .errors import ModelError, brief
 from .experts import Architecture, Expert
+from .folders import locked, write_file
 from .tiers import TIERS
 
 FORMAT = "moe_mheight tier 3"
@@ -49,20 +49,6 @@ SHIPPED = "default"
 def shipped_folder() -> Path:
     """Where the shipped model set lies, in a wheel, an editable install and a checkout alike."""
     return Path(import_module("moe_mheight.models").__path__[0]) / SHIPPED
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write whole or not at all: to a temporary name, synced, then renamed."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
@@ -216,26 +202,6 @@ def architecture_config(architecture: Architecture) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; a second one is refused, a lock left by a dead process is taken over."""
-    lock = folder / "lock"
-    try:
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        owner = lock.read_text().strip()
-        if owner.isdigit() and _alive(int(owner)):
-            raise ModelError(f"{folder} is in use by process {owner}; wait for it, or train elsewhere") from None
-        lock.unlink(missing_ok=True)
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    try:
-        os.write(handle, str(os.getpid()).encode())
-        os.close(handle)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-@contextmanager
 def workshop(final: Path, force: bool) -> Iterator[Path]:
     """Where the folder `final` is made: yields a hidden folder beside it, held for this process, that keeps what is
     unfinished from one attempt to the next. Its "finished" takes final's name when all went well.
@@ -282,15 +248,3 @@ def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> 
     decided = decide()
     write_file(path, json.dumps({"asked": asked, "decided": decided}).encode())
     return decided
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # there os.kill ends the process it asks about
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

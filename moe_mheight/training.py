@@ -22,9 +22,10 @@ from .cards import card, held_out, measure, measure_search, provenance
 from .checkpoints import pack_checkpoint, records, reporting, restore
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
+from .folders import write_file
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
-from .storage import VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop, write_file
+from .storage import VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop
 from .tiers import MINUTES, TIERS
 
 SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}

@@ -8,7 +8,9 @@ from brute import profile
 from test_cli import assert_refused, folder, mheight  # noqa: F401
 
 from moe_mheight import ModelError, random_codes
+from moe_mheight.errors import FolderError
 from moe_mheight.files import write_npz
+from moe_mheight.folders import locked
 from moe_mheight.raw import page
 from moe_mheight.raw.ablation import predictions, run_table
 from moe_mheight.raw.data import divide, seed_data
@@ -54,7 +56,7 @@ def test_the_table_has_what_was_asked_for():
     for row in TABLE:
         if row.view == "raw":
             networks = 3 if row.scope == "tiers" else 1
-            assert networks * row.recipe.per_epoch * row.recipe.epochs == 480_000
+            assert networks * row.recipe.per_epoch * row.recipe.epochs == 300_000
     assert FULL_SIZE.recipe.width == 1024
 
 
@@ -111,8 +113,7 @@ def test_a_changed_row_or_damaged_run_is_run_again(data, tmp_path):
 
 
 def test_two_at_once_are_refused(data, tmp_path):
-    (tmp_path / "lock").write_text("1")  # a process that certainly lives
-    with pytest.raises(ModelError, match="in use by process 1"):
+    with locked(tmp_path), pytest.raises(FolderError, match="in use by process"):
         run_table(ROWS[:1], data, tmp_path, seeds=1)
 
 
@@ -264,7 +265,7 @@ def test_training_scoring_and_predicting_by_command(mheight, folder):  # noqa: F
         (["--tier", "all"], "--view raw"),
         (["--tier", "low", "--weights", "seed"], "--weights"),
         (["--tier", "low", "--view", "raw", "--minutes", "3"], "--minutes"),
-        (["--tier", "low", "--view", "raw", "--width", "17"], "multiple of 16"),
+        (["--tier", "low", "--view", "raw", "--width", "5000"], "from 0 to 4096"),
         (["--tier", "low", "--view", "raw", "--recipe", "nothing.json"], "nothing.json"),
         (["--tier", "low", "--view", "raw", "--data", "nothing.npz"], "nothing.npz"),
     ],

@@ -11,13 +11,13 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes", "kinds", "minors",
-    "enumeration", "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting", "joint",
-    "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles", "files",
-    "entries", "matrix_market", "matrices", "claims", "transversals", "verification", "certificates", "datasets",
-    "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams", "calibration", "experts",
-    "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models", "raw.training", "training",
-    "raw.ablation", "raw.page", "router", "gating", "ensemble", "evaluation",
+    "errors", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes",
+    "kinds", "minors", "enumeration", "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting",
+    "joint", "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles",
+    "files", "shards", "entries", "matrix_market", "matrices", "claims", "transversals", "verification",
+    "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
+    "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
+    "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "evaluation",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {
@@ -71,12 +71,18 @@ def test_what_commands_import_at_once_is_light():
 def test_commands_import_what_they_need_when_they_run():
     from moe_mheight import cli
 
+    light = {
+        "__version__",
+        "click",
+        "errors",
+        "moe_mheight",
+        "options",
+        "raw.recipe",
+        "tiers",
+        *sys.stdlib_module_names,
+    }
     for path in Path(cli.__path__[0]).glob("*.py"):
-        assert imports(path, top_level_only=True) <= {
-            "__future__", "click", "collections", "errors", "importlib", "json", "math", "__version__", "moe_mheight",
-            "options", "os", "pathlib", "raw.recipe", "shlex", "sys",
-            "tiers", "time", "typing", "warnings", "dataclasses",
-        }, path  # fmt: skip
+        assert imports(path, top_level_only=True) <= light, path
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -70,7 +70,7 @@ def test_the_seeds_table_is_the_analysis_table():
     ("settings", "message"),
     [
         ({"widht": 16}, "did you mean width"),
-        ({"width": 17}, "multiple of 16"),
+        ({"width": -1}, "from 0 to 4096"),
         ({"dropout": 1.0}, "from 0 to 0.95"),
         ({"dropout": True}, "a number"),
         ({"epochs": 2.5}, "an int"),
@@ -241,6 +241,13 @@ def test_networks_answer_finite_log2_heights(network, data):
         assert np.isfinite(log2_h).all()
 
 
+@pytest.mark.parametrize("width", [1, 7, 50])
+@pytest.mark.parametrize("network", ["run1", "gated", "symmetric"])
+def test_any_width_will_do(network, width, data):
+    built = build(make({"network": network, "width": width, "blocks": 1}), data.groups).eval()
+    assert np.isfinite(answers(built, data.training[0].P, data.groups[0])).all()
+
+
 def test_run_1_at_full_size_is_as_large_as_the_seed_says():
     network = build(make({"network": "run1", "width": 1024}), HEADLINE)
     parameters = sum(weights.numel() for weights in network.parameters())
@@ -372,6 +379,17 @@ def test_patience_stops_and_keeps_the_best(data, tmp_path):
     assert len(macros) - 1 - best == 3
     errors = {part.group: answers(network, part.P, part.group) - part.log2_h for part in data.validation}
     assert np.isclose(monitor.figures(errors)["macro"], macros[best], rtol=1e-5)
+
+
+def test_patience_waits_for_the_last_phase(data, tmp_path):
+    """What a first phase does to groups it does not show must not end the training."""
+    settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "seed"}
+    network, history = member(data, tmp_path, settings)
+    last = [record["validation"]["macro"] for record in history if record["phase"] == 3]
+    assert len(history) - len(last) == 12
+    assert len(last) - 1 - int(np.argmin(last)) == 2
+    errors = {part.group: answers(network, part.P, part.group) - part.log2_h for part in data.validation}
+    assert np.isclose(monitor.figures(errors)["macro"], min(last), rtol=1e-5)
 
 
 def test_without_patience_the_last_weights_are_kept(data, tmp_path):

@@ -1,6 +1,7 @@
 """Training: what it draws, that it learns, that it resumes to the same weights, and what it refuses."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 
 from moe_mheight import ModelError, cards, experts, recipes, training
 from moe_mheight.checkpoints import records
+from moe_mheight.errors import FolderError
 from moe_mheight.experts import Architecture, Expert, read_codes
+from moe_mheight.folders import locked
 from moe_mheight.kinds import ALL_KINDS
 from moe_mheight.recipes import Recipe, chunk
 from moe_mheight.storage import load_tier
@@ -197,10 +200,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
 def test_two_trainings_in_one_place_are_refused(quick, tmp_path):
     partial = tmp_path / ".low.unfinished"
     partial.mkdir()
-    (partial / "lock").write_text("1")  # a process that certainly lives
     (partial / "seed0.jsonl").write_text("theirs")
     for force in (False, True):
-        with pytest.raises(ModelError, match="in use by process 1"):
+        with locked(partial), pytest.raises(FolderError, match=f"in use by process {os.getpid()} "):
             train_tier("low", tmp_path, seeds=1, chunks=2, architecture=TINY, force=force)
     assert (partial / "seed0.jsonl").read_text() == "theirs"
 

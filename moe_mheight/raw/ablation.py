@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from .. import training as bracket
 from ..errors import DataError
 from ..experts import combined, read_codes
+from ..folders import locked, write_file
 from ..recipes import Recipe
-from ..storage import locked, write_file
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared
 from .models import RawTier
@@ -42,6 +42,7 @@ def run_table(
     *,
     seeds: int = 3,
     jobs: int = -1,
+    train: bool = True,
     advance: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train and measure every row with every seed; runs that are in the folder already are not run again.
@@ -52,37 +53,37 @@ def run_table(
         folder: one file a run, and what unfinished ones need to go on.
         seeds: runs per row.
         jobs: runs side by side, each on one thread (joblib; its parallel_config is honoured).
+        train: without, nothing is run, and rows that are not finished are left out.
         advance: told the figures of each run that is done, those found in the folder first.
 
     Returns:
         "rows" as `summary` gives them, and what they were made with.
 
     Raises:
-        ModelError: another process is at work in the folder.
+        FolderError: another process is at work in the folder.
+        DataError: nothing is finished (and not train).
     """
+    prints = {side: fingerprint(getattr(data, side)) for side in ("training", "validation")}
+    work = [(row, seed) for row in table for seed in range(seeds)]
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        prints = {side: fingerprint(getattr(data, side)) for side in ("training", "validation")}
-        work = [(row, seed) for row in table for seed in range(seeds)]
-        found = {(row.name, seed): _known(folder, row, seed, prints) for row, seed in work}
-        for done in found.values():
-            if done:
-                advance(done)
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-        missing = [(row, seed) for row, seed in work if not found[row.name, seed]]
-        # the long ones first, so that no core waits for a last one
-        missing.sort(key=lambda task: -_effort(task[0]))
-        for done in parallel(
-            joblib.delayed(run)(row, seed, data, folder, prints, os.getpid()) for row, seed in missing
-        ):
-            found[done["row"], done["seed"]] = done
+    found = {(row.name, seed): _known(folder, row, seed, prints) for row, seed in work}
+    for done in found.values():
+        if done:
             advance(done)
-    return {
-        "format": FORMAT,
-        "data": prints,
-        "seeds": seeds,
-        "rows": [summary(row, [found[row.name, s] for s in range(seeds)], folder, data.validation) for row in table],
-    }
+    missing = [(row, seed) for row, seed in work if not found[row.name, seed]]
+    if train and missing:
+        with locked(folder):
+            # the long ones first, so that no core waits for a last one
+            missing.sort(key=lambda task: -_effort(task[0]))
+            parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+            for done in parallel(joblib.delayed(run)(*task, data, folder, prints, os.getpid()) for task in missing):
+                found[done["row"], done["seed"]] = done
+                advance(done)
+    rows = [(row, [found[row.name, seed] for seed in range(seeds)]) for row in table]
+    whole = [summary(row, runs, folder, data.validation) for row, runs in rows if all(runs)]
+    if not whole:
+        raise DataError(f"no row in {folder} is finished with {seeds} seeds")
+    return {"format": FORMAT, "data": prints, "seeds": seeds, "rows": whole}
 
 
 def _effort(row: Row) -> float:

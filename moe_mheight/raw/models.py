@@ -24,8 +24,9 @@ from ..brackets import bounds
 from ..codes import check_m, check_P, equivalent, like_input
 from ..errors import CodeError, MHeightError, ModelError, brief
 from ..files import from_rows
+from ..folders import write_file
 from ..kernels import thread_count
-from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums, write_file
+from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
 from ..tiers import tier_of
 from .data import Parts
 from .networks import Codes, Group, Network, build
@@ -40,11 +41,12 @@ COLUMNS = 3
 """lower, upper, height: what `RawPredictor.measure` gives."""
 
 
-def answers(network: Network, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
-    """log2 heights that a network gives codes of one of its groups, (B,), means over the recipe's views."""
+def answers(network: Network, P: NDArray[np.float64], group: Group, views: int | None = None) -> NDArray[np.float64]:
+    """log2 heights that a network gives codes of one of its groups, (B,), means over views; default the recipe's."""
+    views = network.recipe.views if views is None else views
     device = next(network.parameters()).device
     number, total = network.groups.index(group), np.zeros(len(P))
-    for view in range(network.recipe.views):
+    for view in range(views):
         rng = np.random.default_rng([2, view])
         for start in range(0, len(P), AT_ONCE):
             some = P[start : start + AT_ONCE]
@@ -52,7 +54,7 @@ def answers(network: Network, P: NDArray[np.float64], group: Group) -> NDArray[n
             with torch.no_grad():
                 out = network(Codes(x, torch.full((len(some),), number, device=device)))
             total[start : start + AT_ONCE] += out.double().cpu().numpy()
-    return total / network.recipe.views
+    return total / views
 
 
 class RawTier:

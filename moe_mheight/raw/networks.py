@@ -126,7 +126,7 @@ class Run1(Network):
 
     def __init__(self, recipe: RawRecipe, groups: tuple[Group, ...]) -> None:
         super().__init__(recipe, groups)
-        self.features, small = recipe.width // 16, max(2, recipe.width // 32)
+        self.features, small = max(2, recipe.width // 16), max(2, recipe.width // 32)
         self.value = nn.Linear(1, self.features)
         self.place = nn.Parameter(0.02 * torch.randn(self.rows * self.columns, self.features))
         self.pathway = Attention(self.features, HEADS, self.features)
@@ -192,7 +192,7 @@ class Exchange(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        half = width // 2
+        half = max(1, width // 2)
         self.norm = nn.LayerNorm(width)
         self.of_even = nn.Linear(width, 2 * half)
         self.of_odd = nn.Linear(half, 4 * half, bias=False)
@@ -228,7 +228,7 @@ class Symmetric(Network):
         width = recipe.width
         self.level = nn.Parameter(torch.zeros(len(groups)))
         self.about = nn.Embedding(len(groups), width)
-        self.even, self.odd = nn.Linear(6, width), nn.Linear(2, width // 2, bias=False)
+        self.even, self.odd = nn.Linear(6, width), nn.Linear(2, max(1, width // 2), bias=False)
         self.exchanges = nn.ModuleList(Exchange(width, recipe.dropout) for _ in range(recipe.blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(7 * width, 128), nn.SiLU(), nn.Dropout(recipe.dropout), nn.Linear(128, 1))

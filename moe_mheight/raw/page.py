@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plots
-from ..storage import write_file
+from ..folders import write_file
 from ..tiers import TIERS, tier_of
 from .ablation import predictions
 from .data import Parts, Split

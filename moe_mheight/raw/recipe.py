@@ -73,7 +73,10 @@ class RawRecipe:
     rate: float = _about(2e-3, "Peak learning rate; run 1 had 1e-3.", least=1e-8, most=1.0)
     schedule: str = _about("cosine", "Of the learning rate, after a warm-up of 2 %.", of=SCHEDULES)
     patience: int = _about(
-        0, "Stop after this many epochs without a better validation, keep the best; 0: never.", least=0, most=10**6
+        0,
+        "Stop after so many epochs (of the last phase) without a better validation, keep the best; 0: never.",
+        least=0,
+        most=10**6,
     )
     jitter: float = _about(
         0.0, "Noise added anew every epoch, in deviations of the matrix; the seed proposes 0.02.", most=10.0
@@ -92,8 +95,6 @@ class RawRecipe:
         _check_curriculum(self.curriculum)
         if not self.width:
             object.__setattr__(self, "width", 32 if self.network == "symmetric" else 256)
-        if self.width % 16:
-            raise ModelError(f"width must be a multiple of 16, got {self.width}")
 
 
 RUN1 = {

@@ -21,8 +21,9 @@ from torch import Tensor
 from ..cards import provenance
 from ..checkpoints import pack_checkpoint, records, reporting, restore
 from ..errors import ModelError
+from ..folders import write_file
 from ..kernels import thread_count
-from ..storage import MOST_SEEDS, pack, settled, workshop, write_file
+from ..storage import MOST_SEEDS, pack, settled, workshop
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
 from .models import RawTier, answers, save
@@ -79,7 +80,8 @@ def penalty(network: Network) -> Tensor:
 
 
 def _measured(network: Network, parts: Parts) -> Errors:
-    return {part.group: answers(network, part.P, part.group) - part.log2_h for part in parts}
+    # one view: every epoch is measured, and only the end counts
+    return {part.group: answers(network, part.P, part.group, 1) - part.log2_h for part in parts}
 
 
 class Epoch:
@@ -133,7 +135,7 @@ def train_member(
 
     Goes on from a checkpoint in `folder` if there is one, and appends what every epoch measured to seed<N>.jsonl. All
     chance comes from the seed and the epoch's number, so a resumed training ends with the weights of an unbroken one.
-    With patience the weights are those of the best validation, else the last ones.
+    With patience the weights are those of the best validation, of a curriculum's last phase, else the last ones.
 
     Args:
         recipe: all settings.
@@ -160,10 +162,10 @@ def train_member(
     known = [record for record in records(history) if record["epoch"] <= done] if history.exists() else []
     write_file(history, "".join(json.dumps(record) + "\n" for record in known).encode())
     spent, began, last_saved = known[-1]["minutes"] if known else 0.0, time.monotonic(), time.monotonic()
-    macros = [record["validation"]["macro"] for record in known]
+    macros, final = [record["validation"]["macro"] for record in known], _final(known, recipe)
     steady = not (recipe.orbit or recipe.jitter or recipe.curriculum)
     epoch: Epoch | None = None
-    while done < recipe.epochs and not _out_of_patience(macros, recipe.patience):
+    while done < recipe.epochs and not _out_of_patience(final, recipe.patience):
         if is_child and os.getppid() != owner:
             raise ModelError("the process that asked for this training is gone")
         torch.manual_seed(1_000_003 * (done + 1) + seed)  # for dropout
@@ -207,16 +209,23 @@ def train_member(
             record["gates"] = dict(zip(record["validation"]["groups"], gates.tolist(), strict=True))
         if not math.isfinite(record["loss"]):
             raise ModelError(f"training of seed {seed} diverged in epoch {done}; try a lower rate than {recipe.rate:g}")
-        if not recipe.patience or macros[-1] <= min(macros):
-            best.load_state_dict(network.state_dict())
         known.append(record)
+        final = _final(known, recipe)
+        if not recipe.patience or not final or final[-1] <= min(final):
+            best.load_state_dict(network.state_dict())
         with open(history, "a") as out:
             out.write(json.dumps(record) + "\n")
-        ends = done == recipe.epochs or _out_of_patience(macros, recipe.patience)
+        ends = done == recipe.epochs or _out_of_patience(final, recipe.patience)
         if time.monotonic() - last_saved > SAVE_EVERY or ends:
             write_file(saved, pack_checkpoint(network, best, optimizer, done))
             last_saved = time.monotonic()
     return pack(best.state_dict())
+
+
+def _final(known: list[dict[str, Any]], recipe: RawRecipe) -> list[float]:
+    """Validation macros of the epochs that count for patience: those of a curriculum's last phase."""
+    last = max(1, len(recipe.curriculum))
+    return [record["validation"]["macro"] for record in known if record["phase"] == last]
 
 
 def _out_of_patience(macros: list[float], patience: int) -> bool:

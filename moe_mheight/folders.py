@@ -1,0 +1,90 @@
+"""Files that are written whole or not at all, and folders that one process holds at a time."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from .errors import FolderError
+
+PART = ".part"
+"""Ending of temporary names; what a killed process left under such a name may be removed."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write whole or not at all: to a temporary name, synced, then renamed.
+
+    Raises:
+        FolderError: the file cannot be written, as on a full disk; what was there before stays.
+    """
+    temporary = path.with_name(path.name + PART)
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise FolderError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; a second one is refused. The lock of a killed process is nobody's.
+
+    Raises:
+        FolderError: another process holds it, which the message names, or the folder cannot be written.
+    """
+    path = folder / "lock"
+    try:
+        handle = _held(path)
+    except OSError as error:
+        raise FolderError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # removed while still held, so that nobody takes a lock that is about to vanish
+            path.unlink(missing_ok=True)
+        handle.close()
+
+
+def _held(path: Path) -> IO[str]:
+    """The lock file, open and locked, with the name of its holder in it."""
+    while True:
+        handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed when the lock is given back
+        if not _lock(handle):
+            handle.seek(0)
+            owner = handle.read(200).strip() or "another process"
+            handle.close()
+            raise FolderError(f"{path.parent} is in use by {owner}; wait for it, or work elsewhere")
+        with suppress(OSError):
+            if os.path.samestat(os.stat(path), os.fstat(handle.fileno())):
+                break
+        handle.close()  # the holder before has just removed it
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+    handle.flush()
+    return handle
+
+
+def _lock(handle: IO[str]) -> bool:
+    """Lock an open file for this process; False where somebody else has."""
+    try:
+        if os.name == "nt":
+            import msvcrt  # noqa: PLC0415  not there elsewhere
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl  # noqa: PLC0415  not there on Windows
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
