@@ -84,12 +84,14 @@ def command(
     from moe_mheight.raw import ablation, page
     from moe_mheight.raw.data import divide, seed_data
     from moe_mheight.raw.networks import build
-    from moe_mheight.raw.table import FULL_SIZE, TABLE, read_table
+    from moe_mheight.raw.table import BASE, FULL_SIZE, TABLE, read_table
 
     rows = read_table(Path(table_path)) if table_path else TABLE
     if table_path is None and torch.cuda.is_available():
         rows = (*rows, FULL_SIZE)
     rows = tuple(row for row in rows if not only or any(text in row.name for text in only))
+    if rows and not any(row.view == "raw" for row in rows) and not listing:
+        raise click.UsageError("a page needs a row of the raw view; --list shows them")
     if not rows:
         raise click.UsageError("no row has such a name; --list shows them")
     if jobs == 0:
@@ -100,8 +102,11 @@ def command(
         else:
             click.echo(table(["row", "part", "against"], [[row.name, row.part, row.against] for row in rows]))
         return 0
+    beside = Path(out).with_suffix("")
     if not Path(out).parent.is_dir():
         raise click.UsageError(f"the folder {Path(out).parent} does not exist")
+    if Path(out).suffix == "" or (beside.exists() and not beside.is_dir()):
+        raise click.UsageError(f"--out must be like page.md, beside a folder page for the pictures, got {out}")
     matplotlib_itself()  # its absence should be told before an hour of training
     split = divide(files.read(data) if data else seed_data())
     total, done, began = len(rows) * seeds, 0, time.monotonic()
@@ -119,13 +124,19 @@ def command(
     remark(f"{len(rows)} rows x {seeds} seeds in {work}; interrupt and repeat the command to go on later", quiet)
     results = ablation.run_table(rows, split, Path(work), seeds=seeds, jobs=jobs, train=not finished, advance=advance)
     rows = tuple(row for row in rows if row.name in {summary["name"] for summary in results["rows"]})
-    first = rows[0]
-    network = build(first.recipe, split.groups) if first.view == "raw" else None
+    first = next((row for row in rows if row.name == BASE), next((row for row in rows if row.view == "raw"), rows[0]))
+    recipe = first.recipe
     results["made"] = provenance() | {
+        "training": sum(len(part.P) for part in split.training),
         "validation": sum(len(part.P) for part in split.validation),
         "originals": sum(len(part.P[: first.originals]) for part in split.training),
-        "parameters": sum(weights.numel() for weights in network.parameters()) if network else 0,
+        "parameters": sum(weights.numel() for weights in build(recipe, split.groups).parameters()),
+        "width": recipe.width,
+        "epochs": recipe.epochs,
+        "per_epoch": recipe.per_epoch,
         "minutes": sum(row["minutes"] * len(row["macros"]) for row in results["rows"]),
+        "seed_data": not data,
+        "gpu": torch.cuda.is_available(),
     }
     page.write(results, rows, split, Path(work), Path(out), _command(out, table_path, only, data, seeds))
     if as_json:

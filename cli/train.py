@@ -249,5 +249,7 @@ def _raw(
     click.echo(table(["log2-MSE", "validation", "training"], lines))
     if not (folder / tier / "training_history.png").exists():
         remark("no pictures: they need matplotlib, pip install 'moe-mheight[plot]'", quiet)
-    remark(f"saved to {folder / tier}; `mheight ensemble-eval --models {folder}` scores it", quiet)
+    groups = ";".join(",".join(map(str, group)) for group in config["groups"])
+    how = f'mheight ensemble-eval --models {folder} --groups "{groups}"'
+    remark(f"saved to {folder / tier}; `{how}` scores it on other codes", quiet)
     return 0

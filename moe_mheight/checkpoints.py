@@ -12,7 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import ModelError
 from .storage import pack, unpack
+
+
+def device_of(name: str) -> str:
+    """The device to train on: "auto" takes a GPU when there is one.
+
+    Raises:
+        ModelError: a GPU is asked for, and there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ModelError("no GPU that torch can use is here; --device cpu or auto trains without")
+    return ("cuda" if there else "cpu") if name == "auto" else name
 
 
 def pack_checkpoint(

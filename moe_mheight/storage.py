@@ -237,14 +237,29 @@ def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> 
     path = partial / "plan.json"
     asked = json.loads(json.dumps(asked))
     if path.exists():
-        begun = json.loads(path.read_text())
-        differ = [key for key in asked if begun["asked"].get(key) != asked[key]]
+        try:
+            begun = json.loads(path.read_text())
+            theirs, decided = _flat(begun["asked"]), begun["decided"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path} is damaged; --force to start over") from error
+        mine = _flat(asked)
+        differ = [key for key in mine if theirs.get(key) != mine[key]]
         if differ:
             raise ModelError(
                 f"{partial} holds an unfinished training with other settings ({', '.join(differ)}: "
-                f"{begun['asked'].get(differ[0])!r:.60} there); repeat those, or --force to start over"
+                f"{brief(theirs.get(differ[0]))} there); repeat those, or --force to start over"
             )
-        return begun["decided"]
+        return decided
     decided = decide()
     write_file(path, json.dumps({"asked": asked, "decided": decided}).encode())
     return decided
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by their own names, so that the one that differs can be told."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= (
+            {f"{key}.{name}": part for name, part in _flat(value).items()} if isinstance(value, dict) else {key: value}
+        )
+    return found

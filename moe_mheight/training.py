@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .cards import card, held_out, measure, measure_search, provenance
-from .checkpoints import pack_checkpoint, records, reporting, restore
+from .checkpoints import device_of, pack_checkpoint, records, reporting, restore
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .folders import write_file
@@ -214,8 +214,7 @@ def train_tier(
         raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
     if seeds < 1:
         raise ModelError(f"seeds must be at least 1, got {seeds}")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
     threads = max(1, thread_count(None) // workers)
     members = [(view, seed) for view in VIEWS for seed in range(seeds)]

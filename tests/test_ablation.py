@@ -19,9 +19,15 @@ from moe_mheight.raw.table import BASE, FULL_SIZE, HOPES, REFERENCE, TABLE, WHOL
 
 TINY = {"width": 16, "blocks": 1, "epochs": 2, "per_epoch": 90, "batch": 32}
 ROWS = (
-    Row(name=BASE, part="reference", against="", settings=TINY, originals=20),
-    Row(name="weights", part="priorities", settings=TINY | {"weights": "seed"}, originals=20, expected="much"),
-    Row(name="noise", part="augmentation", settings=TINY | {"augment": ["noise"], "augment_to": 30}, originals=10),
+    Row(name=BASE, part="reference", settings=TINY, originals=20),
+    Row(name="weights", part="priorities", settings=TINY | {"weights": "seed"}, originals=20, against=BASE),
+    Row(
+        name="noise",
+        part="augmentation",
+        against=BASE,
+        settings=TINY | {"augment": ["noise"], "augment_to": 30},
+        originals=10,
+    ),
     Row(name=WHOLE, part="size", settings=TINY, originals=None),
     Row(name="three tiers", part="structure", settings=TINY, originals=20, scope="tiers"),
 )
@@ -163,7 +169,13 @@ def test_the_command_writes_the_page(mheight, folder):  # noqa: F811
     pytest.importorskip("matplotlib")
     rows = [
         {"name": BASE, "part": "reference", "against": "", "settings": TINY, "originals": 20},
-        {"name": "1: weights", "part": "priorities", "settings": TINY | {"weights": "seed"}, "expected": "wonders"},
+        {
+            "name": "1: weights",
+            "part": "priorities",
+            "against": BASE,
+            "settings": TINY | {"weights": "seed"},
+            "expected": "wonders",
+        },
         {"name": WHOLE, "part": "size", "settings": TINY, "originals": None},
         {"name": "bracket view, equal time", "part": "structure", "view": "bracket", "settings": {"chunks": 1}},
     ]
@@ -214,6 +226,9 @@ def test_the_command_writes_the_page(mheight, folder):  # noqa: F811
         ('[{"name": "a", "scope": "some"}]', "scope must be"),
         ('[{"name": "a", "view": "bracket"}]', "chunks"),
         ('[{"name": "a"}, {"name": "a"}]', "the same name"),
+        ('[{"name": "A-b"}, {"name": "a b"}]', "the same name"),
+        ('[{"name": ""}]', "1 to 60"),
+        ('[{"name": "a", "against": "b"}]', "no row"),
     ],
 )
 def test_wrong_tables(content, message, mheight, folder):  # noqa: F811

@@ -80,9 +80,11 @@ def test_the_seeds_table_is_the_analysis_table():
         ({"augment": "noise"}, "must be a list"),
         ({"labels": "guessed"}, "copied, exact"),
         ({"weights": {"4;5": 1}}, '"4,5"'),
-        ({"weights": {"4,5": -1}}, "number >= 0"),
+        ({"weights": {"4,5": -1}}, "from 0 to 1e"),
         ({"weights": {"4,5": 0.0}}, "not all be 0"),
         ({"weights": {"4,5": 1, "(4, 5)": 2}}, "once"),
+        ({"weights": {"4,5": 10**400}}, "from 0 to 1e"),
+        ({"curriculum": [[1.0, [["low"]]]]}, "low, medium, high"),
         ({"weights": [1]}, "must be like"),
         ({"curriculum": [[0.5, ["low"]]]}, "add up to 1"),
         ({"curriculum": [[1, ["lower"]]]}, "low, medium, high"),
@@ -203,6 +205,23 @@ def test_labels_copied_and_exact(method, rng):
     assert np.allclose(made["exact"][1][new], [float(brute.profile(matrix)[2]) for matrix in made["exact"][0][new]])
     assert set(made["copied"][1]) == set(h)
     assert not np.isclose(made["copied"][1][len(P) :], made["exact"][1][len(P) :]).all()
+
+
+def test_several_methods_get_equal_shares(monkeypatch, rng):
+    made = dict.fromkeys(("smote", "geometric"), 0)
+    for name in made:
+        real = augmentation.INTERPOLATIONS[name]
+
+        def counted(P, other, alpha, real=real, name=name):
+            made[name] += len(P)
+            return real(P, other, alpha)
+
+        monkeypatch.setitem(augmentation.INTERPOLATIONS, name, counted)
+    P = rng.normal(size=(50, 3, 3))
+    h = m_height(P, 2)
+    out, _ = augmentation.augmented(P, h, 2, tuple(made), 1000, rng, level=0, labels="exact", check=False)
+    assert len(out) == 1000
+    assert made["smote"] == made["geometric"]
 
 
 def test_copied_labels_come_from_the_nearer_parent(rng):
@@ -439,9 +458,11 @@ def test_views_are_means_over_the_orbit(data):
     one = build(make(TINY | {"network": "run1"}), data.groups).eval()
     many = build(make(TINY | {"network": "run1", "views": 3}), data.groups).eval()
     many.load_state_dict(one.state_dict())
-    forms = [part.P] + [equivalent(part.P, np.random.default_rng([2, view])) for view in (1, 2)]
-    wanted = np.mean([answers(one, P, part.group) for P in forms], axis=0)
-    assert np.allclose(answers(many, part.P, part.group), wanted, atol=1e-6)
+    forms = [[equivalent(P, np.random.default_rng([2, view])) for P in part.P] for view in (1, 2)]
+    wanted = np.mean([answers(one, np.array(P), part.group) for P in [part.P, *forms]], axis=0)
+    found = answers(many, part.P, part.group)
+    assert np.allclose(found, wanted, atol=1e-6)
+    assert np.allclose(answers(many, part.P[::-1], part.group)[::-1], found, atol=1e-5)  # whoever stands beside it
 
 
 # monitoring
@@ -596,6 +617,10 @@ def test_the_wrong_loader_says_which_is_right(ensemble):
         ({"groups": [[9, 4, 6]]}, "groups must be"),
         ({"recipe": {"width": 32}}, "does not fit its config"),
         ({"recipe": {"widht": 32}}, "did you mean width"),
+        ({"recipe": {"weights": "/dev/zero"}}, "spelled out"),
+        ({"recipe": {"width": 4096, "blocks": 64}}, "too many"),
+        ({"metrics": None}, "incomplete or wrong"),
+        ({"metrics": {"train": {"macro": "x"}, "validation": {"macro": 1.0}}}, "macros"),
     ],
 )
 def test_damaged_sets_are_refused(change, message, ensemble, tmp_path):

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import training as bracket
-from ..errors import DataError
+from ..errors import DataError, brief
 from ..experts import combined, read_codes
 from ..folders import locked, write_file
 from ..recipes import Recipe
@@ -29,7 +29,7 @@ from .data import Part, Parts, Split, of_scope, prepared
 from .models import RawTier
 from .monitor import figures, ratio
 from .recipe import as_json
-from .table import Row
+from .table import FULL_SIZE, Row, stem
 from .training import WATCHED, fingerprint, train_member
 
 FORMAT = "moe_mheight ablation 1"
@@ -63,6 +63,10 @@ def run_table(
         FolderError: another process is at work in the folder.
         DataError: nothing is finished (and not train).
     """
+    for row in table:
+        missing_tiers = {*TIERS} - {tier_of(*group) for group in data.groups}
+        if missing_tiers and (row.scope == "tiers" or row.view == "bracket"):
+            raise DataError(f"row {brief(row.name)} needs all tiers, the data have no group of {min(missing_tiers)}")
     prints = {side: fingerprint(getattr(data, side)) for side in ("training", "validation")}
     work = [(row, seed) for row in table for seed in range(seeds)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +96,7 @@ def _effort(row: Row) -> float:
 
 
 def _stem(row: Row, seed: int) -> str:
-    plain = "".join(c if c.isalnum() else "-" for c in row.name.lower())
-    return f"{plain}.{seed}"
+    return f"{stem(row.name)}.{seed}"
 
 
 def _asked(row: Row, prints: dict[str, str]) -> dict[str, Any]:
@@ -106,20 +109,23 @@ def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[st
     path = folder / f"{_stem(row, seed)}.json"
     try:
         known = json.loads(path.read_text())
-        predictions = path.with_suffix(".npy").exists()
-    except (OSError, ValueError):
+        predicted = np.load(path.with_suffix(".npy"))
+        fine = predicted.ndim == 1 and {"train", "validation", "gap", "minutes"} <= set(known)
+        same = known["asked"] == json.loads(json.dumps(_asked(row, prints)))
+    except (OSError, ValueError, TypeError, KeyError, EOFError):  # damaged: to be run again
         return None
-    return known if predictions and known.get("asked") == json.loads(json.dumps(_asked(row, prints))) else None
+    return known if fine and same else None
 
 
 def run(row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str], owner: int) -> dict[str, Any]:
     """One run: trained, measured, and kept in the folder."""
     torch.set_num_threads(1)
+    (folder / f"{_stem(row, seed)}.json").unlink(missing_ok=True)  # it would speak of other predictions
     training = tuple(Part(p.group, p.P[: row.originals], p.log2_h[: row.originals]) for p in data.training)
     work = folder / f"{_stem(row, seed)}.unfinished"
     asked = json.loads(json.dumps(_asked(row, prints)))
     plan = work / "plan.json"
-    if not plan.exists() or json.loads(plan.read_text()) != asked:
+    if not plan.exists() or plan.read_bytes() != json.dumps(asked).encode():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         write_file(plan, json.dumps(asked).encode())
@@ -154,8 +160,11 @@ def _raw(
         originals, held = of_scope(training, scope), of_scope(validation, scope)
         place = work / scope
         recipe = row.recipe
+        device = "cuda" if row.name == FULL_SIZE.name and torch.cuda.is_available() else "cpu"
         began = time.process_time()
-        content = train_member(recipe, prepared(originals, recipe), originals, held, seed, _sub(place), 1, "cpu", owner)
+        content = train_member(
+            recipe, prepared(originals, recipe), originals, held, seed, _sub(place), 1, device, owner
+        )
         minutes += (time.process_time() - began) / 60
         tier = RawTier.of({"recipe": as_json(recipe), "groups": [list(part.group) for part in originals]}, [content])
         predicted |= {part.group: tier.members(part.P, part.group)[0] for part in held}

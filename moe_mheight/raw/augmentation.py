@@ -89,7 +89,7 @@ def augmented(
         P, h: (B, k, r), (B,): the originals of one group and their heights.
         m: of the group.
         methods: of "noise", "smote", "geometric", "row-sums".
-        total: codes wanted; no more than the originals are kept if there are as many.
+        total: codes wanted; where there are as many originals, nothing is made and all are kept.
         rng: where the draws come from.
         level: of the noise, in standard deviations of the matrix.
         labels: "copied", from the original or the nearer parent, as the seed did; "exact", computed anew.
@@ -102,13 +102,13 @@ def augmented(
         DataError: too few originals to interpolate, or hardly anything made is accepted.
     """
     if total <= len(P) or not methods:
-        return P[: max(total, 0)] if methods else P, h[: max(total, 0)] if methods else h
+        return P, h
     if len(P) < 2:
         raise DataError("augmentation needs at least two original codes in each group")
     matrices, heights, count, drawn = [P], [h], len(P), 0
     while count < total:
+        wanted = -(-(total - count) // len(methods)) + 8  # of each
         for method in methods:
-            wanted = -(-(total - count) // len(methods)) + 8
             first = rng.integers(len(P), size=wanted)
             second = (first + rng.integers(1, len(P), size=wanted)) % len(P)
             alpha = rng.uniform(*ALPHA, (wanted, 1, 1))
@@ -123,4 +123,6 @@ def augmented(
             count, drawn = count + int(finite.sum()), drawn + wanted
         if drawn > 100 * total + 10_000:
             raise DataError(f"fewer than one in a hundred matrices made by {', '.join(methods)} is accepted")
-    return np.concatenate(matrices)[:total], np.concatenate(heights)[:total]
+    made, theirs = np.concatenate(matrices[1:]), np.concatenate(heights[1:])
+    some = slice(0, total - len(P)) if len(methods) == 1 else rng.permutation(len(made))[: total - len(P)]
+    return np.concatenate([P, made[some]]), np.concatenate([h, theirs[some]])

@@ -37,8 +37,8 @@ FORMAT = "moe_mheight raw 1"
 AT_ONCE = 2048
 """Codes a network reads at a time, which bounds memory."""
 
-COLUMNS = 3
-"""lower, upper, height: what `RawPredictor.measure` gives."""
+MOST_WEIGHTS, MOST_GROUPS = 1 << 26, 4096
+"""Of what is loaded: width squared times blocks, sixteen times run 1, and groups."""
 
 
 def answers(network: Network, P: NDArray[np.float64], group: Group, views: int | None = None) -> NDArray[np.float64]:
@@ -47,14 +47,18 @@ def answers(network: Network, P: NDArray[np.float64], group: Group, views: int |
     device = next(network.parameters()).device
     number, total = network.groups.index(group), np.zeros(len(P))
     for view in range(views):
-        rng = np.random.default_rng([2, view])
         for start in range(0, len(P), AT_ONCE):
             some = P[start : start + AT_ONCE]
-            x = torch.from_numpy(network.read(some if view == 0 else equivalent(some, rng))).to(device)
+            x = torch.from_numpy(network.read(some if view == 0 else _another(some, view))).to(device)
             with torch.no_grad():
                 out = network(Codes(x, torch.full((len(some),), number, device=device)))
             total[start : start + AT_ONCE] += out.double().cpu().numpy()
     return total / views
+
+
+def _another(P: NDArray[np.float64], view: int) -> NDArray[np.float64]:
+    """Another member of each code's orbit, the same for a code alone and among others."""
+    return np.concatenate([equivalent(one, np.random.default_rng([2, view])) for one in P[:, None]])
 
 
 class RawTier:
@@ -79,7 +83,7 @@ class RawTier:
 
 
 def _network(config: dict[str, Any]) -> Network:
-    return build(make(config["recipe"]), tuple((int(n), int(k), int(m)) for n, k, m in config["groups"]))
+    return build(make(config["recipe"], files=False), tuple((int(n), int(k), int(m)) for n, k, m in config["groups"]))
 
 
 def save(
@@ -169,6 +173,12 @@ def load_tier(folder: Path) -> RawTier:
             raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
         if not groups or not all(1 <= k < n <= 64 and 1 <= m <= n - k for n, k, m in groups):
             raise ModelError(f"groups must be (n, k, m) of codes, got {brief(groups)}")
+        recipe = make(config["recipe"], files=False)
+        if recipe.width * recipe.width * recipe.blocks > MOST_WEIGHTS or len(groups) > MOST_GROUPS:
+            raise ModelError(f"width {recipe.width} and {recipe.blocks} blocks for {len(groups)} groups are too many")
+        metrics = [config["metrics"][side]["macro"] for side in ("train", "validation")]
+        if not all(isinstance(value, float) and value >= 0 for value in metrics):
+            raise ModelError(f"the metrics must have macros >= 0, got {brief(metrics)}")
         networks = [_network(config) for _ in range(seeds)]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = brief(error) if isinstance(error, MHeightError) else f"{type(error).__name__}: {brief(error)}"

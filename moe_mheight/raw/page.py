@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plots
+from ..errors import DataError
 from ..folders import write_file
 from ..tiers import TIERS, tier_of
 from .ablation import predictions
 from .data import Parts, Split
-from .table import BASE, EPOCHS, FULL_SIZE, PER_EPOCH, WHOLE, WIDTH, Row
+from .table import BASE, FULL_SIZE, WHOLE, Row
 
 CLEAR = 2.0
 """Standard errors of a difference between two means over seeds from which it counts as one."""
@@ -138,8 +139,9 @@ def write(results: dict[str, Any], table: tuple[Row, ...], data: Split, folder: 
     rows = {row["name"]: row for row in results["rows"]}
     seeds = results["seeds"]
     slack0 = {}
+    there = any(tier_of(*group) == "high" for group in data.groups)
     for row in table:
-        if row.name in EXAMINED:
+        if row.name in EXAMINED and there:
             slack0[row.name] = by_minor(data.validation, predictions(folder, row, seeds, data.validation))
     if slack0:
         slack0[ALONE] = by_minor(data.validation, from_minor_alone(data))
@@ -150,10 +152,14 @@ def write(results: dict[str, Any], table: tuple[Row, ...], data: Split, folder: 
         for r in results["rows"]
         if r["view"] == "raw"
     ]
+    for stale in ("rows.png", "sizes.png", "minors.png"):
+        (beside / stale).unlink(missing_ok=True)
+    if not bars:
+        raise DataError("a page needs a row of the raw view")
     plots.ablation_bars(bars, beside / "rows.png")
     sizes = [rows[name] for name in ("2,000 codes", BASE, "32,000 codes", WHOLE) if name in rows]
     total = [sum(len(p.P[: row["originals"]]) for p in data.training) for row in sizes]
-    if len(sizes) > 1:
+    if len(set(total)) > 1:
         tiers = [tier_means(row["groups"]) for row in sizes]
         series: dict[str, Any] = {tier: (total, [each[tier] for each in tiers], None) for tier in tiers[0]}
         series["macro"] = (total, [row["macro"] for row in sizes], [row["spread"] for row in sizes])
@@ -181,35 +187,36 @@ def _page(
 
 def _head(results: dict[str, Any], beside: str, command: str) -> str:
     made = results["made"]
-    gpu = (
-        ""
-        if FULL_SIZE.name in {row["name"] for row in results["rows"]}
-        else " No GPU was at hand, so run 1 at full "
-        "size (10.6 million parameters, 200 epochs) is not in the table; it is added by itself where there is one."
-    )
-    rows = f"{results['seeds']} seeds a row, {made['minutes']:.0f} core-minutes in all on {made['machine']}"
+    size = FULL_SIZE.name in {row["name"] for row in results["rows"]}
+    gpu = "" if size or made["gpu"] else " No GPU was at hand, so run 1 at full size is not in the table."
+    about = "* Data: a file of its user's"
+    if made["seed_data"]:
+        about = (
+            "* Data: the seed's 108,000 codes made anew, 12,000 for each of the nine groups of n = 9, integers with a"
+        )
+        about += "\n  scale of their own per matrix, exact labels"
     return f"""# The seed's programme, measured
 
 The analysis of the seed project's run 1 (log2-MSE 0.495 on a leaky split, 1.39 without leaks) proposes five priorities
 and says what each should bring. Here each is trained on the same data, with the same seeds, for the same number of
 codes. Made by `{command}`; the figures are in {beside}/ablation.json.
 
-* Data: the seed's 108,000 codes made anew, 12,000 for each of the nine groups of n = 9, integers with a scale of their
-  own per matrix, exact labels, split by orbit 85 to 15 before anything is made from them. Validation:
-  {made["validation"]:,} codes, never seen in any form. Most rows train on {made["originals"]:,} originals.
-* Network: run 1 at width {WIDTH} instead of 1024, {made["parameters"]:,} parameters instead of 10.6 million: 8-head
-  attention over the entries of P, four residual blocks, dropout 0.3, AdamW at 1e-3. Every row sees {EPOCHS} times
-  {PER_EPOCH:,} codes.{gpu}
-* {rows}, torch {made["torch"]}, commit {made["commit"]}. A row run again with its seed gives the same
-  figures on one machine.
+{about}, split by orbit 85 to 15 before anything is made from them:
+  {made["training"]:,} and {made["validation"]:,} codes. Rows take the first codes of each group's training side, most
+  of them {made["originals"]:,} in all.
+* Network, where a row does not say otherwise: run 1 at width {made["width"]} instead of 1024, {made["parameters"]:,}
+  parameters instead of 10.6 million: 8-head attention over the entries of P, residual blocks, dropout 0.3, AdamW at
+  1e-3, {made["epochs"]} epochs of {made["per_epoch"]:,} codes, fewer where patience ends them.{gpu}
+* {results["seeds"]} seeds a row, {made["minutes"]:.0f} core-minutes in all on {made["machine"]}, torch {made["torch"]},
+  commit {made["commit"]}. A row run again with its seed gives the same figures on one machine.
 
 Errors are log2-MSE in bits squared, lower is better. "together" is the ensemble of the seeds, "gap" validation over
-training."""
+training, changes are against the row that the next paragraph names; less is better."""
 
 
 def _lines(ordered: list[Any], rows: dict[str, Any]) -> str:
     out = [
-        "| row | macro | together | low | medium | high | best group | worst group | gap | min | macro, change | "
+        "| row | macro | together | low | medium | high | best group | worst group | gap | core-min | macro, change | "
         "high, change | the seed expected |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
@@ -264,7 +271,7 @@ def _labels(rows: dict[str, Any]) -> str:
 
 
 def _sizes(sizes: list[Any], total: list[int], beside: str) -> str:
-    if len(sizes) < 2:
+    if len(set(total)) < 2:
         return ""
     lines = ["| training codes | macro | together | high | gap |", "|--:|--:|--:|--:|--:|"]
     for row, codes in zip(sizes, total, strict=True):
@@ -315,10 +322,10 @@ def _slack0(results: dict[str, Any], rows: dict[str, Any], beside: str) -> str:
         "against those one exchange away: with rho for that ratio, 1 / rho <= h <= k / rho (from arXiv:2602.20366, "
         "Theorem 8). A minor is a sum of products of k entries with signs, and a small one nearly cancels. A network "
         "sees the entries and would have to do that sum for every one of C(n, k) sets, to a relative accuracy; instead "
-        "it answers with what such codes have on the mean: too much where rho is large, too little where it is small. "
+        "it answers with what such codes have on the mean. "
         f"That it is rho which is missing shows in the last column: a constant over 1 / rho errs by "
         f"{np.mean(found[ALONE]['log2_mse']):.2f} bits squared, with nothing learned. So what would take the raw view "
-        "lower at slack 0 is to read minors, or brackets, and no priority of the seed's. Log2-MSE of the ensembles at "
+        "lower at slack 0 is to read minors, or brackets. Log2-MSE of the ensembles at "
         "slack 0 (and the mean error, bits), by rho, bins of equal numbers of codes:\n\n"
         + "\n".join(lines)
         + "\n\n"

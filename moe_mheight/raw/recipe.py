@@ -6,7 +6,6 @@ The seed project's analysis of its run 1 proposes five priorities. Each is a fie
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +32,8 @@ SEED_WEIGHTS = (
 
 SEED_CURRICULUM = ((0.25, ("low",)), (0.25, ("low", "medium")), (0.5, TIERS))
 """The seed's three phases, 50, 50 and 100 epochs: share of the training, tiers."""
+
+LARGEST_WEIGHT = 1e6
 
 NO_WEIGHTS: tuple[tuple[int, int, float], ...] = ()
 NO_CURRICULUM: tuple[tuple[float, tuple[str, ...]], ...] = ()
@@ -129,19 +130,19 @@ def named(start: str | None, changes: dict[str, Any]) -> RawRecipe:
     Raises:
         ModelError: the file is not there, or a setting is wrong.
     """
-    base = {None: {}, "run1": RUN1, "run2": RUN2}.get(start)
-    if base is None:
-        base = read_json(str(start), "a recipe")
-        if not isinstance(base, dict):
-            raise ModelError(f"{start} must hold an object of settings, got {brief(base)}")
+    known: dict[str | None, dict[str, Any]] = {None: {}, "run1": RUN1, "run2": RUN2}
+    base = known[start] if start in known else read_json(str(start), "a recipe")
+    if not isinstance(base, dict):
+        raise ModelError(f"{start} must hold an object of settings, got {brief(base)}")
     return make(base | changes)
 
 
-def make(settings: dict[str, Any]) -> RawRecipe:
+def make(settings: dict[str, Any], *, files: bool = True) -> RawRecipe:
     """A recipe from plain values, as JSON or a command line gives them.
 
     Args:
-        settings: field names and values; weights and curriculum may be "none", "seed" or what a JSON file holds.
+        settings: field names and values; weights and curriculum may be "none", "seed", a JSON file or what it holds.
+        files: whether files may be read; not those that a stranger's model set names.
 
     Raises:
         ModelError: an unknown field, with the nearest known one, or a wrong value.
@@ -153,6 +154,8 @@ def make(settings: dict[str, Any]) -> RawRecipe:
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
             raise ModelError(f"a recipe has no {brief(name)}{hint}")
     plain = dict(settings)
+    if not files and any(isinstance(plain.get(name), str) for name in ("weights", "curriculum")):
+        raise ModelError("weights and curriculum must be spelled out here")
     if "weights" in plain:
         plain["weights"] = _weights(plain["weights"])
     if "curriculum" in plain:
@@ -201,8 +204,10 @@ def _check_weights(weights: tuple[tuple[int, int, float], ...]) -> None:
     if len({(k, m) for k, m, _ in weights}) < len(weights):
         raise ModelError("weights must name each (k, m) once")
     for k, m, weight in weights:
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-            raise ModelError(f"the weight of ({k},{m}) must be a number >= 0, got {brief(weight)}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= LARGEST_WEIGHT:
+            raise ModelError(
+                f"the weight of ({k},{m}) must be a number from 0 to {LARGEST_WEIGHT:g}, got {brief(weight)}"
+            )
     if weights and not any(weight for *_, weight in weights):
         raise ModelError("weights must not all be 0")
 
@@ -211,7 +216,7 @@ def _check_curriculum(curriculum: tuple[tuple[float, tuple[str, ...]], ...]) -> 
     for share, tiers in curriculum:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise ModelError(f"a phase's share must be above 0 and at most 1, got {brief(share)}")
-        if not tiers or not set(tiers) <= set(TIERS):
+        if not tiers or not all(isinstance(tier, str) and tier in TIERS for tier in tiers):
             raise ModelError(f"a phase's tiers must be some of {', '.join(TIERS)}, got {brief(tiers)}")
     if curriculum and abs(sum(share for share, _ in curriculum) - 1.0) > 1e-6:
         raise ModelError(f"the shares of the phases must add up to 1, got {sum(share for share, _ in curriculum):g}")

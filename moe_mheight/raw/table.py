@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Row:
     part: str = "table"  # of the page
     settings: dict[str, Any] = field(default_factory=dict)  # what differs from REFERENCE
     originals: int | None = ORIGINALS  # per group; None for all
-    against: str = BASE  # the row it is compared with
+    against: str = ""  # the row it is compared with
     scope: str = "all"  # or "tiers"
     view: str = "raw"  # or "bracket"
     expected: str = ""  # what the seed's analysis expected
@@ -81,28 +82,28 @@ ALL = REGULARISED | {"network": "gated", "weights": "seed", "curriculum": "seed"
 
 HOPES = {
     "run 1": "0.495 on a leaky split, 1.39 without leaks",
-    "weights": "worst groups +25-35 %, overall +15-20 %, best groups -5-10 %",
-    "gate": "worst groups +30-40 %, overall +20-25 %",
-    "augmentation": "worst groups +15-25 %, overall +10-15 %",
-    "regularisation": "worst groups +10-15 %, overall +12-18 %, gap 15-25 % less",
-    "curriculum": "worst groups +15-20 %, overall +10-12 %",
-    "all": "worst groups +60-65 %, overall 0.32-0.36",
+    "weights": "worst groups 25-35 % less, overall 15-20 % less, best groups 5-10 % more",
+    "gate": "worst groups 30-40 % less, overall 20-25 % less",
+    "augmentation": "worst groups 15-25 % less, overall 10-15 % less",
+    "regularisation": "worst groups 10-15 % less, overall 12-18 % less, gap 15-25 % less",
+    "curriculum": "worst groups 15-20 % less, overall 10-12 % less",
+    "all": "worst groups 60-65 % less, overall 0.32-0.36",
     "tiers": "0.25-0.30, with seed ensembles",
 }
-"""What the seed's analysis expected; plus is better."""
+"""What the seed's analysis expected of the errors."""
 
 
 def _priority(name: str, settings: dict[str, Any], hope: str = "") -> Row:
-    return Row(name=name, part="priorities", settings=settings, expected=HOPES.get(hope, ""))
+    return Row(name=name, part="priorities", settings=settings, against=BASE, expected=HOPES.get(hope, ""))
 
 
 def _augmentation(method: str, labels: str) -> Row:
     settings = MADE | {"augment": [method], "labels": labels}
-    return Row(name=f"{method}, labels {labels}", part="augmentation", settings=settings)
+    return Row(name=f"{method}, labels {labels}", part="augmentation", settings=settings, against=BASE)
 
 
 TABLE = (
-    Row(name=BASE, part="reference", against="", expected=HOPES["run 1"]),
+    Row(name=BASE, part="reference", expected=HOPES["run 1"]),
     _priority("1: group weights", {"weights": "seed"}, "weights"),
     _priority("2: gate, fixed", {"network": "gated", "gate_from": 1.0}, "gate"),
     _priority("2: gate, fixed then learned", {"network": "gated", "gate_from": 0.3}, "gate"),
@@ -117,10 +118,10 @@ TABLE = (
     _priority("all five, labels copied", ALL | MADE | {"labels": "copied"}, "all"),
     _priority("all five, orbit", ALL | {"orbit": True}, "all"),
     *(_augmentation(method, labels) for method in ("noise", "smote", "row-sums") for labels in ("copied", "exact")),
-    Row(name="2,000 codes", part="size", originals=222),
-    Row(name="32,000 codes", part="size", originals=3556),
-    Row(name=WHOLE, part="size", originals=None),
-    Row(name="three tiers", part="structure", scope="tiers", expected=HOPES["tiers"]),
+    Row(name="2,000 codes", part="size", originals=222, against=BASE),
+    Row(name="32,000 codes", part="size", originals=3556, against=BASE),
+    Row(name=WHOLE, part="size", originals=None, against=BASE),
+    Row(name="three tiers", part="structure", scope="tiers", against=BASE, expected=HOPES["tiers"]),
     Row(name="symmetric", part="structure", settings=SYMMETRIC, originals=None, against=WHOLE),
     Row(
         name="symmetric, three tiers",
@@ -130,7 +131,7 @@ TABLE = (
         scope="tiers",
         against="symmetric",
     ),
-    Row(name="bracket view, equal time", part="structure", view="bracket", settings={"chunks": 6}),
+    Row(name="bracket view, equal time", part="structure", view="bracket", settings={"chunks": 10}, against=BASE),
 )
 """The reference, each priority alone, all together, labels, sizes, structure. The ensembles of all seeds of a row come
 out of the same runs."""
@@ -144,7 +145,12 @@ FULL_SIZE = Row(
 )
 """For a machine with a GPU."""
 
-KEYS = {"name", "part", "settings", "originals", "against", "scope", "view", "expected"}
+KEYS = {each.name for each in fields(Row)}
+
+
+def stem(name: str) -> str:
+    """A row's name as the beginning of its files' names."""
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
 def read_table(path: Path) -> tuple[Row, ...]:
@@ -157,8 +163,11 @@ def read_table(path: Path) -> tuple[Row, ...]:
     if not isinstance(value, list) or not value:
         raise ModelError(f"{path} must hold a list of rows")
     rows = tuple(_row(plain, f"{path}, row {number}") for number, plain in enumerate(value))
-    if len({row.name for row in rows}) < len(rows):
-        raise ModelError(f"{path}: two rows have the same name")
+    if len({stem(row.name) for row in rows}) < len(rows):
+        raise ModelError(f"{path}: two rows have the same name, but for case and signs")
+    for row in rows:
+        if row.against and row.against not in {other.name for other in rows}:
+            raise ModelError(f'{path}: {brief(row.name)} is against {brief(row.against)}, which is no row; "" for none')
     return rows
 
 
@@ -168,6 +177,8 @@ def _row(plain: Any, where: str) -> Row:
     for key in KEYS - {"settings", "originals"}:
         if not isinstance(plain.get(key, ""), str):
             raise ModelError(f"{where}: {key} must be a string, got {brief(plain[key])}")
+    if not re.fullmatch(r"\S(.{0,58}\S)?", plain["name"]) or not plain["name"].isprintable():
+        raise ModelError(f"{where}: a name has 1 to 60 printable characters, got {brief(plain['name'])}")
     originals = plain.get("originals", ORIGINALS)
     if originals is not None and (not isinstance(originals, int) or isinstance(originals, bool) or originals < 1):
         raise ModelError(f"{where}: originals must be an int >= 1 or null, got {brief(originals)}")

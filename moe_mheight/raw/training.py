@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cards import provenance
-from ..checkpoints import pack_checkpoint, records, reporting, restore
+from ..checkpoints import device_of, pack_checkpoint, records, reporting, restore
 from ..errors import ModelError
 from ..folders import write_file
 from ..kernels import thread_count
@@ -29,7 +29,7 @@ from .data import Part, Parts, Split, of_scope, prepared, shown
 from .models import RawTier, answers, save
 from .monitor import figures, ratio, roughness
 from .networks import Codes, Group, Network, build
-from .recipe import NETWORKS, SCOPES, RawRecipe, as_json
+from .recipe import SCOPES, RawRecipe, as_json
 
 CLIP = 1.0
 """Largest norm of a gradient."""
@@ -283,10 +283,7 @@ def train_raw(
         raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {scope!r}")
     if not 1 <= seeds <= MOST_SEEDS:
         raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
-    if recipe.network not in NETWORKS:
-        raise ModelError(f"network must be one of {', '.join(NETWORKS)}, got {recipe.network!r}")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
     workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
     threads = max(1, thread_count(None) // workers)
