@@ -80,14 +80,22 @@ def main() -> None:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
         code = _fail(f"{where}: {error.format_message()}")
     except BrokenPipeError:
-        # whoever read our output has gone: nothing more to say, not even while Python closes its streams
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()  # whoever read our output has gone
         code = 0
     except BrokenExecutor:
         code = _fail("mheight: a worker process was killed, perhaps for want of memory; the same command goes on later")
     except (MHeightError, OSError, MemoryError) as error:
         code = _fail(f"mheight: {str(error) or type(error).__name__}")
+    try:
+        sys.stdout.flush()
+    except OSError:  # as on a full disk, which has been told
+        _silence()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _silence() -> None:
+    """Nothing more to standard output, not even while Python closes its streams."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str) -> int:

@@ -31,7 +31,7 @@ MODULES = sorted(FILES)
 def imports(path, top_level_only=False):
     """Names of the modules that a file imports: own ones in full, without the package's name; of others the first."""
     tree = ast.parse(path.read_text())
-    inside = path.parent != PACKAGE and path.is_relative_to(PACKAGE)  # of a subpackage
+    inside = path.parent == PACKAGE / "raw"
     found = set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
