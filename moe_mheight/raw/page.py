@@ -112,10 +112,14 @@ def in_words(row: dict[str, Any], base: dict[str, Any]) -> str:
     most, least = order[0], order[-1]
     gap = "" if row["gap"] is None or base["gap"] is None else f"; gap {base['gap']:.2f} to {row['gap']:.2f}"
     return (
-        f"{verb} the macro error, {base['macro']:.3f} to {row['macro']:.3f} ({change['macro']:+.1f} %); {tiers}; "
+        f"{verb} the macro error, {base['macro']:.3f} to {_short(row['macro'])} ({change['macro']:+.1f} %); {tiers}; "
         f"most for ({_group(most)}), {change['groups'][most]:+.0f} %, least for ({_group(least)}), "
         f"{change['groups'][least]:+.0f} %{gap}"
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
 def _group(name: str) -> str:
