@@ -63,8 +63,8 @@ def command(
     """Train a table of raw-view recipes on the same data, with the same seeds, for the same number of codes.
 
     The default table has each priority of the seed's analysis alone and all together, labels copied, exact and by
-    orbit, sizes of the training set, tiers, networks, and the bracket view at equal time: about an hour on two cores.
-    Interrupt it at any time; the same command goes on. A row run again gives the same figures on one machine.
+    orbit, sizes of the training set, tiers, networks, and the bracket view at equal time: an hour and a half on two
+    cores. Interrupt it at any time; the same command goes on. A row run again gives the same figures on one machine.
 
     A table FILE is a list of rows like
     {"name": "wide", "settings": {"network": "run1", "width": 256}, "originals": 1000, "against": "run 1, scaled"};
@@ -138,7 +138,7 @@ def command(
         "seed_data": not data,
         "gpu": torch.cuda.is_available(),
     }
-    page.write(results, rows, split, Path(work), Path(out), _command(out, table_path, only, data, seeds))
+    page.write(results, rows, split, Path(work), Path(out), _command(out, table_path, only, data, seeds, finished))
     if as_json:
         emit(results)
         return 0
@@ -148,8 +148,10 @@ def command(
     return 0
 
 
-def _command(out: str, table_path: str | None, only: tuple[str, ...], data: tuple[str, ...], seeds: int) -> str:
+def _command(
+    out: str, table_path: str | None, only: tuple[str, ...], data: tuple[str, ...], seeds: int, finished: bool
+) -> str:
     """What to type to get the page again."""
     parts = ["mheight", "ablate", "--out", out, *([] if table_path is None else ["--table", table_path])]
     parts += [word for text in only for word in ("--only", text)] + [word for name in data for word in ("--data", name)]
-    return shlex.join(parts + ([] if seeds == 3 else ["--seeds", str(seeds)]))
+    return shlex.join(parts + ([] if seeds == 3 else ["--seeds", str(seeds)]) + ["--finished"] * finished)

@@ -65,8 +65,8 @@ def command(
     \b
     Examples:
       mheight generate codes.npz
-      mheight generate --rows 10000000 million-codes
-      mheight generate --rows 10000000 --scheduler tcp://10.0.0.1:8786 million-codes
+      mheight generate --rows 10000000 many-codes
+      mheight generate --rows 10000000 --scheduler tcp://10.0.0.1:8786 many-codes
       mheight generate --groups n21 --rows 500 --kind integer n_k_m_P.pkl mHeights.pkl
       mheight generate --groups "9,4,2" --kind near-singular hard.npz
     """

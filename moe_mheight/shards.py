@@ -17,6 +17,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from .jobs import each
 FORMAT = "moe_mheight shards 1"
 
 MANIFEST, FINISHED = "manifest.json", "finished.jsonl"
+
+NAME = r"\d+_\d+_\d+-\d{5,}\.npz"
+"""Of a shard. Nothing else of somebody's is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def build(
     }))  # fmt: skip
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} exists and is no folder")
-    if folder.is_dir() and not force and not (folder / MANIFEST).exists() and any(_foreign(folder)):
+    if folder.is_dir() and not (folder / MANIFEST).exists() and any(_foreign(folder)):  # not even when forced
         raise FolderError(f"{folder} holds other files; choose an empty or a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +112,8 @@ def build(
         done = _done(folder, known) if known is not None else {}
         keep = {"lock", *(() if known is None else (MANIFEST, *done, *(() if known["complete"] else (FINISHED,))))}
         for path in folder.iterdir():
-            ours = path.name in keep or not (path.name.endswith((PART, ".npz")) or path.name in (MANIFEST, FINISHED))
-            if not ours:
+            plain = path.name.removesuffix(PART)
+            if path.name not in keep and (plain in (MANIFEST, FINISHED) or re.fullmatch(NAME, plain)):
                 path.unlink()
         advance(sum(s.rows for s in shards if s.name in done))
         missing = [s for s in shards if s.name not in done]
@@ -118,7 +122,7 @@ def build(
                 return known
             write_file(folder / MANIFEST, _text(begun))
             write_file(folder / FINISHED, _lines(done))
-        for number, content in each(_Made(make), missing):
+        for number, content in each(partial(_made, make), missing):
             write_file(folder / missing[number].name, content)
             done[missing[number].name] = sha256(content).hexdigest()
             _append(folder / FINISHED, _lines({missing[number].name: done[missing[number].name]}))
@@ -133,17 +137,12 @@ def build(
     return whole
 
 
-class _Made:
-    """Makes a shard's bytes, wherever it runs. A class, since what is sent to workers must pickle."""
-
-    def __init__(self, make: Callable[[Shard], Codes]) -> None:
-        self.make = make
-
-    def __call__(self, shard: Shard) -> bytes:
-        codes = self.make(shard)
-        if len(codes.P) != shard.rows:
-            raise DataError(f"shard {shard.name} came out with {len(codes.P)} rows instead of {shard.rows}")
-        return npz_bytes([(shard.group, codes)])
+def _made(make: Callable[[Shard], Codes], shard: Shard) -> bytes:
+    """A shard's bytes, wherever that runs."""
+    codes = make(shard)
+    if len(codes.P) != shard.rows:
+        raise DataError(f"shard {shard.name} came out with {len(codes.P)} rows instead of {shard.rows}")
+    return npz_bytes([(shard.group, codes)])
 
 
 def _text(manifest: dict[str, Any]) -> bytes:
@@ -195,7 +194,7 @@ def _right(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
-        and bool(re.fullmatch(r"\d+_\d+_\d+-\d{5,}\.npz", entry["name"]))
+        and bool(re.fullmatch(NAME, entry["name"]))
         and isinstance(entry.get("group"), list)
         and isinstance(entry.get("rows"), int)
     )

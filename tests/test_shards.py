@@ -199,12 +199,17 @@ def test_a_lock_dies_with_its_process(tmp_path):
 
 
 def test_other_files_are_left_alone(tmp_path):
-    (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(FolderError, match="other files"):
-        make(tmp_path)
-    with pytest.raises(FolderError, match="is no folder"):
-        make(tmp_path / "letter.txt")
-    assert contents(tmp_path) == {"letter.txt": b"dear"}
+    (tmp_path / "letter.npz").write_text("dear")
+    for force in (False, True):
+        with pytest.raises(FolderError, match="other files"):
+            make(tmp_path, force=force)
+        with pytest.raises(FolderError, match="is no folder"):
+            make(tmp_path / "letter.npz", force=force)
+    assert contents(tmp_path) == {"letter.npz": b"dear"}
+    make(tmp_path / "set")
+    (tmp_path / "set" / "letter.npz").write_text("dear")
+    make(tmp_path / "set", kind="normal", force=True)
+    assert (tmp_path / "set" / "letter.npz").read_text() == "dear"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .. import training as bracket
 from ..errors import DataError, brief
 from ..experts import combined, read_codes
+from ..files import Group
 from ..folders import locked, write_file
 from ..recipes import Recipe
 from ..tiers import TIERS, tier_of
@@ -142,7 +143,7 @@ def run(row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str], 
     return done
 
 
-Predicted = dict[tuple[int, int, int], NDArray[np.float64]]
+Predicted = dict[Group, NDArray[np.float64]]
 
 
 def _errors(predicted: Predicted, parts: Parts) -> Predicted:

@@ -23,13 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 from ..brackets import bounds
 from ..codes import check_m, check_P, equivalent, like_input
 from ..errors import CodeError, MHeightError, ModelError, brief
-from ..files import from_rows
+from ..files import Group, from_rows
 from ..folders import write_file
 from ..kernels import thread_count
 from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
 from ..tiers import tier_of
 from .data import Parts
-from .networks import Codes, Group, Network, build
+from .monitor import ratio
+from .networks import Codes, Network, build
 from .recipe import SCOPES, RawRecipe, as_json, make
 
 FORMAT = "moe_mheight raw 1"
@@ -216,10 +217,8 @@ class RawPredictor:
     def gap(self) -> float | None:
         """Validation over training macro, means over the ensembles that are asked."""
         used = [tier for scope, tier in self.tiers.items() if scope != "all"] or list(self.tiers.values())
-        train = np.mean([tier.config["metrics"]["train"]["macro"] for tier in used])
-        return (
-            float(np.mean([tier.config["metrics"]["validation"]["macro"] for tier in used]) / train) if train else None
-        )
+        sides = ("train", "validation")
+        return ratio({s: {"macro": float(np.mean([t.config["metrics"][s]["macro"] for t in used]))} for s in sides})
 
     def _tier(self, group: Group) -> RawTier:
         for scope in (tier_of(*group), "all"):

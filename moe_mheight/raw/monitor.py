@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import Group
 from ..tiers import TIERS, tier_of
-
-Group = tuple[int, int, int]
 
 WINDOW = 10
 """Epochs that roughness looks back on."""

@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..files import Group
 from ..tiers import tier_of
 from .recipe import RawRecipe
-
-Group = tuple[int, int, int]
 
 HEADS = 8
 """Of run 1's attention. The high-capacity pathway has twice as many, twice as wide."""

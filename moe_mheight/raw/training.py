@@ -21,6 +21,7 @@ from torch import Tensor
 from ..cards import provenance
 from ..checkpoints import device_of, pack_checkpoint, records, reporting, restore
 from ..errors import ModelError
+from ..files import Group
 from ..folders import write_file
 from ..kernels import thread_count
 from ..storage import MOST_SEEDS, pack, settled, workshop
@@ -28,7 +29,7 @@ from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
 from .models import RawTier, answers, save
 from .monitor import figures, ratio, roughness
-from .networks import Codes, Group, Network, build
+from .networks import Codes, Network, build
 from .recipe import SCOPES, RawRecipe, as_json
 
 CLIP = 1.0
@@ -97,10 +98,12 @@ class Epoch:
         self.number = np.concatenate([np.full(len(parts[i].P), i) for i in mine])
         place = np.concatenate([np.arange(len(parts[i].P)) for i in mine])
         self.rows = np.stack([np.repeat(np.arange(len(mine)), [len(parts[i].P) for i in mine]), place], axis=1)
-        total = len(self.rows)
-        wanted = recipe.per_epoch or total
-        rounds = -(-wanted // total)
-        self.order = np.concatenate([rng.permutation(total) for _ in range(rounds)])[:wanted]
+        self.shuffle(rng, recipe.per_epoch or len(self.rows))
+
+    def shuffle(self, rng: np.random.Generator, wanted: int) -> None:
+        """Put that many codes in random order, each as often as the others, or once more."""
+        rounds = -(-wanted // len(self.rows))
+        self.order = np.concatenate([rng.permutation(len(self.rows)) for _ in range(rounds)])[:wanted]
 
     def batches(self, size: int, one_length: bool) -> Iterator[tuple[Codes, Tensor]]:
         """Batches of codes and log2 h; of one length n each where the network wants that."""
@@ -234,9 +237,7 @@ def _out_of_patience(macros: list[float], patience: int) -> bool:
 
 def _reordered(epoch: Epoch, seed: int, number: int) -> Epoch:
     """The same codes, read already, in the order of another epoch."""
-    rng, total = np.random.default_rng([seed, number]), len(epoch.rows)
-    rounds = -(-len(epoch.order) // total)
-    epoch.order = np.concatenate([rng.permutation(total) for _ in range(rounds)])[: len(epoch.order)]
+    epoch.shuffle(np.random.default_rng([seed, number]), len(epoch))
     return epoch
 
 
