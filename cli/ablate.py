@@ -78,13 +78,13 @@ def command(
     """
     import torch
 
-    from moe_mheight import files
     from moe_mheight.cards import provenance
     from moe_mheight.pictures import matplotlib_itself
     from moe_mheight.raw import ablation, page
     from moe_mheight.raw.data import divide, seed_data
     from moe_mheight.raw.networks import build
     from moe_mheight.raw.table import BASE, FULL_SIZE, TABLE, read_table
+    from moe_mheight.sources import open_codes
 
     rows = read_table(Path(table_path)) if table_path else TABLE
     if table_path is None and torch.cuda.is_available():
@@ -108,7 +108,7 @@ def command(
     if Path(out).suffix == "" or (beside.exists() and not beside.is_dir()):
         raise click.UsageError(f"--out must be like page.md, beside a folder page for the pictures, got {out}")
     matplotlib_itself()  # its absence should be told before an hour of training
-    split = divide(files.read(data) if data else seed_data())
+    split = divide(open_codes(data).whole() if data else seed_data())
     total, done, began = len(rows) * seeds, 0, time.monotonic()
     found = 0
 

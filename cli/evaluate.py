@@ -13,6 +13,7 @@ from .options import (
     load_predictor,
     models_option,
     output_options,
+    partial_option,
     progress,
     remark,
     router_option,
@@ -50,6 +51,7 @@ from .options import (
     metavar="release|run2|FILE",
     help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
 )
+@partial_option
 @jobs_options
 @threads_option
 @output_options
@@ -63,6 +65,7 @@ def command(
     seed: int,
     show: int,
     criteria: str | None,
+    partial: bool,
     jobs: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -72,10 +75,10 @@ def command(
 ) -> int:
     """Score the predictor on DATA, or on codes drawn by seed and labelled exactly.
 
-    DATA as for `mheight exact`; without labels the exact heights are taken. Errors are mean squared errors of log2 h,
-    per group and their plain mean (macro). "fixed" is the best fixed point of the bracket that the experts answer in,
-    "closing" that of the tightest certified bracket: what one has without learning. At slack n - k - m = 0 the bracket
-    closes by itself and there is nothing left to learn.
+    DATA as for `mheight exact`; of a folder of shards one is in memory at a time. Without labels the exact heights are
+    taken. Errors are mean squared errors of log2 h, per group and their plain mean (macro). "fixed" is the best fixed
+    point of the bracket that the experts answer in, "closing" that of the tightest certified bracket: what one has
+    without learning. At slack n - k - m = 0 the bracket closes by itself and there is nothing left to learn.
 
     Criteria are limits that figures must stay below: "release" holds the goals of the shipped models, "run2" those of
     the planned second run of the network this project grew from. The exit code is 1 if one is missed; a figure that was
@@ -94,22 +97,22 @@ def command(
       mheight ensemble-eval --models mine --json codes.npz
       mheight ensemble-eval --models mine --criteria run2
     """
-    from moe_mheight import evaluation, files
+    from moe_mheight import evaluation
     from moe_mheight.criteria import judge, load
     from moe_mheight.datasets import parse_groups
     from moe_mheight.kinds import KINDS
+    from moe_mheight.sources import of, open_codes
 
     if criteria is None and not data and models is None:
         criteria = "release"
     limits = () if criteria is None else load(criteria)
-    codes = files.read(data) if data else None
+    codes = open_codes(data, partial=partial) if data else None
     predictor = load_predictor(models, router)
     if codes is None:
         wanted = parse_groups(groups)
         remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
-        codes = evaluation.default_data(rows, seed, wanted, kinds or KINDS)
-    count = files.count(codes)
-    with working(jobs, backend, scheduler) as asked, progress(count, "predicting", quiet, as_json) as bar:
+        codes = of(evaluation.default_data(rows, seed, wanted, kinds or KINDS))
+    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         threads = 1 if asked else threads
         report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
@@ -200,9 +203,14 @@ def _samples(predictor: Any, codes: Any, show: int) -> str:
     from moe_mheight.exact import m_height
 
     head = ["(n,k,m)"] + ["true", "predicted"] * show
+    first: dict[Any, Any] = {}
+    for piece in codes.pieces():
+        first = {group: c.P[:show] for group, c in piece.items()} | first
+        if len(first) == len(codes.groups):
+            break
     lines = []
-    for group, c in codes.items():
-        P = c.P[:show]
+    for group in codes.groups:
+        P = first[group]
         true, predicted = m_height(P, group[2]), predictor.predict(P, group[2])
         cells = [f"{h:.5g}" for pair in zip(true, predicted, strict=True) for h in pair]
         lines.append([",".join(map(str, group)), *cells, *[""] * (2 * show - len(cells))])

@@ -13,6 +13,7 @@ from .options import (
     force_option,
     jobs_options,
     output_options,
+    partial_option,
     progress,
     remark,
     table,
@@ -36,8 +37,22 @@ from .options import (
 @click.option(
     "--certificate", type=click.Path(dir_okay=False), help="One code and m: write a proof, for mheight verify."
 )
-@click.option("--out", type=click.Path(dir_okay=False), help="Write codes with exact heights, .npz or .json.")
-@click.option("--tolerance", default=1e-6, show_default=True, help="Relative difference up to which a label is right.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="Write codes with exact heights: .npz, .json or, without an ending, a set of shards.",
+)
+@click.option(
+    "--shard-rows", type=click.IntRange(1), metavar="ROWS", help="Rows of a shard, of a file.  [default: 262144]"
+)
+@partial_option
+@click.option(
+    "--tolerance",
+    default=1e-6,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Relative difference up to which a label is right.",
+)
 @click.option("--show", default=10, show_default=True, type=click.IntRange(0), help="Rows listed per kind of error.")
 @click.option("--check", is_flag=True, help="Exit with 1 when any label is wrong.")
 @jobs_options
@@ -52,6 +67,8 @@ def command(
     time_limit: float | None,
     certificate: str | None,
     out: str | None,
+    shard_rows: int | None,
+    partial: bool,
     tolerance: float,
     show: int,
     check: bool,
@@ -65,9 +82,11 @@ def command(
 ) -> int:
     """Exact m-heights of the codes in DATA.
 
-    DATA is the field's pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz or a .json; -
-    reads standard input. With labels, they are compared with the exact heights, and wrong and truly infinite ones are
-    listed. Without labels, the heights are printed, one a line, inf for infinite ones.
+    DATA is the field's pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz, a .json or a
+    folder of shards (`mheight generate`); - reads standard input. With labels, they are compared with the exact
+    heights, and wrong and truly infinite ones are listed. Without, the heights are printed, one a line, inf for
+    infinite ones. An --out without an ending is a folder of shards, in the order of DATA, for any number of codes: made
+    by all cores or a cluster, and the same command goes on where an interrupted one stopped.
 
     One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
@@ -79,36 +98,49 @@ def command(
     Examples:
       mheight exact sample-n_k_m_P sample-mHeights
       mheight exact codes.json --out labelled.npz
+      mheight exact many.npz --out labelled --scheduler tcp://10.0.0.1:8786
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight exact -
       mheight exact code.csv --matrix G --m 6
       mheight exact H.mtx --m 4 --time-limit 60 --certificate proof.json
     """
     one_code = m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES
     if one_code:
-        if len(data) > 1 or out is not None or check:
+        if len(data) > 1 or out is not None or check or partial or shard_rows:
             raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
         if (jobs, backend, scheduler) != (None, None, None):
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
         return _one_code(data[0], m, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
     if time_limit is not None or certificate is not None or method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
-    from moe_mheight import datasets, files
+    from moe_mheight import files, labels
+    from moe_mheight.datasets import SHARD
+    from moe_mheight.sources import open_codes
 
-    if out is not None:
+    folder = out is not None and Path(out).suffix == ""
+    if out is not None and not folder:
         files.refuse_existing([Path(out)], force)
         if Path(out).suffix not in (".npz", ".json"):
-            raise click.UsageError(f"--out must end in .npz or .json, got {out}")
-    codes = files.read(data)
-    with working(jobs, backend, scheduler) as asked, progress(files.count(codes), "labels", quiet, as_json) as bar:
+            raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
+    if shard_rows is not None and not folder:
+        raise click.UsageError("--shard-rows is for --out with a folder")
+    codes = open_codes(data, partial=partial, most=(shard_rows or SHARD) if folder else None)
+    if folder and (jobs, backend, scheduler, threads) == (None, None, None, None):
+        jobs = -1
+    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "labels", quiet, as_json) as bar:
         threads = 1 if asked else threads
-        report = datasets.audit(codes, tolerance, threads, bar.update) if files.labelled(codes) else None
-        h = report.h if report else datasets.exact_heights(codes, threads, bar.update)
-    if out is not None:
-        exact = {group: files.Codes(c.P, c.row, h[c.row]) for group, c in codes.items()}
-        if out.endswith(".npz"):
-            files.write_npz(Path(out), exact.items())
+        if folder:
+            labels.label_set(Path(str(out)), codes, threads=threads, force=force, advance=bar.update)
+            h = labels.labels(open_codes([str(out)]))
         else:
-            files.write_json(Path(out), exact)
+            h = labels.exact_heights(codes, threads, bar.update)
+    report = labels.audit(codes, tolerance, h=h) if codes.labelled else None
+    if out is not None:
+        if not folder:
+            exact = {group: files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
+            if out.endswith(".npz"):
+                files.write_npz(Path(out), exact.items())
+            else:
+                files.write_json(Path(out), exact)
         remark(f"wrote {len(h)} rows to {out}", quiet)
     if report is None:
         if as_json:

@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def data_argument(required: bool) -> Callable[[F], F]:
-    """DATA: a pair of the field's pickles, an .npz or a .json; - is standard input."""
+    """DATA: a pair of the field's pickles, an .npz, a .json, a folder of shards; - is standard input."""
     return click.argument("data", nargs=-1, required=required, metavar="DATA" if required else "[DATA]...")
 
 
@@ -27,6 +27,10 @@ def output_options(command: F) -> F:
 
 
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+
+partial_option = click.option(
+    "--partial", is_flag=True, help="DATA is a set that is not complete: take the shards that are finished."
+)
 
 BACKENDS = ("loky", "threading", "dask")
 

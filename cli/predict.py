@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import functools
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ from .options import (
     load_predictor,
     models_option,
     output_options,
+    partial_option,
     progress,
     router_option,
     table,
@@ -35,6 +36,7 @@ from .options import (
 @click.option("--spread", is_flag=True, help="Also print the standard deviation over the experts, in bits.")
 @click.option("--bounds", is_flag=True, help="Also print the certified lower and upper bound.")
 @click.option("--interval", type=float, metavar="COVERAGE", help="Also print an interval of that coverage, like 0.9.")
+@partial_option
 @jobs_options
 @threads_option
 @output_options
@@ -46,6 +48,7 @@ def command(
     spread: bool,
     bounds: bool,
     interval: float | None,
+    partial: bool,
     jobs: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -65,37 +68,32 @@ def command(
       mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
-    from moe_mheight import files
+    from moe_mheight.sources import by_row, open_codes
 
-    codes = files.read(data)
+    codes = open_codes(data, partial=partial)
     predictor = load_predictor(models, router)
 
     if not hasattr(predictor, "predict_interval") and (budget or spread or interval is not None):
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
-    count = files.count(codes)
-    with working(jobs, backend, scheduler) as asked, progress(count, "predicting", quiet, as_json) as bar:
+    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         more: dict[str, Any] = {"threads": 1 if asked else threads}
         more |= {"budget": budget} if budget else {}
         more |= {} if interval is None else {"coverage": interval}
-        values = files.over_groups(codes, partial(_measured, predictor, more), bar.update)
+        values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
     wanted = {"height": 2} | ({"spread": 3} if spread else {}) | ({"lower": 0, "upper": 1} if bounds else {})
     wanted |= {"low": -2, "high": -1} if interval is not None else {}
-    columns = {
-        name: files.in_file_order(codes, {group: v[:, at] for group, v in values.items()})
-        for name, at in wanted.items()
-    }
     if as_json:
         emit(
             {"format": "moe_mheight predict 1"}
-            | {"heights" if name == "height" else name: v.tolist() for name, v in columns.items()}
+            | {"heights" if name == "height" else name: values[:, at].tolist() for name, at in wanted.items()}
         )
-    elif len(columns) == 1:
-        click.echo("\n".join(repr(float(value)) for value in columns["height"]))
+    elif len(wanted) == 1:
+        click.echo("\n".join(repr(float(value)) for value in values[:, 2]))
     else:
-        lines = [[repr(float(v)) for v in line] for line in zip(*columns.values(), strict=True)]
-        click.echo(table(columns, lines))
+        lines = [[repr(float(v)) for v in line] for line in values[:, list(wanted.values())]]
+        click.echo(table(wanted, lines))
     return 0
 
 
-def _measured(predictor: Any, more: dict[str, Any], P: Any, group: Any) -> Any:
-    return predictor.measure(P, group[2], **more)
+def _measured(predictor: Any, more: dict[str, Any], codes: Any, group: Any) -> Any:
+    return predictor.measure(codes.P, group[2], **more)

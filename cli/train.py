@@ -218,10 +218,10 @@ def _raw(
     data, rows, data_seed = given.pop("data", ()), given.pop("rows", None), given.pop("data_seed", 0)
     recipe = named(given.pop("recipe", None), given)  # before any data is made: a wrong setting should be told at once
 
-    from moe_mheight import files
     from moe_mheight.raw.data import divide, seed_data
     from moe_mheight.raw.monitor import line
     from moe_mheight.raw.training import train_raw
+    from moe_mheight.sources import open_codes
 
     folder = Path(models or "mheight-raw")
     told: dict[int, int] = {}
@@ -234,7 +234,7 @@ def _raw(
 
     if not data:
         remark(f"no --data: making the seed's 108,000 codes, seed {data_seed}, exact labels", quiet)
-    split = divide(files.read(data) if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
+    split = divide(open_codes(data).whole() if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
     config = train_raw(tier, folder, split, recipe=recipe, seeds=seeds, device=device, force=force, report=report)
     metrics = config["metrics"]

@@ -1,9 +1,8 @@
-"""Making labelled codes, splitting them without leaks, and auditing the labels of others."""
+"""Making labelled codes, and splitting codes without leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CodeError, DataError, brief
+from .errors import DataError, brief
 from .exact import height_profile, m_height
-from .files import Codes, Data, Group, in_file_order, over_groups, silently
+from .files import Codes, Data, Group, silently
 from .jobs import each
 from .kernels import LANES, compiled, over_batch
 from .kinds import random_codes
+from .manifests import Shard
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
-from .shards import Shard, build, cut
+from .shards import build
 from .tiers import EVALUATOR, HEADLINE
 
 PIECE = 65536
@@ -83,37 +83,48 @@ def generate(
     """
     draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
     for place, group in enumerate(groups):
-        shards = cut({group: rows}, SHARD)
+        drawn = list(_draws({group: rows}, SHARD))
         parts: dict[int, Codes] = {}
-        for number, codes in each(draw, shards):
-            parts[number] = codes
-            advance(len(codes.P))
-        P, h = (np.concatenate([getattr(parts[i], name) for i in range(len(shards))]) for name in ("P", "h"))
+        for number, data in each(draw, drawn):
+            parts[number] = data[group]
+            advance(len(parts[number].P))
+        P, h = (np.concatenate([getattr(parts[i], name) for i in range(len(drawn))]) for name in ("P", "h"))
         yield group, Codes(P, np.arange(place * rows, (place + 1) * rows), h)
 
 
+Draw = tuple[Group, int, int]
+"""A group, which of its shards, and its rows."""
+
+
+def _draws(groups: dict[Group, int], most: int) -> Iterator[Draw]:
+    for group, rows in groups.items():
+        for number, first in enumerate(range(0, rows, most)):
+            yield group, number, min(most, rows - first)
+
+
 def draw_shard(
-    shard: Shard, *, kind: str, seed: int, scale: int = 100, infinite: bool = False, threads: int | None = None
-) -> Codes:
+    draw: Draw, *, kind: str, seed: int, scale: int = 100, infinite: bool = False, threads: int | None = None
+) -> Data:
     """The codes of one shard, with exact heights, from a random stream of its own; arguments as in `generate`.
 
     Raises:
         DataError: finite heights are too rare to draw.
     """
-    n, k, m = shard.group
+    group, number, rows = draw
+    n, k, m = group
     # the first shard's stream is the group's, so that files of few rows do not depend on SHARD
-    rng = np.random.default_rng([seed, n, k, m, *([shard.number] if shard.number else [])])
-    P, h, found, drawn = np.empty((shard.rows, k, n - k)), np.empty(shard.rows), 0, 0
-    while found < shard.rows:
-        count = min(PIECE, int(1.1 * (shard.rows - found)) + 16)
+    rng = np.random.default_rng([seed, n, k, m, *([number] if number else [])])
+    P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
+    while found < rows:
+        count = min(PIECE, int(1.1 * (rows - found)) + 16)
         some = random_codes(kind, count, k, n - k, rng, scale=scale)
         heights = m_height(some, m, threads=threads)
-        kept = np.flatnonzero(np.isfinite(heights) | infinite)[: shard.rows - found]
+        kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
         P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
         found, drawn = found + len(kept), drawn + count
-        if found < shard.rows and drawn > 1_000_000 and found < drawn / 1000:
+        if found < rows and drawn > 1_000_000 and found < drawn / 1000:
             raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
-    return Codes(P, np.arange(shard.rows), h)
+    return {group: Codes(P, np.arange(rows), h)}
 
 
 def generate_set(
@@ -147,8 +158,10 @@ def generate_set(
     """
     settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
     make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
-    shards = cut(dict.fromkeys(groups, rows), shard_rows)
-    return build(folder, shards, make, settings | {"shard_rows": shard_rows}, force=force, advance=advance)
+    draws = list(_draws(dict.fromkeys(groups, rows), shard_rows))
+    shards = tuple(Shard("_".join(map(str, group)) + f"-{i:05d}.npz", {group: some}) for group, i, some in draws)
+    settings |= {"shard_rows": shard_rows}
+    return build(folder, shards, draws.__getitem__, make, settings, force=force, advance=advance)
 
 
 def shuffled(groups: Iterator[tuple[Group, Codes]], seed: int) -> Data:
@@ -266,64 +279,3 @@ def take(data: Data, rows: NDArray[np.int64]) -> Data:
             h = None if codes.h is None else codes.h[keep]
             out[group] = Codes(codes.P[keep], place[codes.row[keep]], h)
     return out
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What exact heights say about a file's labels; arrays of row places, ascending.
-
-    truly_infinite: labelled with a number, but the height is infinite. falsely_infinite: the reverse. wrong: both are
-    numbers that differ by more than the tolerance. h and label are in file order.
-    """
-
-    h: NDArray[np.float64]
-    label: NDArray[np.float64]
-    truly_infinite: NDArray[np.int64]
-    falsely_infinite: NDArray[np.int64]
-    wrong: NDArray[np.int64]
-    worst: float
-
-
-def exact_heights(
-    data: Data, threads: int | None = None, advance: Callable[[int], None] = silently
-) -> NDArray[np.float64]:
-    """Exact heights of a file's rows, in file order; advance is told how many rows were done."""
-    return in_file_order(data, over_groups(data, partial(_heights, threads=threads), advance))
-
-
-def _heights(P: NDArray[np.float64], group: Group, threads: int | None) -> NDArray[np.float64]:
-    h: NDArray[np.float64] = m_height(P, group[2], threads=threads)
-    return h
-
-
-def audit(
-    data: Data, tolerance: float = 1e-6, threads: int | None = None, advance: Callable[[int], None] = silently
-) -> Audit:
-    """Compare a file's labels with the exact heights.
-
-    Args:
-        data: a labelled file.
-        tolerance: relative difference up to which a label is right.
-        threads, advance: as in `exact_heights`.
-
-    Raises:
-        DataError: the file has no labels.
-        CodeError: tolerance is negative.
-    """
-    if not tolerance >= 0:
-        raise CodeError(f"tolerance must be >= 0, got {tolerance}")
-    labels = {g: codes.h for g, codes in data.items() if codes.h is not None}
-    if len(labels) < len(data) or not data:
-        raise DataError("an audit needs a labelled file")
-    h, label = exact_heights(data, threads, advance), in_file_order(data, labels)
-    both = np.isfinite(h) & np.isfinite(label)
-    off = np.zeros(len(h))
-    off[both] = np.abs(label[both] / h[both] - 1.0)
-    return Audit(
-        h,
-        label,
-        np.flatnonzero(np.isinf(h) & np.isfinite(label)),
-        np.flatnonzero(np.isfinite(h) & np.isinf(label)),
-        np.flatnonzero(off > tolerance),
-        float(off.max(initial=0.0)),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .brackets import bounds
-from .cards import best_fixed
-from .datasets import exact_heights
 from .ensemble import Predictor
 from .errors import DataError
-from .files import Codes, Data, Group, count, over_groups, silently
+from .exact import m_height
+from .files import Codes, Data, Group, silently
 from .kinds import KINDS
+from .sources import Source, of, over
 from .streams import draw, stream
 from .tiers import HEADLINE, tier_of
 
@@ -142,88 +142,133 @@ def default_data(
 
 def evaluate(
     predictor: Predictor,
-    data: Data,
+    data: Source | Data,
     *,
     threads: int | None = None,
     advance: Callable[[int], None] = silently,
 ) -> Report:
-    """Score a predictor on a file of codes, against its labels or, without them, against exact heights.
+    """Score a predictor on a file or a set of codes, against its labels or, without them, against exact heights.
 
     Args:
         predictor: from `Predictor.load`.
-        data: from `files.read` or `default_data`.
+        data: from `sources.open_codes`, `files.read` or `default_data`; of a set one shard is in memory at a time.
         threads: for brackets and the exact solver; default all cores.
         advance: told how many rows were predicted.
 
     Raises:
-        DataError: the file holds no rows.
+        DataError: there are no rows.
     """
-    if not count(data):
+    source = data if isinstance(data, Source) else of(data)
+    if not source.rows:
         raise DataError("there are no rows to evaluate")
-    group, codes = next(iter(data.items()))
-    predictor.predict(codes.P[:1], group[2])  # compile before the clock starts
-    exact_heights({group: Codes(codes.P[:1], np.zeros(1, np.int64), None)})
+    found: dict[Group, dict[int, Tally]] = {group: {} for group in source.groups}
+    for number, _, (group, tally) in over(source, partial(_tallied, predictor, threads), advance):
+        found[group][number] = tally
+    # in the order of the rows: who was done first must not change the last digit of a sum
+    whole = {group: _together([parts[i] for i in sorted(parts)]) for group, parts in found.items()}
+    spent, exact, wrong = (sum(getattr(t, name) for t in whole.values()) for name in ("spent", "exact", "wrong"))
+    micro = 1e6 / source.rows
+    return Report(tuple(_score(group, t) for group, t in whole.items()), spent * micro, exact * micro, wrong)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What some codes of a group add to its score: counts, sums of squares in bits squared, seconds, extremes."""
+
+    codes: int
+    scored: int
+    error: float  # squares of log2 errors
+    fixed: NDArray[np.float64]  # see `_moments`, of the bracket that the experts answer in
+    closing: NDArray[np.float64]  # of the tightest bracket
+    width: float
+    infinite: int
+    infinite_found: int
+    infinite_false: int
+    violations: int
+    wrong: int
+    spent: float  # on predictions
+    exact: float  # on exact heights
+    worst: float
+
+
+def _together(parts: list[Tally]) -> Tally:
+    sums = {f.name: sum(getattr(part, f.name) for part in parts) for f in fields(Tally)}
+    return Tally(**sums | {"worst": max(part.worst for part in parts)})
+
+
+def _tallied(predictor: Predictor, threads: int | None, codes: Codes, group: Group) -> tuple[Group, Tally]:
+    P, m = codes.P, group[2]
+    predictor.predict(P[:1], m)  # compile before the clock starts
+    m_height(P[:1], m)
     start = time.perf_counter()
-    exact = exact_heights(data, threads)
-    exact_time = time.perf_counter() - start
-    scores, spent, wrong = [], 0.0, 0
-    for group, codes in data.items():
-        start = time.perf_counter()
-        values = over_groups({group: codes}, partial(_measured, predictor, threads), advance)[group]
-        spent += time.perf_counter() - start
-        true = exact[codes.row]
-        h = true if codes.h is None else codes.h
-        wrong += int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum())
-        closing = over_groups({group: codes}, partial(_closing, threads))[group]
-        scores.append(_score(group, values, closing, h, true))
-    total = count(data) / 1e6
-    return Report(tuple(scores), spent / total, exact_time / total, wrong)
-
-
-def _measured(predictor: Predictor, threads: int | None, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
-    return predictor.measure(P, group[2], threads=threads)
-
-
-def _closing(threads: int | None, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
-    return np.stack(bounds(P, group[2], threads=threads), axis=1)
-
-
-def _width(low: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    width = np.log2(upper) - low
-    return np.where(np.isfinite(width), width, 0.0)
-
-
-def _score(
-    group: Group,
-    values: NDArray[np.float64],
-    closing: NDArray[np.float64],
-    h: NDArray[np.float64],
-    true: NDArray[np.float64],
-) -> Score:
-    lower, upper, best = values.T[:3]
+    lower, upper, best = predictor.measure(P, m, threads=threads).T[:3]
+    middle = time.perf_counter()
+    true = m_height(P, m, threads=threads)
+    end = time.perf_counter()
+    tight, above = bounds(P, m, threads=threads)
+    h = true if codes.h is None else codes.h
     infinite = np.isinf(true)
     scored = ~infinite & np.isfinite(h)
-    log2_h, low = np.log2(h[scored]), np.log2(lower[scored])
-    width = _width(low, upper[scored])
+    log2_h = np.log2(h[scored])
     error = np.log2(best[scored]) - log2_h
-    at_fixed = low + best_fixed(low, width, log2_h) * width
-    tight = np.log2(closing[scored, 0])
-    left = _width(tight, closing[scored, 1])
-    at_tight = tight + best_fixed(tight, left, log2_h) * left
+    low, width = _bits(lower[scored], upper[scored])
     tiny = 1e-14  # the exact height is rounded too
-    return Score(
-        group=group,
-        tier=tier_of(*group),
+    return group, Tally(
         codes=len(h),
-        log2_mse=_mean(error**2),
-        fixed_log2_mse=_mean((at_fixed - log2_h) ** 2),
-        closing_log2_mse=_mean((at_tight - log2_h) ** 2),
-        worst=float(np.abs(error).max(initial=0.0)),
-        width=_mean(width),
+        scored=int(scored.sum()),
+        error=float(np.sum(error**2)),
+        fixed=_moments(low, width, log2_h),
+        closing=_moments(*_bits(tight[scored], above[scored]), log2_h),
+        width=float(width.sum()),
         infinite=int(infinite.sum()),
         infinite_found=int((infinite & np.isinf(best)).sum()),
         infinite_false=int((~infinite & np.isinf(best)).sum()),
         violations=int(((lower > true * (1 + tiny)) | (upper < true * (1 - tiny))).sum()),
+        wrong=int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum()),
+        spent=middle - start,
+        exact=end - middle,
+        worst=float(np.abs(error).max(initial=0.0)),
+    )
+
+
+def _bits(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """log2 of the lower ends, and the widths, 0 where there is no upper end."""
+    low = np.log2(lower)
+    width = np.log2(upper) - low
+    return low, np.where(np.isfinite(width), width, 0.0)
+
+
+def _moments(low: NDArray[np.float64], width: NDArray[np.float64], log2_h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums (3,) of (log2 h - low)^2, (log2 h - low) width and width^2: the error of every fixed point is in them."""
+    off = log2_h - low
+    return np.array([np.sum(off * off), np.sum(off * width), np.sum(width * width)])
+
+
+def _at_best(moments: NDArray[np.float64], codes: int) -> float:
+    """Mean squared error of the best fixed point in [0, 1], in bits squared; nan without codes."""
+    off, mixed, width = moments
+    share = min(1.0, max(0.0, mixed / width)) if width > 0 else 0.0
+    # a difference of near numbers where one point is right for all; rounding must not make it negative
+    return max(0.0, float(off - share * (2.0 * mixed - share * width))) / codes if codes else float("nan")
+
+
+def _score(group: Group, t: Tally) -> Score:
+    def mean(total: float) -> float:
+        return total / t.scored if t.scored else float("nan")
+
+    return Score(
+        group=group,
+        tier=tier_of(*group),
+        codes=t.codes,
+        log2_mse=mean(t.error),
+        fixed_log2_mse=_at_best(t.fixed, t.scored),
+        closing_log2_mse=_at_best(t.closing, t.scored),
+        worst=t.worst,
+        width=mean(t.width),
+        infinite=t.infinite,
+        infinite_found=t.infinite_found,
+        infinite_false=t.infinite_false,
+        violations=t.violations,
     )
 
 

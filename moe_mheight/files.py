@@ -17,10 +17,9 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,13 +29,9 @@ from numpy.typing import NDArray
 from . import pickles
 from .codes import check_P, check_row
 from .errors import CodeError, DataError, brief
-from .jobs import each
 from .masks import BITS
 
 Group = tuple[int, int, int]
-
-PIECE = 16384
-"""Codes worked on between two looks at the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +57,8 @@ def labelled(data: Data) -> bool:
     return bool(data) and all(codes.h is not None for codes in data.values())
 
 
-def in_file_order(data: Data, values: dict[Group, NDArray[Any]]) -> NDArray[Any]:
-    """Per-group values put back in the order of the file's rows."""
-    out = np.empty(count(data))
-    for group, codes in data.items():
-        out[codes.row] = values[group]
-    return out
-
-
 def silently(rows: int) -> None:
     """The `advance` of those who do not watch progress."""
-
-
-def over_groups(
-    data: Data,
-    function: Callable[[NDArray[np.float64], Group], NDArray[Any]],
-    advance: Callable[[int], None] = silently,
-) -> dict[Group, NDArray[Any]]:
-    """function(P, group) for every group, a piece at a time, by the workers at hand (`jobs.workers`; then the function
-    must pickle); advance is told how many rows were done."""
-    places = [(group, start) for group, codes in data.items() for start in range(0, max(1, len(codes.P)), PIECE)]
-    parts: dict[tuple[Group, int], NDArray[Any]] = {}
-    tasks = ((data[group].P[start : start + PIECE], group) for group, start in places)
-    for number, values in each(partial(_apply, function), tasks):
-        parts[places[number]] = values
-        advance(len(values))
-    return {
-        group: np.concatenate([parts[group, start] for start in range(0, max(1, len(codes.P)), PIECE)])
-        for group, codes in data.items()
-    }
-
-
-def _apply(
-    function: Callable[[NDArray[np.float64], Group], NDArray[Any]], task: tuple[NDArray[np.float64], Group]
-) -> NDArray[Any]:
-    return function(*task)
 
 
 def _is_rows(value: Any) -> bool:
@@ -331,14 +293,15 @@ def write_npz(path: Path, groups: Iterable[tuple[Group, Codes]]) -> None:
         _put_npz(handle, groups)
 
 
-def npz_bytes(groups: Iterable[tuple[Group, Codes]]) -> bytes:
-    """The same in memory; the rows are those of the order."""
+def npz_bytes(data: Data) -> bytes:
+    """The same in memory; of one group in order, rows are left out."""
     out = io.BytesIO()
-    _put_npz(out, groups, rows=False)
+    plain = len(data) == 1 and all(np.array_equal(codes.row, np.arange(len(codes.row))) for codes in data.values())
+    _put_npz(out, data.items(), rows=not plain)
     return out.getvalue()
 
 
-def _put_npz(handle: BinaryIO, groups: Iterable[tuple[Group, Codes]], rows: bool = True) -> None:
+def _put_npz(handle: BinaryIO, groups: Iterable[tuple[Group, Codes]], *, rows: bool = True) -> None:
     with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for (n, k, m), codes in groups:
             arrays = {"P": compact(codes.P)} | ({"row": codes.row} if rows else {})

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from moe_mheight import CodeError, DataError, equivalent, random_codes
-from moe_mheight.datasets import audit, exact_heights, generate, orbit_ids, parse_groups, shuffled, split, take
+from moe_mheight.datasets import generate, orbit_ids, parse_groups, shuffled, split, take
 from moe_mheight.files import Codes, count
 from moe_mheight.kinds import KINDS, SCALES
+from moe_mheight.labels import audit, exact_heights
 
 GROUPS = ((5, 2, 2), (6, 3, 3), (7, 3, 1))
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from test_cli import assert_refused, folder, mheight  # noqa: F401
 
-from moe_mheight import DataError, MHeightError, shards
+from moe_mheight import DataError, MHeightError, manifests, shards
 from moe_mheight.datasets import generate, generate_set
 from moe_mheight.errors import FolderError
-from moe_mheight.files import over_groups, read, write_npz
+from moe_mheight.files import read, write_npz
 from moe_mheight.folders import PART, locked, write_file
 from moe_mheight.jobs import each, workers
-from moe_mheight.shards import FINISHED, MANIFEST, cut, stream
+from moe_mheight.manifests import FINISHED, MANIFEST
+from moe_mheight.sources import by_row, open_codes
 
 GROUPS = ((6, 3, 2), (7, 4, 3))
 
@@ -27,6 +28,10 @@ GROUPS = ((6, 3, 2), (7, 4, 3))
 def make(path, **changes):
     settings = {"rows": 230, "kind": "scaled-integer", "seed": 5, "shard_rows": 100} | changes
     return generate_set(path, GROUPS, **settings)
+
+
+def stream(path, partial=False):
+    return (group for piece in open_codes([path], partial=partial).pieces() for group in piece.items())
 
 
 def contents(path):
@@ -39,11 +44,12 @@ def whole(tmp_path_factory):
     return path, make(path)
 
 
-def test_shards_are_cut_by_rows():
-    found = cut({(6, 3, 2): 230, (7, 4, 3): 100}, 100)
-    assert [(s.name, s.rows, s.start) for s in found] == [
-        ("6_3_2-00000.npz", 100, 0), ("6_3_2-00001.npz", 100, 100), ("6_3_2-00002.npz", 30, 200),
-        ("7_4_3-00000.npz", 100, 230),
+def test_shards_are_cut_by_rows(whole):
+    found = [(e["name"], e["rows"], e["groups"]) for e in whole[1]["shards"]]
+    assert found == [
+        ("6_3_2-00000.npz", 100, {"6,3,2": 100}), ("6_3_2-00001.npz", 100, {"6,3,2": 100}),
+        ("6_3_2-00002.npz", 30, {"6,3,2": 30}), ("7_4_3-00000.npz", 100, {"7,4,3": 100}),
+        ("7_4_3-00001.npz", 100, {"7,4,3": 100}), ("7_4_3-00002.npz", 30, {"7,4,3": 30}),
     ]  # fmt: skip
 
 
@@ -166,7 +172,7 @@ def test_other_settings_are_refused_and_force_starts_over(tmp_path):
 
 def test_other_versions_are_refused(tmp_path, monkeypatch):
     make(tmp_path / "set")
-    monkeypatch.setattr(shards.np, "__version__", "9.9")
+    monkeypatch.setattr(manifests.np, "__version__", "9.9")
     with pytest.raises(FolderError, match="other versions: numpy"):
         make(tmp_path / "set")
 
@@ -272,8 +278,8 @@ def test_pieces_come_back_in_order():
     data = dict(generate(GROUPS, 40_000, "integer", 0))
 
     with workers(3, "threading"):
-        found = over_groups(data, lambda P, group: P.sum(axis=(1, 2)))
-    assert all(np.array_equal(found[group], codes.P.sum(axis=(1, 2))) for group, codes in data.items())
+        found = by_row(data, lambda codes, group: codes.P.sum(axis=(1, 2)))
+    assert all(np.array_equal(found[codes.row], codes.P.sum(axis=(1, 2))) for codes in data.values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""Codes to go through a piece at a time: a file's, or those of a folder of shards, of which one is in memory at a time.
+
+Where a piece begins depends on the codes alone, so that results do not depend on who works on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import files, manifests
+from .errors import DataError
+from .files import Codes, Data, Group, compact, silently
+from .jobs import each
+from .manifests import MANIFEST, Shard
+
+PIECE = 16384
+"""Codes worked on between two looks at the progress bar."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where codes come from; rows are numbered over the whole.
+
+    shards: which rows of which groups each piece holds. content: a piece's bytes, as an .npz whose rows count from 0.
+    read: the same as `Data`. labelled: whether there are heights. stamp: a digest of all codes, whatever their labels.
+    """
+
+    shards: tuple[Shard, ...]
+    content: Callable[[int], bytes]
+    read: Callable[[int], Data]
+    labelled: bool
+    stamp: Callable[[], str]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All (n, k, m) that there are, as they come."""
+        return tuple(dict.fromkeys(group for shard in self.shards for group in shard.groups))
+
+    def pieces(self) -> Iterator[Data]:
+        """Piece after piece, one at a time."""
+        start = 0
+        for i, shard in enumerate(self.shards):
+            yield {g: Codes(c.P, c.row + start, c.h) for g, c in self.read(i).items()}
+            start += shard.rows
+
+    def whole(self) -> Data:
+        """All codes in memory."""
+        parts: dict[Group, list[Codes]] = {}
+        for piece in self.pieces():
+            for group, codes in piece.items():
+                parts.setdefault(group, []).append(codes)
+        return {group: _joined(some) for group, some in sorted(parts.items())}
+
+
+def _joined(some: list[Codes]) -> Codes:
+    h = [codes.h for codes in some if codes.h is not None]
+    P, row = (np.concatenate([getattr(codes, name) for codes in some]) for name in ("P", "row"))
+    return Codes(P, row, np.concatenate(h) if len(h) == len(some) else None)
+
+
+def of(data: Data, most: int | None = None) -> Source:
+    """Codes in memory, cut in the order of their rows into pieces of that many, or in one."""
+    rows = files.count(data)
+    step = most or max(1, rows)
+    starts = range(0, rows, step)
+
+    def read(i: int) -> Data:
+        return data if len(starts) == 1 else _slice(data, starts[i], starts[i] + step)
+
+    counts = {group: np.bincount(codes.row // step, minlength=len(starts)) for group, codes in data.items()}
+    shards = tuple(
+        Shard(f"rows-{i:05d}.npz", {group: int(count[i]) for group, count in counts.items() if count[i]})
+        for i in range(len(starts))
+    )
+    return Source(shards, lambda i: files.npz_bytes(read(i)), read, files.labelled(data), lambda: _stamp(data))
+
+
+def _slice(data: Data, start: int, stop: int) -> Data:
+    """Rows start to stop, counted from 0."""
+    some = {group: (codes, np.flatnonzero((codes.row >= start) & (codes.row < stop))) for group, codes in data.items()}
+    return {
+        group: Codes(codes.P[at], codes.row[at] - start, None if codes.h is None else codes.h[at])
+        for group, (codes, at) in some.items()
+        if len(at)
+    }
+
+
+def _stamp(data: Data) -> str:
+    digest = sha256()
+    for group, codes in sorted(data.items()):
+        for array in (np.array(group), codes.row, codes.P):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def open_codes(paths: Sequence[str | Path], *, partial: bool = False, most: int | None = None) -> Source:
+    """Codes of a folder of shards, or of a file as `files.read` takes it.
+
+    Args:
+        paths: a folder; or one or two files.
+        partial: of a set that is not complete take what is there, rows numbered as they come.
+        most: rows of a piece, of a file; a set has its shards.
+
+    Raises:
+        DataError: unreadable or broken, or a set that is not complete (and not partial); while pieces are read, a shard
+            that is missing or does not match its checksum. The message says which.
+    """
+    if len(paths) == 1 and str(paths[0]) != "-" and Path(paths[0]).is_dir():
+        return _set(Path(paths[0]), partial)
+    return of(files.read(paths), most)
+
+
+def _set(folder: Path, partial_too: bool) -> Source:
+    manifest = manifests.read(folder)
+    if manifest["complete"]:
+        digests = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
+    elif partial_too:
+        digests = manifests.finished(folder, manifest)
+    else:
+        raise DataError(
+            f"{folder} is not complete: repeat the command that was making it, or take what is there with --partial"
+        )
+    shards = tuple(shard for shard in manifests.shards_of(manifest) if shard.name in digests)
+    if not shards:
+        raise DataError(f"{folder} holds no finished shard yet")
+
+    def content(i: int) -> bytes:
+        path = folder / shards[i].name
+        try:
+            found = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}; make the set again") from error
+        if sha256(found).hexdigest() != digests[shards[i].name]:
+            raise DataError(f"{path} does not match its checksum; repeat the command that made the set")
+        return found
+
+    def read(i: int) -> Data:
+        path = folder / shards[i].name
+        data = files.from_npz(content(i), str(path))
+        if {group: len(codes.P) for group, codes in data.items()} != shards[i].groups or not files.labelled(data):
+            raise DataError(f"{path} is not the shard that {MANIFEST} speaks of")
+        return data
+
+    stamp = "".join(f"{shard.name} {digests[shard.name]}\n" for shard in shards)
+    return Source(shards, content, read, True, lambda: sha256(stamp.encode()).hexdigest())
+
+
+def over(
+    source: Source | Data, function: Callable[[Codes, Group], Result], advance: Callable[[int], None] = silently
+) -> Iterator[tuple[int, NDArray[np.int64], Result]]:
+    """function(codes, group) of all rows, some thousands at a time, by the workers at hand (`jobs.workers`; then the
+    function must pickle), as they are done.
+
+    Yields:
+        (number, rows, result): the results' order, which rows they are about, and what the function gave.
+    """
+    source = source if isinstance(source, Source) else of(source)
+    places: dict[int, NDArray[np.int64]] = {}
+
+    def tasks() -> Iterator[tuple[Codes, Group]]:
+        for piece in source.pieces():
+            for group, codes in piece.items():
+                for at in range(0, len(codes.P), PIECE):
+                    rows = slice(at, at + PIECE)
+                    places[len(places)] = codes.row[rows]
+                    h = None if codes.h is None else codes.h[rows]
+                    yield Codes(compact(codes.P[rows]), codes.row[:0], h), group  # small, for it may travel
+
+    for number, result in each(partial(_apply, function), tasks()):
+        rows, places[number] = places[number], places[number][:0]
+        advance(len(rows))
+        yield number, rows, result
+
+
+def _apply(function: Callable[[Codes, Group], Result], task: tuple[Codes, Group]) -> Result:
+    codes, group = task
+    return function(Codes(codes.P.astype(np.float64), codes.row, codes.h), group)
+
+
+def by_row(
+    source: Source | Data, function: Callable[[Codes, Group], NDArray[Any]], advance: Callable[[int], None] = silently
+) -> NDArray[Any]:
+    """function(codes, group), an array of a line for each code, in the order of the rows: (rows, ...)."""
+    total = source.rows if isinstance(source, Source) else files.count(source)
+    out: NDArray[Any] | None = None
+    for _, rows, values in over(source, function, advance):
+        if out is None:
+            out = np.empty((total, *values.shape[1:]), values.dtype)
+        out[rows] = values
+    return np.empty(0) if out is None else out

@@ -1,0 +1,230 @@
+"""Codes a piece at a time: the same answers from a file, from a set of shards, and by any workers."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import assert_refused, folder, mheight  # noqa: F401
+
+from moe_mheight import DataError, Predictor, evaluation, manifests, sources
+from moe_mheight.cards import best_fixed
+from moe_mheight.datasets import generate, shuffled
+from moe_mheight.errors import FolderError
+from moe_mheight.files import Codes, read, write_json, write_npz, write_pickles
+from moe_mheight.jobs import workers
+from moe_mheight.labels import audit, exact_heights, label_set
+from moe_mheight.manifests import FINISHED, MANIFEST
+from moe_mheight.sources import by_row, of, open_codes, over
+
+GROUPS = ((6, 3, 2), (7, 4, 3), (10, 5, 2))
+
+
+@pytest.fixture(scope="module")
+def data():
+    """A file's codes, groups mixed."""
+    return shuffled(generate(GROUPS, 70, "integer", 3, scale=5, infinite=True), 3)
+
+
+def listed(data):
+    """Rows in order: (group, P, h)."""
+    rows = {}
+    for group, codes in data.items():
+        for i, place in enumerate(codes.row):
+            rows[int(place)] = (group, codes.P[i].tolist(), None if codes.h is None else float(codes.h[i]))
+    return [rows[i] for i in range(len(rows))]
+
+
+def test_pieces_are_cut_in_the_order_of_rows(data):
+    whole, rows = listed(data), []
+    source = of(data, 64)
+    assert [shard.rows for shard in source.shards] == [64, 64, 64, 18]
+    for shard, piece in zip(source.shards, source.pieces(), strict=True):
+        assert {group: len(codes.P) for group, codes in piece.items()} == shard.groups
+        places = np.concatenate([codes.row for codes in piece.values()])
+        assert sorted(places) == list(range(len(rows), len(rows) + shard.rows))
+        rows += listed({g: Codes(c.P, c.row - len(rows), c.h) for g, c in piece.items()})
+    assert rows == whole
+    assert listed(source.whole()) == whole
+
+
+def test_a_file_becomes_a_set_with_true_labels(data, tmp_path):
+    wrong = {group: Codes(codes.P, codes.row, codes.h + 1.0) for group, codes in data.items()}
+    made = label_set(tmp_path / "set", of(wrong, 64))
+    assert made["rows"] == 210
+    assert made["shards"][3]["groups"] == {
+        ",".join(map(str, g)): int((codes.row >= 192).sum()) for g, codes in data.items()
+    }
+    source = open_codes([tmp_path / "set"])
+    assert listed(source.whole()) == listed(data)
+    assert source.groups == tuple(data)
+    found = audit(of(wrong), h=exact_heights(source))
+    finite = sum(int(np.isfinite(codes.h).sum()) for codes in data.values())
+    assert len(found.wrong) == finite
+
+
+def test_workers_and_pieces_change_nothing(data, tmp_path):
+    label_set(tmp_path / "one", of(data, 64))
+    with workers(2, "loky"):
+        label_set(tmp_path / "two", of(data, 64), threads=1)
+        one = exact_heights(open_codes([tmp_path / "two"]))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert np.array_equal(one, exact_heights(data))
+    # a set of a set has the shards of the first, and no others
+    label_set(tmp_path / "again", open_codes([tmp_path / "one"]))
+    for path in (tmp_path / "one").glob("*.npz"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_labels_are_resumed_for_the_same_codes_only(data, tmp_path):
+    label_set(tmp_path / "set", of(data, 64))
+    (tmp_path / "set" / "rows-00001.npz").unlink()
+    bare = {group: Codes(codes.P, codes.row, None) for group, codes in data.items()}
+    told = []
+    label_set(tmp_path / "set", of(bare, 64), advance=told.append)  # whatever the labels
+    assert told == [146, 64]
+    moved = {g: Codes(c.P + (g == (6, 3, 2)), c.row, None) for g, c in data.items()}
+    with pytest.raises(FolderError, match="other settings: codes"):
+        label_set(tmp_path / "set", of(moved, 64))
+
+
+def test_a_shard_of_somebody_elses(data, tmp_path):
+    label_set(tmp_path / "set", of(data, 64))
+    manifest = json.loads((tmp_path / "set" / MANIFEST).read_text())
+    a, b = manifest["shards"][0], manifest["shards"][1]
+    a["sha256"], b["sha256"] = b["sha256"], a["sha256"]
+    (tmp_path / "set" / a["name"]).rename(tmp_path / "set" / "c")
+    (tmp_path / "set" / b["name"]).rename(tmp_path / "set" / a["name"])
+    (tmp_path / "set" / "c").rename(tmp_path / "set" / b["name"])
+    (tmp_path / "set" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="is not the shard"):
+        list(open_codes([tmp_path / "set"]).pieces())
+
+
+def test_a_set_that_is_not_complete(data, tmp_path):
+    begun = label_set(tmp_path / "set", of(data, 64))
+    names = [entry["name"] for entry in begun["shards"]]
+    done = {entry["name"]: entry["sha256"] for entry in begun["shards"][1:3]}
+    (tmp_path / "set" / MANIFEST).write_bytes(
+        manifests.to_bytes(begun | {"complete": False, "shards": [e | {"sha256": None} for e in begun["shards"]]})
+    )
+    with pytest.raises(DataError, match="not complete"):
+        open_codes([tmp_path / "set"])
+    with pytest.raises(DataError, match="no finished shard"):
+        open_codes([tmp_path / "set"], partial=True)
+    (tmp_path / "set" / FINISHED).write_bytes(b"".join(manifests.line(*entry) for entry in done.items()))
+    source = open_codes([tmp_path / "set"], partial=True)
+    assert [shard.name for shard in source.shards] == names[1:3]
+    assert listed(source.whole()) == listed(data)[64:192]
+
+
+def test_one_piece_is_in_memory_at_a_time(data, monkeypatch):
+    """Serially, the next piece is read when the one before is done."""
+    monkeypatch.setattr(sources, "PIECE", 10)
+    source, events = of(data, 64), []
+
+    def read_and_tell(i):
+        events.append(("read", i))
+        return source.read(i)
+
+    watched = sources.Source(source.shards, source.content, read_and_tell, True, source.stamp)
+    rows = []
+    for _, places, total in over(watched, lambda codes, group: len(codes.P)):
+        events.append(("done", total))
+        rows += places.tolist()
+    assert sorted(rows) == list(range(210))
+    reads = [at for at, event in enumerate(events) if event[0] == "read"]
+    done_before = [sum(count for name, count in events[:at] if name == "done") for at in reads]
+    # joblib asks for three pieces of work ahead
+    assert all(done >= 64 * i - 40 for i, done in enumerate(done_before))
+
+
+def test_by_row_of_nothing():
+    assert by_row({}, lambda codes, group: codes.P).shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor.load()
+
+
+def test_scores_do_not_depend_on_pieces_or_workers(predictor, tmp_path, monkeypatch):
+    data = evaluation.default_data(300, 5, ((9, 4, 2), (9, 5, 3), (9, 4, 5)))
+    label_set(tmp_path / "set", of(data, 250))
+
+    def scores(codes):
+        return evaluation.evaluate(predictor, codes, threads=1).scores
+
+    whole = scores(data)
+    parts = scores(open_codes([tmp_path / "set"]))
+    for one, other in zip(whole, parts, strict=True):
+        assert one.group == other.group
+        for name in ("log2_mse", "fixed_log2_mse", "closing_log2_mse", "worst", "width"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9, abs=1e-30), name
+        for name in ("codes", "infinite", "infinite_found", "infinite_false", "violations"):
+            assert getattr(other, name) == getattr(one, name)
+    monkeypatch.setattr(sources, "PIECE", 64)
+    with workers(2, "threading"):
+        side_by_side = scores(open_codes([tmp_path / "set"]))
+    assert side_by_side == scores(open_codes([tmp_path / "set"]))
+
+
+def test_moments_hold_the_error_of_the_best_fixed_point(rng):
+    for _ in range(200):
+        low, width = rng.normal(size=50), rng.exponential(10.0 ** rng.integers(-9, 1), 50)
+        log2_h = low + width * np.clip(rng.normal(rng.uniform(-0.5, 1.5), 0.3, 50), 0, 1)
+        share = best_fixed(low, width, log2_h)
+        expected = np.mean((low + share * width - log2_h) ** 2)
+        found = evaluation._at_best(evaluation._moments(low, width, log2_h), 50)
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-26)
+    assert evaluation._at_best(np.zeros(3), 5) == 0.0
+    assert np.isnan(evaluation._at_best(np.zeros(3), 0))
+
+
+# the commands
+
+
+def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
+    write_json(Path("codes.json"), data)
+    write_pickles(Path("rows.pkl"), Path("heights.pkl"), data)
+    code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
+    assert (code, err) == (0, "wrote 210 rows to set\n")
+    assert out.startswith("210 labels: 210 right")
+    assert listed(open_codes(["set"]).whole()) == listed(data)
+    for command in (["predict"], ["predict", "--bounds", "--interval", 0.9], ["exact"], ["exact", "--json"]):
+        assert mheight(*command, "set") == mheight(*command, "codes.json")
+    one, two = (
+        json.loads(mheight("ensemble-eval", path, "--json", "--show", 0)[1])["groups"] for path in ("set", "codes.json")
+    )
+    assert [group["log2_mse"] for group in one] == pytest.approx([group["log2_mse"] for group in two], rel=1e-9)
+    # resumed, with nothing to do, and again as a file
+    assert mheight("exact", "codes.json", "--out", "set", "--shard-rows", 64, "--quiet")[0] == 0
+    assert mheight("exact", "set", "--out", "flat.npz")[0] == 0
+    assert listed(read(["flat.npz"])) == listed(data)
+
+
+def test_commands_refuse_half_a_set(mheight, folder, data):  # noqa: F811
+    label_set(Path("set"), of(data, 64))
+    manifest = json.loads(Path("set", MANIFEST).read_text())
+    lines = b"".join(manifests.line(e["name"], e["sha256"]) for e in manifest["shards"][:2])
+    Path("set", FINISHED).write_bytes(lines)
+    Path("set", MANIFEST).write_text(json.dumps(manifest | {"complete": False}))
+    for command in ("exact", "predict", "ensemble-eval"):
+        assert_refused(mheight(command, "set"), "not complete", "--partial")
+        assert mheight(command, "set", "--partial", "--quiet")[0] == 0
+    assert len(mheight("predict", "set", "--partial")[1].splitlines()) == 128
+    assert_refused(mheight("predict", "."), "no set of shards")
+    assert_refused(mheight("exact", "set", "--partial", "--shard-rows", 5), "--shard-rows is for --out")
+    os.mkdir("other")
+    Path("other", "letter").write_text("dear")
+    assert_refused(mheight("exact", "set", "--partial", "--out", "other"), "other files")
+
+
+def test_a_set_in_the_place_of_a_file(mheight, folder, data):  # noqa: F811
+    write_npz(Path("codes.npz"), data.items())
+    Path("set").write_text("")
+    assert_refused(mheight("exact", "codes.npz", "--out", "set"), "is no folder")
+    assert_refused(mheight("exact", "codes.npz", "--out", "set.txt"), "no ending for a folder")
+    assert_refused(mheight("exact", "codes.npz", "--tolerance", -1), "tolerance")
