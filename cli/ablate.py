@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import emit, output_options, remark, table
+from .options import emit, jobs_options, output_options, progress, remark, table, working
 
 
 @click.command("ablate")
@@ -31,9 +30,6 @@ from .options import emit, output_options, remark, table
     help="Runs that are done; the same command goes on from there.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Runs per row.")
-@click.option(
-    "--jobs", default=-1, show_default=True, type=int, help="Runs side by side, a thread each; -1: all cores."
-)
 @click.option("--only", multiple=True, metavar="TEXT", help="Only rows whose name holds TEXT; repeatable.")
 @click.option(
     "--data",
@@ -46,17 +42,20 @@ from .options import emit, output_options, remark, table
     "--finished", is_flag=True, help="Train nothing, write the rows that are finished, even while others run."
 )
 @click.option("--list", "listing", is_flag=True, help="Print the rows and stop.")
+@jobs_options
 @output_options
 def command(
     table_path: str | None,
     out: str,
     work: str,
     seeds: int,
-    jobs: int,
     only: tuple[str, ...],
     data: tuple[str, ...],
     finished: bool,
     listing: bool,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -94,8 +93,6 @@ def command(
         raise click.UsageError("a page needs a row of the raw view; --list shows them")
     if not rows:
         raise click.UsageError("no row has such a name; --list shows them")
-    if jobs == 0:
-        raise click.UsageError("--jobs must be at least 1, or -1 for all cores")
     if listing:
         if as_json:
             emit([{"name": row.name, "part": row.part, "settings": row.settings} for row in rows])
@@ -108,21 +105,15 @@ def command(
     if Path(out).suffix == "" or (beside.exists() and not beside.is_dir()):
         raise click.UsageError(f"--out must be like page.md, beside a folder page for the pictures, got {out}")
     matplotlib_itself()  # its absence should be told before an hour of training
-    split = divide(open_codes(data).whole() if data else seed_data())
-    total, done, began = len(rows) * seeds, 0, time.monotonic()
-    found = 0
-
-    def advance(run: dict[str, Any]) -> None:
-        nonlocal done, found
-        done += 1
-        if time.monotonic() - began < 2.0:
-            found += 1  # from an earlier attempt
-        rate = (time.monotonic() - began) / max(1, done - found)
-        left = "" if done == found else f", {rate * (total - done) / 60:.0f} min left"
-        remark(f"{done}/{total}{left}  {run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}", quiet)
-
     remark(f"{len(rows)} rows x {seeds} seeds in {work}; interrupt and repeat the command to go on later", quiet)
-    results = ablation.run_table(rows, split, Path(work), seeds=seeds, jobs=jobs, train=not finished, advance=advance)
+    with working(jobs, backend, scheduler), progress(len(rows) * seeds, "runs", quiet, as_json) as bar:
+        split = divide(open_codes(data).whole() if data else seed_data())
+
+        def tell(run: dict[str, Any]) -> None:
+            bar.note = f"{run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}"
+            bar.update(1)
+
+        results = ablation.run_table(rows, split, Path(work), seeds=seeds, train=not finished, tell=tell)
     rows = tuple(row for row in rows if row.name in {summary["name"] for summary in results["rows"]})
     first = next((row for row in rows if row.name == BASE), next((row for row in rows if row.view == "raw"), rows[0]))
     recipe = first.recipe

@@ -255,8 +255,8 @@ def _watcher(bar: Any, m: int) -> Any:
     """Shows the bracket and the share done on the bar."""
 
     def watch(seen: Any) -> None:
-        bar.label = f"h_{m} in [{seen.lower:.6g}, {seen.upper:.6g}]"
-        bar.update(max(0, int(1000 * seen.share) - bar.pos))
+        bar.note = f"h_{m} in [{seen.lower:.6g}, {seen.upper:.6g}]"
+        bar.update(max(0, int(1000 * seen.share) - bar.pace.done))
 
     return watch
 

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -44,8 +44,18 @@ def jobs_options(command: F) -> F:
         "--backend", metavar="|".join(BACKENDS), help="Kind of workers; others that joblib knows too.  [default: loky]"
     )(command)
     return click.option(
-        "--jobs", type=int, metavar="N", help="Pieces of work side by side, a thread each; -1: all cores."
+        "--jobs",
+        type=int,
+        metavar="N",
+        callback=_some,
+        help="Pieces of work side by side, a thread each; -1: all cores, or all of a cluster.",
     )(command)
+
+
+def _some(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    if value == 0:
+        raise click.BadParameter("must be at least 1, or -1 for all cores", ctx, parameter)
+    return value
 
 
 @contextmanager
@@ -122,32 +132,72 @@ def shows_progress(quiet: bool) -> bool:
 def progress(length: int, label: str, quiet: bool, lines: bool = False) -> Any:
     """A progress bar on standard error for people; lines of JSON for programs that ask for them; silent otherwise.
 
-    Both have `update(n)`, told how many more are done.
+    Both have `update(n)`, told how many more are done, and take `note`, what else is to be said.
     """
-    if lines and not quiet:
-        return Lines(length, label)
-    return _rated(length, label, hidden=not shows_progress(quiet))
+    return Lines(length, label, quiet) if lines else Bar(length, label, hidden=not shows_progress(quiet))
 
 
-def _rated(length: int, label: str, hidden: bool) -> Any:
-    """Click's bar, with done / total, rows a second and the estimated rest."""
-    began = time.monotonic()
+class Pace:
+    """How fast it goes. The clock starts when the first are done: they may be those of an earlier attempt."""
 
-    def rate(_: Any) -> str:
-        seconds = time.monotonic() - began
-        return f"{bar.pos / seconds:,.0f}/s" if bar.pos and seconds > 0 else ""
+    def __init__(self, length: int) -> None:
+        self.length, self.done, self.first = length, 0, 0
+        self.began: float | None = None
 
-    bar: Any = click.progressbar(
-        length=length, label=label, file=sys.stderr, hidden=hidden, show_pos=True, item_show_func=rate
-    )
-    return bar
+    def update(self, count: int) -> None:
+        self.done += count
+        if self.began is None:
+            self.first, self.began = self.done, time.monotonic()
+
+    def rate(self) -> float | None:
+        """Of these, a second."""
+        seconds = 0.0 if self.began is None else time.monotonic() - self.began
+        return (self.done - self.first) / seconds if seconds > 0.0 and self.done > self.first else None
+
+    def left(self) -> float | None:
+        """Seconds."""
+        rate = self.rate()
+        return (self.length - self.done) / rate if rate else None
+
+
+class Bar:
+    """Click's bar, with done / total, how many a second and the estimated rest."""
+
+    def __init__(self, length: int, label: str, hidden: bool) -> None:
+        self.pace, self.note = Pace(length), ""
+        self.bar: Any = click.progressbar(
+            length=length,
+            label=label,
+            file=sys.stderr,
+            hidden=hidden,
+            show_pos=True,
+            show_eta=False,
+            item_show_func=self._say,
+        )
+
+    def _say(self, _: Any) -> str:
+        rate, left = self.pace.rate(), self.pace.left()
+        parts = [] if rate is None else [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"]
+        parts += [] if not left else [f"{time.strftime('%H:%M:%S', time.gmtime(left))} left"]
+        return "  ".join(parts + [self.note] * bool(self.note))
+
+    def __enter__(self) -> Bar:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)
+
+    def update(self, count: int) -> None:
+        self.pace.update(count)
+        self.bar.update(count)
 
 
 class Lines:
     """Progress as JSON: a line at most once a second, and, of work that had one, a last one at the end."""
 
-    def __init__(self, length: int, label: str) -> None:
-        self.length, self.label, self.done = length, label, 0
+    def __init__(self, length: int, label: str, quiet: bool) -> None:
+        self.pace, self.label, self.quiet, self.note = Pace(length), label, quiet, ""
         self.began = self.told = time.monotonic()
 
     def __enter__(self) -> Lines:
@@ -158,18 +208,33 @@ class Lines:
             self._tell()
 
     def update(self, count: int) -> None:
-        self.done += count
+        self.pace.update(count)
         if time.monotonic() - self.told > 1.0:
             self._tell()
 
     def _tell(self) -> None:
         self.told = time.monotonic()
-        seconds = self.told - self.began
-        rate = self.done / seconds if seconds > 0 and self.done else None
-        left = (self.length - self.done) / rate if rate else None
-        line = {"progress": self.label, "done": self.done, "total": self.length, "seconds": round(seconds, 1)}
-        line |= {"per_second": rate and round(rate, 1), "seconds_left": None if left is None else round(left, 1)}
-        click.echo(json.dumps(line), err=True)
+        rate, left = self.pace.rate(), self.pace.left()
+        line = {"progress": self.label, "done": self.pace.done, "total": self.pace.length}
+        line |= {"seconds": round(self.told - self.began, 1), "per_second": None if rate is None else round(rate, 3)}
+        line |= {"seconds_left": None if left is None else round(left, 1)} | ({"note": self.note} if self.note else {})
+        if not self.quiet:
+            click.echo(json.dumps(line), err=True)
+
+
+@contextmanager
+def training(label: str, quiet: bool, lines: bool, newest: Callable[[list[Any]], str]) -> Iterator[Any]:
+    """Progress for those who report how much is done, of how much, and records, of which `newest` makes a note."""
+    with ExitStack() as stack:
+        bar: Any = None
+
+        def report(done: int, total: int, records: list[Any]) -> None:
+            nonlocal bar
+            bar = bar or stack.enter_context(progress(total, label, quiet, lines))
+            bar.note = newest(records) if records else ""
+            bar.update(done - bar.pace.done)
+
+        yield report
 
 
 def remark(text: str, quiet: bool) -> None:

@@ -11,7 +11,7 @@ import click
 from moe_mheight.raw.recipe import SCOPES, RawRecipe
 from moe_mheight.tiers import MINUTES
 
-from .options import emit, force_option, models_option, output_options, remark, shows_progress, table
+from .options import emit, force_option, jobs_options, models_option, output_options, remark, table, training, working
 
 
 def _recipe_option(field: Any) -> Any:
@@ -88,6 +88,7 @@ class Sectioned(click.Command):
     help="Length in chunks of fresh codes instead: the same weights again; bracket view.",
 )
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@jobs_options
 @force_option
 @output_options
 @click.option(
@@ -114,6 +115,9 @@ def command(
     models: str | None,
     seeds: int,
     device: str,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -122,9 +126,10 @@ def command(
     """Train the experts of one tier: of the bracket view, on fresh, exactly labelled random codes, or of the raw view,
     on a file.
 
-    The members of the ensemble train side by side. Progress is kept: the same command goes on where an interrupted one
-    stopped. A finished tier is a folder DIR/TIER with config.json, weights as safetensors, checksums, history.jsonl and
-    a model card; when all three tiers are there (raw: one is enough), ensemble-eval --models DIR takes them.
+    The members of the ensemble train side by side, by this machine's cores or a cluster's. Progress is kept: the same
+    command goes on where an interrupted one stopped, on any machine that has DIR. A finished tier is a folder DIR/TIER
+    with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all three tiers are there
+    (raw: one is enough), ensemble-eval --models DIR takes them.
 
     The raw view is for comparison, and for those who train on P: its errors are thousands of times those of the
     bracket view (docs/ablation.md). The file is split by orbit, 85 to 15, before anything is made from it.
@@ -133,6 +138,7 @@ def command(
     Examples:
       mheight train-expert --tier low --models mine
       mheight train-expert --tier medium --models mine --seeds 3 --minutes 30
+      mheight train-expert --tier high --models mine --chunks 2000 --scheduler tcp://10.0.0.1:8786
       mheight train-expert --tier high --view raw --epochs 10
       mheight train-expert --tier all --view raw --recipe run1 --width 128 --weights seed --orbit
     """
@@ -143,9 +149,9 @@ def command(
         raise click.UsageError(f"{flag} is for --view {'bracket' if view == 'raw' else 'raw'}")
     if view == "bracket" and tier == "all":
         raise click.UsageError("--tier all is for --view raw; the bracket view has an ensemble for each tier")
-    if view == "raw":
-        return _raw(tier, models, seeds, device, force, as_json, quiet, {name: settings[name] for name in given})
-    return _bracket(tier, models, seeds, device, force, as_json, quiet, settings["minutes"], settings["chunks"])
+    more = {name: settings[name] for name in given}
+    with working(jobs, backend, scheduler):
+        return (_raw if view == "raw" else _bracket)(tier, models, seeds, device, force, as_json, quiet, more)
 
 
 def _given(ctx: click.Context, name: str) -> bool:
@@ -160,37 +166,19 @@ def _bracket(
     force: bool,
     as_json: bool,
     quiet: bool,
-    minutes: float | None,
-    chunks: int | None,
+    given: dict[str, Any],
 ) -> int:
     from moe_mheight.cards import over_kinds
     from moe_mheight.training import train_tier
 
     folder = Path(models or "mheight-models")
-    live = shows_progress(quiet)
-    told: dict[tuple[str, int], int] = {}
 
-    def report(records: list[dict[str, Any]]) -> None:
-        if live and records:
-            parts = [
-                f"{r['view']} {r['seed']} {100 * r['chunk'] // r['chunks']:3d} % {r['validation']['macro']:.2e}"
-                for r in records
-            ]
-            click.echo(f"\r{tier}: {'   '.join(parts)}", nl=False, err=True)
-        elif not quiet:
-            for r in records:
-                who = (r["view"], r["seed"])
-                if told.get(who) != r["chunk"]:
-                    told[who] = r["chunk"]
-                    done = f"chunk {r['chunk']} of {r['chunks']}"
-                    remark(f"{tier} {r['view']} {r['seed']}: {done}, log2-MSE {r['validation']['macro']:.2e}", quiet)
+    def newest(records: list[dict[str, Any]]) -> str:
+        return "  ".join(f"{r['view']} {r['seed']} {r['validation']['macro']:.1e}" for r in records)
 
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
-    config = train_tier(
-        tier, folder, seeds=seeds, minutes=minutes, chunks=chunks, device=device, force=force, report=report
-    )
-    if live:
-        click.echo(err=True)
+    with training(f"{tier}, chunks", quiet, as_json, newest) as report:
+        config = train_tier(tier, folder, seeds=seeds, device=device, force=force, report=report, **given)
     if as_json:
         emit({"format": "moe_mheight training 1", "folder": str(folder / tier), **config})
         return 0
@@ -219,24 +207,20 @@ def _raw(
     recipe = named(given.pop("recipe", None), given)  # before any data is made: a wrong setting should be told at once
 
     from moe_mheight.raw.data import divide, seed_data
-    from moe_mheight.raw.monitor import line
     from moe_mheight.raw.training import train_raw
     from moe_mheight.sources import open_codes
 
     folder = Path(models or "mheight-raw")
-    told: dict[int, int] = {}
 
-    def report(records: list[dict[str, Any]]) -> None:
-        for record in records:
-            if told.get(record["seed"]) != record["epoch"]:
-                told[record["seed"]] = record["epoch"]
-                remark(f"{tier} {line(record)}", quiet)
+    def newest(records: list[dict[str, Any]]) -> str:
+        return "  ".join(f"{r['seed']}: {r['train']['macro']:.3g} | {r['validation']['macro']:.3g}" for r in records)
 
     if not data:
         remark(f"no --data: making the seed's 108,000 codes, seed {data_seed}, exact labels", quiet)
     split = divide(open_codes(data).whole() if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
-    config = train_raw(tier, folder, split, recipe=recipe, seeds=seeds, device=device, force=force, report=report)
+    with training(f"{tier}, epochs", quiet, as_json, newest) as report:
+        config = train_raw(tier, folder, split, recipe=recipe, seeds=seeds, device=device, force=force, report=report)
     metrics = config["metrics"]
     if as_json:
         emit({"format": "moe_mheight raw training 1", "folder": str(folder / tier), **config})

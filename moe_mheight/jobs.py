@@ -6,8 +6,14 @@ their order and their deaths change no result.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import joblib
@@ -68,14 +74,56 @@ def _client(scheduler: str) -> Iterator[Any]:
         client.close()
 
 
-def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[int, Result]]:
+def asked() -> int | None:
+    """How many workers somebody asked for, by `workers` or joblib.parallel_config; None where nobody did."""
+    backend, count = joblib.parallel.get_active_backend()
+    if count is None and type(backend) is joblib.parallel.BACKENDS[joblib.parallel.DEFAULT_BACKEND]:
+        return None
+    return int(joblib.effective_n_jobs(count))
+
+
+def each(
+    function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int | None = None
+) -> Iterator[tuple[int, Result]]:
     """function(task) of every task by the workers at hand, as they are done: (number of the task, result).
 
     The function and the tasks must pickle. One that raises ends the whole; results not yet asked for are dropped.
+
+    Args:
+        jobs: workers where nobody asked for others; default one, in this process.
     """
-    parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="3*n_jobs")
-    yield from parallel(joblib.delayed(_numbered)(function, number, task) for number, task in enumerate(tasks))
+    settings = {"n_jobs": jobs} if asked() is None and jobs is not None else {}
+    owner = os.getpid()
+    calls = (joblib.delayed(_numbered)(function, number, task, owner) for number, task in enumerate(tasks))
+    backend, count = joblib.parallel.get_active_backend()
+    if getattr(backend, "supports_return_generator", False):
+        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="3*n_jobs", **settings)
+        results = parallel(calls)
+        try:
+            for result in results:  # noqa: UP028  yield from would close the results itself, with a warning
+                yield result
+        finally:  # whoever stops early has a reason, and need not hear of work that is dropped
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results.close()
+        return
+    while some := list(islice(calls, 4 * joblib.effective_n_jobs(count))):  # Ray's gives lists only
+        yield from joblib.Parallel(**settings)(some)
 
 
-def _numbered(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
+def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:
+    if os.getppid() == owner:
+        _end_with(owner)
     return number, function(task)
+
+
+@lru_cache
+def _end_with(owner: int) -> None:
+    """End this process, a worker, soon after the one that it works for: killed, that one cannot tell its workers."""
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-import joblib
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .cards import card, held_out, measure, measure_search, provenance
-from .checkpoints import device_of, pack_checkpoint, records, reporting, restore
+from .checkpoints import FRESH, Report, Stage, device_of, in_stages, pack_checkpoint, records, restore, share_out, span
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
-from .folders import write_file
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop
@@ -84,40 +82,47 @@ def _moving_average(most: float) -> Callable[[Any, Any, Any], None]:
     return torch.no_grad()(average)
 
 
-def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: int, device: str, owner: int) -> bytes:
-    """Train one ensemble member, resuming from its checkpoint in `folder`; returns its weights as safetensors.
+@dataclass(frozen=True)
+class Member:
+    """One network to train: for a view ("seed" or "search"), from a seed, on so many threads of a device."""
 
-    Writes VIEW + SEED + .checkpoint about every 30 seconds and appends to .jsonl what it measured. A member that trains
-    in a child of the process `owner` stops when that one is gone.
-    """
-    is_child = os.getppid() == owner
+    recipe: Recipe
+    view: str
+    seed: int
+    threads: int
+    device: str
+
+
+@lru_cache(maxsize=4)
+def _known(tier: str, architecture: Architecture, count: int) -> list[Any]:
+    return list(held_out("validate", tier, architecture, count))
+
+
+def advance(task: tuple[Member, Stage]) -> Stage:
+    """Train a member from where it stands for `span` seconds, or to its end."""
+    member, stage = task
+    recipe, seed, threads, device = member.recipe, member.seed, member.threads, member.device
     torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    expert = Expert(recipe.architecture)
-    known = list(held_out("validate", recipe.tier, recipe.architecture, 100 if view == "search" else 1500))  # for all
-    first = chunk(recipe, seed, 0, threads)
-    expert.standardise(first[0])
+    with FRESH:
+        torch.manual_seed(seed)
+        expert = Expert(recipe.architecture)
+    if stage.checkpoint is None:
+        expert.standardise(chunk(recipe, seed, 0, threads)[0])
     expert.to(device)
     mean = AveragedModel(expert, multi_avg_fn=_moving_average(recipe.average))
     optimizer = torch.optim.AdamW(expert.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    saved, history = folder / f"{view}{seed}.checkpoint", folder / f"{view}{seed}.jsonl"
-    done = restore(saved.read_bytes(), expert, mean, optimizer) if saved.exists() else 0
-    spent = 0.0
-    if history.exists():  # what was measured after the checkpoint will be measured again
-        kept = [record for record in records(history) if record["chunk"] <= done]
-        spent = kept[-1]["minutes"] if kept else 0.0
-        write_file(history, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    state = {"done": 0.0, "minutes": 0.0, "errors": 0.0, "steps": 0.0}
+    if stage.checkpoint is not None:
+        state = restore(stage.checkpoint, expert, mean, optimizer)
+    done, spent, measured = int(state["done"]), state["minutes"], list(stage.records)
     every = max(1, recipe.chunks // 20)
-    began = last_saved = time.monotonic()
-    running = []
+    began, seconds = time.monotonic(), span(spent)
     with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(chunk, recipe, seed, done, threads)
-        while done < recipe.chunks:
-            if is_child and os.getppid() != owner:
-                raise ModelError("the process that asked for this training is gone")
+        coming = ahead.submit(chunk, recipe, seed, done, threads) if done < recipe.chunks else None
+        while coming is not None:
             whole = coming.result()
-            if done + 1 < recipe.chunks:
-                coming = ahead.submit(chunk, recipe, seed, done + 1, threads)
+            more = done + 1 < recipe.chunks and time.monotonic() - began < seconds
+            coming = ahead.submit(chunk, recipe, seed, done + 1, threads) if more else None
             expert.train()
             for start in range(0, len(whole[0]), recipe.batch):
                 share = (done + start / len(whole[0])) / recipe.chunks
@@ -131,26 +136,23 @@ def train_member(recipe: Recipe, view: str, seed: int, folder: Path, threads: in
                 torch.nn.utils.clip_grad_norm_(expert.parameters(), recipe.clip)
                 optimizer.step()
                 mean.update_parameters(expert)
-                running.append(error.item())
+                state["errors"] += error.item()
+                state["steps"] += 1
             done += 1
+            minutes = spent + (time.monotonic() - began) / 60
             if done % every == 0 or done == recipe.chunks:
                 mean.eval()
-                record: dict[str, Any] = {
-                    "view": view,
-                    "seed": seed,
-                    "chunk": done,
-                    "chunks": recipe.chunks,
-                    "minutes": round(spent + (time.monotonic() - began) / 60, 2),
-                    "train": float(np.mean(running)) if running else None,
-                }
+                known = _known(recipe.tier, recipe.architecture, 100 if member.view == "search" else 1500)
+                record: dict[str, Any] = {"view": member.view, "seed": seed, "chunk": done, "chunks": recipe.chunks}
+                record["minutes"] = round(minutes, 2)
+                record["train"] = state["errors"] / state["steps"] if state["steps"] else None
                 record["validation"] = validate(cast(Expert, mean.module), known)
-                running = []
-                with open(history, "a") as out:
-                    out.write(json.dumps(record) + "\n")
-            if time.monotonic() - last_saved > 30 or done == recipe.chunks:
-                write_file(saved, pack_checkpoint(expert, mean, optimizer, done))
-                last_saved = time.monotonic()
-    return pack(mean.module.state_dict())
+                measured.append(record)
+                state["errors"] = state["steps"] = 0.0
+            state |= {"done": done, "minutes": minutes}
+    over = done >= recipe.chunks
+    weights = pack(mean.module.state_dict()) if over else None
+    return Stage(done, pack_checkpoint(expert, mean, optimizer, **state), tuple(measured), weights)
 
 
 TRIAL = 5.0
@@ -189,20 +191,20 @@ def train_tier(
     architecture: Architecture | None = None,
     device: str = "auto",
     force: bool = False,
-    report: Callable[[list[dict[str, Any]]], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Train a tier's seed ensemble and put it into a model set.
 
     Args:
         tier: "low", "medium" or "high".
         models: folder of the model set; the tier goes to models / tier.
-        seeds: ensemble members, trained independently and side by side (joblib; its parallel_config is honoured).
+        seeds: ensemble members, trained independently and side by side, by the workers at hand (`jobs.workers`).
         minutes: training time for all members together on this machine; default MINUTES[tier].
         chunks: length of training in chunks instead of minutes: the same weights on the same machine.
         architecture: default Architecture().
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
         force: replace a finished tier, drop an unfinished one.
-        report: called about every second with the newest record of each member.
+        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member.
 
     Returns:
         The config of the finished tier and, as "metrics", its held-out figures.
@@ -215,19 +217,16 @@ def train_tier(
     if seeds < 1:
         raise ModelError(f"seeds must be at least 1, got {seeds}")
     device = device_of(device)
-    workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
-    threads = max(1, thread_count(None) // workers)
-    members = [(view, seed) for view in VIEWS for seed in range(seeds)]
+    who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
     before = torch.get_num_threads()
     with workshop(models / tier, force) as partial:
-        plan = _settled(recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
-        with reporting([partial / f"{view}{seed}.jsonl" for view, seed in members], report):
-            trained = joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(train_member)(plan[view], view, seed, partial, threads, device, os.getpid())
-                for view, seed in members
-            )
+        workers, threads = share_out(len(who))
+        plan, threads = _settled(recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
+        members = {name: Member(plan[view], view, seed, threads, device) for name, (view, seed) in who.items()}
+        lengths = {name: member.recipe.chunks for name, member in members.items()}
+        trained = in_stages(advance, members, lengths, partial, unit="chunk", jobs=workers, report=report)
         torch.set_num_threads(before)
-        weights = {view: [w for (v, _), w in zip(members, trained, strict=True) if v == view] for view in VIEWS}
+        weights = {view: [w for (v, _), w in zip(who.values(), trained, strict=True) if v == view] for view in VIEWS}
         experts = {view: [expert_of(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
         settings = {
             view: {
@@ -237,13 +236,13 @@ def train_tier(
             for view in VIEWS
         }
         config: dict[str, Any] = {"tier": tier, **settings["seed"], "search": settings["search"]}
-        minutes_each = [records(partial / f"{view}{seed}.jsonl")[-1]["minutes"] for view, seed in members]
+        minutes_each = [records(partial / f"{name}.jsonl")[-1]["minutes"] for name in who]
         config["trained_minutes"] = round(sum(minutes_each) / workers, 1)  # resumed or not
         config["provenance"] = provenance() | {"device": device}
         config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
         found, metrics["search"] = measure_search(tier, experts["search"])
         config["search"] |= found
-        history = "".join((partial / f"{view}{seed}.jsonl").read_text() for view, seed in members)
+        history = "".join((partial / f"{name}.jsonl").read_text() for name in who)
         finished = partial / "finished"
         finished.mkdir()
         texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
@@ -259,8 +258,8 @@ def _settled(
     chunks: int | None,
     workers: int,
     threads: int,
-) -> dict[str, Recipe]:
-    """The recipes with their lengths; an unfinished training's own when they are the same otherwise."""
+) -> tuple[dict[str, Recipe], int]:
+    """The recipes with their lengths, and threads; an unfinished training's own when they are the same otherwise."""
     asked = {
         "recipes": {view: asdict(recipe) for view, recipe in plan.items()},
         "seeds": seeds,
@@ -268,16 +267,16 @@ def _settled(
         "chunks": chunks,
     }
 
-    def decide() -> dict[str, int]:
+    def decide() -> dict[str, Any]:
         lengths = {}
         for view, recipe in plan.items():
             share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
             span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
             lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
-        return lengths
+        return {"chunks": lengths, "threads": threads}
 
-    lengths = settled(partial, asked, decide)
-    return {view: replace(recipe, chunks=lengths[view]) for view, recipe in plan.items()}
+    decided = settled(partial, asked, decide)
+    return {view: replace(recipe, chunks=decided["chunks"][view]) for view, recipe in plan.items()}, decided["threads"]
 
 
 def expert_of(architecture: Architecture, content: bytes) -> Expert:

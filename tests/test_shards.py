@@ -295,49 +295,6 @@ def test_wrong_workers(arguments, message):
         pass
 
 
-def test_a_dask_cluster_of_processes_over_tcp(whole, tmp_path):
-    """Scheduler and workers as processes of their own; a worker killed in the middle changes nothing."""
-    pytest.importorskip("distributed")
-    program = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    env = os.environ | {"DASK_DISTRIBUTED__COMM__RETRY__COUNT": "1"}
-    info = tmp_path / "scheduler.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env, "cwd": tmp_path}
-    running = [
-        subprocess.Popen(
-            [*program, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(info)], **quiet
-        )
-    ]
-    try:
-        for number in range(2):
-            running.append(
-                subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(info)),
-                        *("--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", str(number)),
-                    ],
-                    **quiet,
-                )
-            )
-        deadline = time.monotonic() + 60
-        while not info.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        address = json.loads(info.read_text())["address"]
-        done = []
-
-        def advance(rows):
-            done.append(rows)
-            if len(done) == 3:  # in the middle of the work
-                running[1].send_signal(signal.SIGKILL)
-
-        with workers(scheduler=address):
-            generate_set(tmp_path / "set", GROUPS, 230, "scaled-integer", 5, shard_rows=100, advance=advance)
-        assert contents(tmp_path / "set") == contents(whole[0])
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
 # the command
 
 

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from moe_mheight import ModelError, cards, experts, recipes, training
-from moe_mheight.checkpoints import records
+from moe_mheight import ModelError, cards, checkpoints, experts, recipes, training
+from moe_mheight.checkpoints import Stage, in_stages, records
 from moe_mheight.errors import FolderError
 from moe_mheight.experts import Architecture, Expert, read_codes
 from moe_mheight.folders import locked
+from moe_mheight.jobs import workers
 from moe_mheight.kinds import ALL_KINDS
 from moe_mheight.recipes import Recipe, chunk
 from moe_mheight.storage import load_tier
 from moe_mheight.streams import draw, stream
 from moe_mheight.tiers import HEADLINE, sizes, tier_of
-from moe_mheight.training import train_tier
+from moe_mheight.training import Member, advance, train_tier
 
 TINY = Architecture(width=8, blocks=1)
 SMALL = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 64, "missable": 1.0}
@@ -42,6 +43,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(cards, "TESTED_BUDGETS", (60,))
     for module in (cards, training):
         monkeypatch.setattr(module, "held_out", few)
+    with workers(1):
+        yield
 
 
 def test_tiers_cover_every_size_once():
@@ -144,8 +147,15 @@ def test_a_chunk_under_budgets_holds_what_tokens_leave_open_and_few_others():
 
 
 def test_training_learns_and_loads(quick, tmp_path):
-    reports = []
-    config = train_tier("low", tmp_path, seeds=1, chunks=14, architecture=TINY, device="cpu", report=reports.append)
+    told = []
+
+    def report(done, total, newest):
+        told.append((done, total, [record["view"] for record in newest]))
+
+    config = train_tier("low", tmp_path, seeds=1, chunks=14, architecture=TINY, device="cpu", report=report)
+    assert told[0] == (0, 28, [])
+    assert told[-1] == (28, 28, ["seed", "search"])
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     loaded, *both = load_tier(tmp_path / "low")
     assert loaded["architecture"] == config["architecture"]
     assert [len(ensemble) for ensemble in both] == [1, 1]
@@ -195,6 +205,38 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
     assert all(torch.equal(one[key], two[key]) for key in one)
     histories = [(tmp_path / name / "medium" / "history.jsonl").read_text() for name in ("unbroken", "broken")]
     assert without_times(histories[0]) == without_times(histories[1])
+
+
+def test_a_damaged_checkpoint_counts_as_none(quick, tmp_path, monkeypatch):
+    settings = {"seeds": 1, "chunks": 2, "architecture": TINY, "device": "cpu"}
+    train_tier("medium", tmp_path / "whole", **settings)
+    monkeypatch.setattr(training, "save_tier", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_tier("medium", tmp_path / "broken", **settings)
+    monkeypatch.undo()
+    path = tmp_path / "broken" / ".medium.unfinished" / "seed0.checkpoint"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    assert checkpoints._resumed(path.parent, "seed0", "chunk") == Stage()
+    assert checkpoints._resumed(path.parent, "search0", "chunk").done == 2
+
+
+def tiny(view, seed):
+    recipe = Recipe(tier="medium", chunks=2, architecture=replace(TINY, open_ended=view == "search"), **SMALL)
+    return Member(recipe, view, seed, 1, "cpu")
+
+
+def test_members_in_threads_do_not_disturb_each_other(quick, tmp_path):
+    """The same weights whether members train alone or side by side in one process, and wherever stages end."""
+    members = {f"seed{seed}": tiny("seed", seed) for seed in range(3)}
+    lengths, found = dict.fromkeys(members, 2), []
+    for folder, jobs in (("alone", 1), ("together", 3)):
+        (tmp_path / folder).mkdir()
+        with workers(jobs, "threading"):
+            found.append(in_stages(advance, members, lengths, tmp_path / folder, unit="chunk"))
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 3
 
 
 def test_two_trainings_in_one_place_are_refused(quick, tmp_path):

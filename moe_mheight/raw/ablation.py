@@ -6,24 +6,28 @@ row with the same seed gives the same figures on one machine, whatever else runs
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .. import training as bracket
+from ..checkpoints import in_stages
 from ..errors import DataError, brief
 from ..experts import combined, read_codes
 from ..files import Group
 from ..folders import locked, write_file
+from ..jobs import each
 from ..recipes import Recipe
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared
@@ -31,7 +35,7 @@ from .models import RawTier
 from .monitor import figures, ratio
 from .recipe import as_json
 from .table import FULL_SIZE, Row, stem
-from .training import WATCHED, fingerprint, train_member
+from .training import WATCHED, Member, advance, fingerprint
 
 FORMAT = "moe_mheight ablation 1"
 
@@ -44,7 +48,7 @@ def run_table(
     seeds: int = 3,
     jobs: int = -1,
     train: bool = True,
-    advance: Callable[[dict[str, Any]], None] = lambda _: None,
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train and measure every row with every seed; runs that are in the folder already are not run again.
 
@@ -53,9 +57,9 @@ def run_table(
         data: from `data.divide`.
         folder: one file a run, and what unfinished ones need to go on.
         seeds: runs per row.
-        jobs: runs side by side, each on one thread (joblib; its parallel_config is honoured).
+        jobs: runs side by side, each on one thread, where no workers were asked for (`jobs.workers`).
         train: without, nothing is run, and rows that are not finished are left out.
-        advance: told the figures of each run that is done, those found in the folder first.
+        tell: gets the figures of each run that is done, those found in the folder first.
 
     Returns:
         "rows" as `summary` gives them, and what they were made with.
@@ -74,16 +78,17 @@ def run_table(
     found = {(row.name, seed): _known(folder, row, seed, prints) for row, seed in work}
     for done in found.values():
         if done:
-            advance(done)
+            tell(done)
     missing = [(row, seed) for row, seed in work if not found[row.name, seed]]
     if train and missing:
         with locked(folder):
             # the long ones first, so that no core waits for a last one
             missing.sort(key=lambda task: -_effort(task[0]))
-            parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-            for done in parallel(joblib.delayed(run)(*task, data, folder, prints, os.getpid()) for task in missing):
-                found[done["row"], done["seed"]] = done
-                advance(done)
+            work_on = partial(run, data=data, folder=folder.absolute(), prints=prints)
+            for number, (done, predicted) in each(work_on, missing, jobs):
+                _keep(folder, *missing[number], done, predicted)
+                found[missing[number][0].name, missing[number][1]] = done
+                tell(done)
     rows = [(row, [found[row.name, seed] for seed in range(seeds)]) for row in table]
     whole = [summary(row, runs, folder, data.validation) for row, runs in rows if all(runs)]
     if not whole:
@@ -118,29 +123,46 @@ def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[st
     return known if fine and same else None
 
 
-def run(row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str], owner: int) -> dict[str, Any]:
-    """One run: trained, measured, and kept in the folder."""
+def run(
+    task: tuple[Row, int], data: Split, folder: Path, prints: dict[str, str]
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """One run: trained and measured; its figures, and its predictions on the validation side.
+
+    What it needs to go on after an interruption is in the folder; a machine that does not see the folder does without.
+    """
+    row, seed = task
     torch.set_num_threads(1)
-    (folder / f"{_stem(row, seed)}.json").unlink(missing_ok=True)  # it would speak of other predictions
     training = tuple(Part(p.group, p.P[: row.originals], p.log2_h[: row.originals]) for p in data.training)
-    work = folder / f"{_stem(row, seed)}.unfinished"
     asked = json.loads(json.dumps(_asked(row, prints)))
-    plan = work / "plan.json"
-    if not plan.exists() or plan.read_bytes() != json.dumps(asked).encode():
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        write_file(plan, json.dumps(asked).encode())
-    train_on = _bracket if row.view == "bracket" else _raw
-    predicted, seen, minutes = train_on(row, seed, training, data.validation, work, owner)
+    with ExitStack() as stack:
+        if not folder.is_dir():
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+        work = _unfinished(folder, row, seed)
+        plan = work / "plan.json"
+        if not plan.exists() or plan.read_bytes() != json.dumps(asked).encode():
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            write_file(plan, json.dumps(asked).encode())
+        train_on = _bracket if row.view == "bracket" else _raw
+        predicted, seen, minutes = train_on(row, seed, training, data.validation, work)
     record = {"train": figures(seen), "validation": figures(_errors(predicted, data.validation))}
-    with open(folder / f"{_stem(row, seed)}.npy.part", "wb") as handle:
-        np.save(handle, np.concatenate([predicted[p.group] for p in data.validation]))
-    os.replace(folder / f"{_stem(row, seed)}.npy.part", folder / f"{_stem(row, seed)}.npy")
     done = {"row": row.name, "seed": seed, "asked": asked, "minutes": minutes}
-    done |= record | {"gap": ratio(record)}
-    write_file(folder / f"{_stem(row, seed)}.json", json.dumps(done).encode())
-    shutil.rmtree(work)
-    return done
+    return done | record | {"gap": ratio(record)}, np.concatenate([predicted[p.group] for p in data.validation])
+
+
+def _unfinished(folder: Path, row: Row, seed: int) -> Path:
+    return folder / f"{_stem(row, seed)}.unfinished"
+
+
+def _keep(folder: Path, row: Row, seed: int, done: dict[str, Any], predicted: NDArray[np.float64]) -> None:
+    """Predictions first, so that no figures ever speak of others."""
+    path = folder / f"{_stem(row, seed)}.json"
+    path.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.save(content, predicted)
+    write_file(path.with_suffix(".npy"), content.getvalue())
+    write_file(path, json.dumps(done).encode())
+    shutil.rmtree(_unfinished(folder, row, seed), ignore_errors=True)
 
 
 Predicted = dict[Group, NDArray[np.float64]]
@@ -150,9 +172,7 @@ def _errors(predicted: Predicted, parts: Parts) -> Predicted:
     return {part.group: predicted[part.group] - part.log2_h for part in parts}
 
 
-def _raw(
-    row: Row, seed: int, training: Parts, validation: Parts, work: Path, owner: int
-) -> tuple[Predicted, Predicted, float]:
+def _raw(row: Row, seed: int, training: Parts, validation: Parts, work: Path) -> tuple[Predicted, Predicted, float]:
     """log2 heights of the validation side, errors on the training side, and core-minutes of training."""
     predicted: Predicted = {}
     seen: Predicted = {}
@@ -163,9 +183,8 @@ def _raw(
         recipe = row.recipe
         device = "cuda" if row.name == FULL_SIZE.name and torch.cuda.is_available() else "cpu"
         began = time.process_time()
-        content = train_member(
-            recipe, prepared(originals, recipe), originals, held, seed, _sub(place), 1, device, owner
-        )
+        member = Member(recipe, prepared(originals, recipe), originals, held, seed, 1, device)
+        content = _trained(advance, member, recipe.epochs, _sub(place), "epoch")
         minutes += (time.process_time() - began) / 60
         tier = RawTier.of({"recipe": as_json(recipe), "groups": [list(part.group) for part in originals]}, [content])
         predicted |= {part.group: tier.members(part.P, part.group)[0] for part in held}
@@ -173,14 +192,18 @@ def _raw(
     return predicted, seen, minutes
 
 
+def _trained(work: Any, member: Any, length: int, folder: Path, unit: str) -> bytes:
+    """A member's weights, by this process alone."""
+    (content,) = in_stages(work, {"member": member}, {"member": length}, folder, unit=unit, jobs=0)
+    return content
+
+
 def _sub(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def _bracket(
-    row: Row, seed: int, training: Parts, validation: Parts, work: Path, owner: int
-) -> tuple[Predicted, Predicted, float]:
+def _bracket(row: Row, seed: int, training: Parts, validation: Parts, work: Path) -> tuple[Predicted, Predicted, float]:
     """The same for experts of the bracket view, which make their own codes to train on."""
     predicted: Predicted = {}
     seen: Predicted = {}
@@ -189,7 +212,9 @@ def _bracket(
         recipe = Recipe(tier=tier, chunks=int(row.settings["chunks"]))
         began = time.process_time()
         place = _sub(work / tier)
-        content = bracket.train_member(recipe, "seed", seed, place, 1, "cpu", owner)
+        content = _trained(
+            bracket.advance, bracket.Member(recipe, "seed", seed, 1, "cpu"), recipe.chunks, place, "chunk"
+        )
         minutes += (time.process_time() - began) / 60
         expert = bracket.expert_of(recipe.architecture, content)
         for side, parts in (("seen", training), ("held", validation)):

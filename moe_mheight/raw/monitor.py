@@ -48,14 +48,3 @@ def roughness(macros: list[float]) -> float | None:
     from one to the next; 0 is a smooth curve. None before three epochs."""
     last = np.log2(np.maximum(macros[-WINDOW - 1 :], 1e-300))
     return float(np.diff(last).std()) if len(last) > 2 else None
-
-
-def line(record: dict[str, Any]) -> str:
-    """A record in one line for a terminal."""
-    v, gap = record["validation"], record["ratio"]
-    tiers = "  ".join(f"{tier} {value:.3f}" for tier, value in v["tiers"].items())
-    return (
-        f"seed {record['seed']}  epoch {record['epoch']}/{record['epochs']}  train {record['train']['macro']:.3f}  "
-        f"validation {v['macro']:.3f}  {tiers}  worst ({v['worst_group']}) {v['worst']:.3f}"
-        + (f"  gap {gap:.2f}" if gap is not None else "")
-    )

@@ -74,9 +74,27 @@ class Network(nn.Module):
         entries = np.concatenate([matrices.reshape(-1) for matrices in P])
         self.scale.fill_(float(entries.std()) or 1.0)
 
+    def seed_dropout(self, seed: int, device: str = "cpu") -> None:
+        """Fix all that dropout will draw from here on."""
+        stream = torch.Generator(device).manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.stream = stream
+
     def gates(self) -> Tensor | None:
         """Share of the high-capacity pathway for each group, where there is one."""
         return None
+
+
+class Dropout(nn.Dropout):
+    """Dropout by a random stream of its own, see `Network.seed_dropout`: networks may train in threads side by side."""
+
+    stream: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        return x * torch.empty_like(x).bernoulli_(1.0 - self.p, generator=self.stream).div_(1.0 - self.p)
 
 
 class Trunk(nn.Module):
@@ -88,7 +106,7 @@ class Trunk(nn.Module):
         self.enter = nn.Linear(features, width)
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(recipe.blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(recipe.blocks))
-        self.drop = nn.Dropout(recipe.dropout)
+        self.drop = Dropout(recipe.dropout)
         self.leave = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -196,7 +214,7 @@ class Exchange(nn.Module):
         self.of_even = nn.Linear(width, 2 * half)
         self.of_odd = nn.Linear(half, 4 * half, bias=False)
         self.widen = nn.Linear(3 * width + 3 * half, 2 * width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.narrow = nn.Linear(2 * width, width)
         self.gate = nn.Linear(width, 2 * half)
         self.mix = nn.Linear(2 * half, half, bias=False)
@@ -230,7 +248,7 @@ class Symmetric(Network):
         self.even, self.odd = nn.Linear(6, width), nn.Linear(2, max(1, width // 2), bias=False)
         self.exchanges = nn.ModuleList(Exchange(width, recipe.dropout) for _ in range(recipe.blocks))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(7 * width, 128), nn.SiLU(), nn.Dropout(recipe.dropout), nn.Linear(128, 1))
+        self.head = nn.Sequential(nn.Linear(7 * width, 128), nn.SiLU(), Dropout(recipe.dropout), nn.Linear(128, 1))
 
     def read(self, P: NDArray[np.float64]) -> NDArray[np.float32]:
         return projectors(P)

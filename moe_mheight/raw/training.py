@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cards import provenance
-from ..checkpoints import device_of, pack_checkpoint, records, reporting, restore
+from ..checkpoints import FRESH, Report, Stage, device_of, in_stages, pack_checkpoint, records, restore, share_out, span
 from ..errors import ModelError
 from ..files import Group
-from ..folders import write_file
-from ..kernels import thread_count
 from ..storage import MOST_SEEDS, pack, settled, workshop
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
@@ -40,9 +36,6 @@ WARMUP = 0.02
 
 WATCHED = 500
 """Training codes per group that every epoch is measured on, as they are in the file."""
-
-SAVE_EVERY = 20.0
-"""Seconds between checkpoints, which are made at the end of epochs."""
 
 Errors = dict[Group, NDArray[np.float64]]
 
@@ -123,55 +116,55 @@ class Epoch:
         return len(self.order)
 
 
-def train_member(
-    recipe: RawRecipe,
-    training: Parts,
-    originals: Parts,
-    validation: Parts,
-    seed: int,
-    folder: Path,
-    threads: int,
-    device: str = "cpu",
-    owner: int = 0,
-) -> bytes:
-    """Train one network; returns its weights as safetensors bytes.
+@dataclass(frozen=True)
+class Member:
+    """One network to train.
 
-    Goes on from a checkpoint in `folder` if there is one, and appends what every epoch measured to seed<N>.jsonl. All
-    chance comes from the seed and the epoch's number, so a resumed training ends with the weights of an unbroken one.
-    With patience the weights are those of the best validation, of a curriculum's last phase, else the last ones.
-
-    Args:
-        recipe: all settings.
-        training: codes to learn from, augmented.
-        originals: codes of the training side as they were, for the training figures.
-        validation: codes to measure on.
-        seed: of the weights and of every draw.
-        folder: for checkpoint and history.
-        threads, device: for torch.
-        owner: process that asked; a member in a child of it stops when that one is gone.
+    training: codes to learn from, augmented. originals: the training side as it was, for the training figures.
+    validation: codes to measure on. seed: of the weights and of every draw. threads, device: for torch.
     """
-    is_child = os.getppid() == owner
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    network = build(recipe, tuple(part.group for part in training))
+
+    recipe: RawRecipe
+    training: Parts
+    originals: Parts
+    validation: Parts
+    seed: int
+    threads: int = 1
+    device: str = "cpu"
+
+
+def advance(task: tuple[Member, Stage]) -> Stage:
+    """Train a member from where it stands for `span` seconds, in whole epochs, or to its end.
+
+    All chance comes from the seed and the epoch's number, so where stages end changes no weight. With patience the
+    weights are those of the best validation, of a curriculum's last phase, else the last ones.
+    """
+    member, stage = task
+    recipe, training, seed, device = member.recipe, member.training, member.seed, member.device
+    torch.set_num_threads(member.threads)
+    with FRESH:
+        torch.manual_seed(seed)
+        network = build(recipe, tuple(part.group for part in training))
     network.start([part.P for part in training], [part.log2_h for part in training])
     network.to(device)
     best = deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     weights = loss_weights(recipe, training).to(device)
-    watched = tuple(Part(part.group, part.P[:WATCHED], part.log2_h[:WATCHED]) for part in originals)
-    saved, history = folder / f"seed{seed}.checkpoint", folder / f"seed{seed}.jsonl"
-    done = restore(saved.read_bytes(), network, best, optimizer) if saved.exists() else 0
-    known = [record for record in records(history) if record["epoch"] <= done] if history.exists() else []
-    write_file(history, "".join(json.dumps(record) + "\n" for record in known).encode())
-    spent, began, last_saved = known[-1]["minutes"] if known else 0.0, time.monotonic(), time.monotonic()
+    watched = tuple(Part(part.group, part.P[:WATCHED], part.log2_h[:WATCHED]) for part in member.originals)
+    state = {"done": 0.0, "minutes": 0.0}
+    if stage.checkpoint is not None:
+        state = restore(stage.checkpoint, network, best, optimizer)
+    done, known, began = int(state["done"]), list(stage.records), time.monotonic()
     macros, final = [record["validation"]["macro"] for record in known], _final(known, recipe)
     steady = not (recipe.orbit or recipe.jitter or recipe.curriculum)
     epoch: Epoch | None = None
-    while done < recipe.epochs and not _out_of_patience(final, recipe.patience):
-        if is_child and os.getppid() != owner:
-            raise ModelError("the process that asked for this training is gone")
-        torch.manual_seed(1_000_003 * (done + 1) + seed)  # for dropout
+
+    def over() -> bool:
+        return done == recipe.epochs or _out_of_patience(final, recipe.patience)
+
+    minutes, seconds = state["minutes"], span(state["minutes"])
+    while not over() and (epoch is None or time.monotonic() - began < seconds):
+        network.seed_dropout(1_000_003 * (done + 1) + seed, device)
         epoch = _reordered(epoch, seed, done) if steady and epoch else Epoch(network, training, recipe, seed, done)
         network.train()
         losses, at = [], 0
@@ -193,17 +186,18 @@ def train_member(
             optimizer.step()
         done += 1
         network.eval()
+        minutes = state["minutes"] + (time.monotonic() - began) / 60
         record: dict[str, Any] = {
             "seed": seed,
             "epoch": done,
             "epochs": recipe.epochs,
             "samples": (known[-1]["samples"] if known else 0) + len(epoch),
-            "minutes": round(spent + (time.monotonic() - began) / 60, 3),
+            "minutes": round(minutes, 3),
             "phase": epoch.phase,
             "rate": learning_rate(recipe, done / recipe.epochs),
             "loss": float(torch.stack(losses).mean()),
             "train": figures(_measured(network, watched)),
-            "validation": figures(_measured(network, validation)),
+            "validation": figures(_measured(network, member.validation)),
         }
         record["ratio"] = ratio(record)
         macros.append(record["validation"]["macro"])
@@ -216,13 +210,8 @@ def train_member(
         final = _final(known, recipe)
         if not recipe.patience or not final or final[-1] <= min(final):
             best.load_state_dict(network.state_dict())
-        with open(history, "a") as out:
-            out.write(json.dumps(record) + "\n")
-        ends = done == recipe.epochs or _out_of_patience(final, recipe.patience)
-        if time.monotonic() - last_saved > SAVE_EVERY or ends:
-            write_file(saved, pack_checkpoint(network, best, optimizer, done))
-            last_saved = time.monotonic()
-    return pack(best.state_dict())
+    saved = pack_checkpoint(network, best, optimizer, done=done, minutes=minutes)
+    return Stage(done, saved, tuple(known), pack(best.state_dict()) if over() else None)
 
 
 def _final(known: list[dict[str, Any]], recipe: RawRecipe) -> list[float]:
@@ -259,7 +248,7 @@ def train_raw(
     seeds: int = 3,
     device: str = "auto",
     force: bool = False,
-    report: Callable[[list[dict[str, Any]]], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Train the seed ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
 
@@ -268,10 +257,10 @@ def train_raw(
         models: folder of the model set.
         data: from `data.divide`; only the groups of the scope are used.
         recipe: all settings.
-        seeds: members, trained independently and side by side (joblib; its parallel_config is honoured).
+        seeds: members, trained independently and side by side, by the workers at hand (`jobs.workers`).
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
         force: replace what is finished, drop what is unfinished.
-        report: called about every second with the newest record of each member.
+        report: told every 20 seconds or so how many epochs of all are done, and the newest record of each member.
 
     Returns:
         The config and, as "metrics", its validation figures.
@@ -286,21 +275,20 @@ def train_raw(
         raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
     device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
-    workers = min(seeds, 2 * thread_count(None))  # side by side, even if they share cores: no core is ever idle
-    threads = max(1, thread_count(None) // workers)
     before = torch.get_num_threads()
     with workshop(models / scope, force) as partial:
         prints = fingerprint(originals), fingerprint(validation)
-        settled(partial, {"recipe": as_json(recipe), "seeds": seeds, "data": prints}, lambda: None)
+        workers, threads = share_out(seeds)
+        asked = {"recipe": as_json(recipe), "seeds": seeds, "data": prints}
+        threads = settled(partial, asked, lambda: {"threads": threads})["threads"]
         training = prepared(originals, recipe)
-        histories = [partial / f"seed{seed}.jsonl" for seed in range(seeds)]
-        with reporting(histories, report):
-            trained = joblib.Parallel(n_jobs=workers)(
-                joblib.delayed(train_member)(
-                    recipe, training, originals, validation, seed, partial, threads, device, os.getpid()
-                )
-                for seed in range(seeds)
-            )
+        members = {
+            f"seed{seed}": Member(recipe, training, originals, validation, seed, threads, device)
+            for seed in range(seeds)
+        }
+        histories = [partial / f"{name}.jsonl" for name in members]
+        lengths = dict.fromkeys(members, recipe.epochs)
+        trained = in_stages(advance, members, lengths, partial, unit="epoch", jobs=workers, report=report)
         torch.set_num_threads(before)
         config = {
             "scope": scope,
