@@ -1,4 +1,4 @@
-"""Put the measured tables into README.md, from the JSON files in benchmarks/results.
+"""Put the measured tables into README.md and docs/scale.md, from the JSON files in benchmarks/results.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
@@ -6,6 +6,7 @@ python benchmarks/large_codes.py sizes, hard, published
 python benchmarks/predict_speed.py
 python benchmarks/budget.py
 mheight train-expert --view raw --epochs 14 --models models/raw --tier low, medium, high
+python benchmarks/survival.py; python benchmarks/scale.py
 python benchmarks/readme_tables.py
 """
 
@@ -13,6 +14,7 @@ import json
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from moe_mheight.evaluation import REFERENCE
 from moe_mheight.kinds import KINDS
@@ -161,21 +163,105 @@ def raw() -> str:
     return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
 
 
-def filled(readme: str) -> str:
-    for name, make in (
-        ("results", results),
-        ("exact", exact),
-        ("large", large),
-        ("hard", hard),
-        ("speed", speed),
-        ("budget", budget),
-        ("raw", raw),
-    ):
-        pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
-        readme = re.sub(pattern, lambda _, n=name, m=make: f"<!-- {n} -->\n{m()}\n<!-- /{n} -->", readme, flags=re.S)
-    return readme
+def measured(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
+    return found
+
+
+def scaling() -> str:
+    report = measured("scale")
+    cores, dask = report["scaling"].pop("cores"), report["dask"]
+    lines = [f"| the same set | one worker | {cores} workers | ratio | labels a second |", "|---|--:|--:|--:|--:|"]
+    for name, t in report["scaling"].items():
+        if name != "machine":
+            lines.append(
+                f"| {t['rows']:,} rows, {name} | {t['one']:.1f} s | {t['all']:.1f} s | {t['speedup']:.2f} | "
+                f"{t['rows_per_second']:,} |"
+            )
+    text = (
+        f"{dask['shards']} shards of about a second each, {cores} workers: {dask['loky']:.1f} s with loky, "
+        f"{dask['dask']:.1f} s with a Dask cluster over TCP, {dask['overhead_percent']:+.1f} %: its workers are there "
+        "already. Whole commands; one takes a second to start, loky's workers another."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
+
+
+def many() -> str:
+    report = measured("scale")["rows"]
+    made, read = report["made"], report["audited"]
+    text = (
+        f"`{made['command']}`: {report['rows']:,} labelled rows in {made['seconds']:.0f} s on "
+        f"{report['machine']['cores']} cores, {report['bytes'] / 1e6:.0f} MB on disk, {made['peak_mib']:,} MiB at the "
+        f"most, all processes together. `{read['command']}` reads them again and compares every label with the exact "
+        f"height: {read['seconds']:.0f} s, {read['peak_mib']:,} MiB, 16 bytes a row of it labels and heights."
+    )
+    return "\n".join(textwrap.wrap(text, 120))
+
+
+def costs() -> str:
+    report = measured("scale")["costs"]
+    rate = report["coordinator"]["dask_mb_per_second"]
+    lines = [
+        "| (n, k, m) | labels a second, one core | core-hours a million | a thousand cores, a million | bytes a row |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in report["groups"]:
+        work, bytes_of_all = row["core_seconds"] * 1e3, row["bytes"] / rate
+        longest = max(work, bytes_of_all)
+        lines.append(
+            f"| ({', '.join(map(str, row['group']))}) | {1 / row['core_seconds']:,.0f} | "
+            f"{row['core_seconds'] * 1e6 / 3600:.2g} | {longest:.2g} s{'*' * (bytes_of_all > work)} | "
+            f"{row['bytes']:.0f} |"
+        )
+    text = (
+        f"One thread each; for n up to 16 drawing is included. * here the cores would wait for one coordinator, which "
+        f"takes in {rate} MB/s from Dask workers on this machine ({report['coordinator']['loky_mb_per_second']} MB/s "
+        f"from loky's)."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
+
+
+def survival() -> str:
+    report = measured("survival")
+    c, k, t, d = (report[name] for name in ("cluster", "kills", "training", "disk"))
+    lines = [
+        "| what happened | the end |",
+        "|---|---|",
+        f"| {c['rows']:,} codes on a Dask scheduler and {c['workers']} workers over TCP; one worker killed after "
+        f"{c['killed_after_shards'][0]} of {c['shards']} shards of `generate`, another after "
+        f"{c['killed_after_shards'][1]} of `exact` | both ended by themselves, in {c['generate_seconds']:.0f} and "
+        f"{c['exact_seconds']:.0f} s; every byte that of one process |",
+        f"| `generate` of {k['rows']:,} rows killed {k['kills']} times, every second time with its workers, "
+        f"{', '.join(map(str, k['finished_before_each_kill']))} shards later each | every byte that of an unbroken "
+        "run, nothing left over |",
+        f"| `{t['command']}` killed {len(t['measured_last_when_killed'])} times, moved, and ended there; the same on a "
+        f"cluster, one of two workers killed | {t['networks_with_the_same_weights']} networks, the weights of an "
+        "unbroken run |",
+        f"| a disk of {d['disk_bytes'] / 1e6:.1f} MB for a set of {d['set_bytes'] / 1e6:.1f} MB | exit code 2 and one "
+        f"line; {d['finished_before']} shards stayed whole; ended when there was room |",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "README.md": (results, exact, large, hard, speed, budget, raw),
+    "docs/scale.md": (scaling, many, costs, survival),
+}
+
+
+def filled(page: str, name: str = "README.md") -> str:
+    for make in TABLES[name]:
+        mark = make.__name__
+        page = re.sub(
+            f"<!-- {mark} -->.*?<!-- /{mark} -->",
+            lambda _, m=make: f"<!-- {m.__name__} -->\n{m()}\n<!-- /{m.__name__} -->",
+            page,
+            flags=re.S,
+        )
+    return page
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(filled(path.read_text()))
+    for name in TABLES:
+        path = ROOT / name
+        path.write_text(filled(path.read_text(), name))

@@ -65,8 +65,12 @@ def rows_of(folder: Path) -> int:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int, threads: int = 1) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
-    """A Dask scheduler and workers as processes of their own, each in a folder of its own: (address, workers)."""
+def cluster(
+    place: Path, workers: int, threads: int = 1, name: str = "cluster"
+) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+    """A Dask scheduler and workers as processes, each in a folder of its own: (address, workers and the scheduler)."""
+    folder = place / name
+    folder.mkdir()
     info = folder / "scheduler.json"
     scheduler = start(
         [
@@ -90,7 +94,7 @@ def cluster(folder: Path, workers: int, threads: int = 1) -> Iterator[tuple[str,
         address = json.loads(info.read_text())["address"]
         with Client(address) as client:
             client.wait_for_workers(workers, timeout=60)
-        yield address, running[1:]
+        yield address, [*running[1:], scheduler]
     finally:
         for process in running:
             process.kill()
@@ -106,7 +110,7 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], seconds:
 
 
 def clusters(small: bool) -> dict[str, Any]:
-    """Labels by a cluster, one worker killed in the middle, against those of one process."""
+    """Labels by a cluster, one worker killed in the middle, against those of one process; then its scheduler."""
     rows, size = (50, 25) if small else (14_286, 4_000)
     given = ["--groups", "n21", "--rows", rows, "--shard-rows", size, "--seed", 1]
     with tempfile.TemporaryDirectory() as name:
@@ -130,6 +134,15 @@ def clusters(small: bool) -> dict[str, Any]:
                 finish(process)
                 seconds.append(round(time.perf_counter() - began, 1))
                 assert contents(folder / made) == contents(folder / wanted), what[0]
+        with cluster(folder, 2, name="doomed") as (address, running):
+            process = start(mheight("generate", *given, folder / "half", "--scheduler", address))
+            wait_for(lambda: len(list((folder / "half").glob("*.npz"))) >= shards // 3, process)
+            running[-1].send_signal(signal.SIGKILL)
+            _, err = process.communicate(timeout=120)
+            assert process.returncode == 2, (process.returncode, err)
+            assert len(err.splitlines()) == 1, err
+        run("generate", *given, folder / "half", "--jobs", 2)
+        assert contents(folder / "half") == contents(folder / "alone")
         return {
             "rows": rows_of(folder / "made"),
             "shards": shards,
@@ -139,6 +152,7 @@ def clusters(small: bool) -> dict[str, Any]:
             "exact_seconds": seconds[1],
             "alone_seconds": round(alone, 1),
             "same_bytes": True,
+            "scheduler_killed": err.strip(),
         }
 
 
@@ -187,7 +201,7 @@ def training(small: bool) -> dict[str, Any]:
             run("generate", "--rows", 40, "--kind", "integer", folder / "codes.npz")
             given = ["--tier", "all", "--view", "raw", "--data", folder / "codes.npz", "--width", 64, "--epochs", 8]
         else:
-            given = ["--tier", "low", "--chunks", 24]
+            given = ["--tier", "low", "--chunks", 10]
         tier, kills = str(given[1]), 2 if small else 3
         given += ["--seeds", 2]
         seconds = run("train-expert", *given, "--jobs", 2, "--models", folder / "whole")

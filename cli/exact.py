@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .options import (
+    MATRICES,
     data_argument,
     emit,
     force_option,
@@ -43,7 +44,10 @@ from .options import (
     help="Write codes with exact heights: .npz, .json or, without an ending, a set of shards.",
 )
 @click.option(
-    "--shard-rows", type=click.IntRange(1), metavar="ROWS", help="Rows of a shard, of a file.  [default: 262144]"
+    "--shard-rows",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="Rows of a shard, of a file.  [default: 262144, fewer from n = 10 on]",
 )
 @partial_option
 @click.option(
@@ -113,7 +117,6 @@ def command(
     if time_limit is not None or certificate is not None or method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
     from moe_mheight import files, labels
-    from moe_mheight.datasets import SHARD
     from moe_mheight.sources import open_codes
 
     folder = out is not None and Path(out).suffix == ""
@@ -123,7 +126,7 @@ def command(
             raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for --out with a folder")
-    codes = open_codes(data, partial=partial, most=(shard_rows or SHARD) if folder else None)
+    codes = open_codes(data, partial=partial, most=(shard_rows or 0) if folder else None)
     if folder and (jobs, backend, scheduler, threads) == (None, None, None, None):
         jobs = -1
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "labels", quiet, as_json) as bar:
@@ -175,9 +178,6 @@ def command(
             if len(rows) > show:
                 click.echo(f"  and {len(rows) - show} more (--show {len(rows)}, or --json for all)")
     return 1 if bad and check else 0
-
-
-MATRICES = (".csv", ".tsv", ".txt", ".mtx", ".npy")
 
 
 def _one_code(

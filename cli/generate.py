@@ -33,7 +33,10 @@ KINDS = (
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
 @click.option("--infinite", is_flag=True, help="Keep codes of infinite height, as real files do not.")
 @click.option(
-    "--shard-rows", type=click.IntRange(1), metavar="ROWS", help="Rows of a shard, for a folder.  [default: 262144]"
+    "--shard-rows",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="Rows of a shard, for a folder.  [default: 262144, fewer from n = 10 on]",
 )
 @jobs_options
 @threads_option
@@ -96,7 +99,7 @@ def command(
                 kind,
                 seed,
                 **settings,
-                shard_rows=shard_rows or datasets.SHARD,
+                most=shard_rows,
                 force=force,
                 advance=bar.update,
             )

@@ -7,8 +7,12 @@ import os
 import sys
 import warnings
 from concurrent.futures import BrokenExecutor
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
 
 import click
+from click.shell_completion import shell_complete
 
 from moe_mheight import __version__
 from moe_mheight.errors import MHeightError
@@ -17,12 +21,22 @@ COMMANDS = {
     "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
     "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
     "exact": ("exact", "Exact heights of a file of codes, audit of its labels; certified heights of long codes."),
+    "explain": ("explain", "One code: its height, who says what about it, and what makes it good or bad."),
     "generate": ("generate", "Draw random codes with exact labels."),
     "predict": ("predict", "Predicted heights of a file of codes."),
     "train-expert": ("train", "Train the experts of one tier, on brackets or on raw matrices."),
     "train-router": ("router", "Fit the learned router of a model set."),
     "verify": ("verify", "Check the certificate of a height."),
 }
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """The package's version, and which models it ships: the start of the SHA-256 of all their checksums."""
+    if wanted and not ctx.resilient_parsing:
+        models = Path(importlib.import_module("moe_mheight.models").__path__[0]) / "default"
+        sums = [path.read_bytes() for path in sorted(models.glob("*/SHA256SUMS"))]
+        click.echo(f"mheight, version {__version__}, models default {sha256(b''.join(sums)).hexdigest()[:12]}")
+        ctx.exit()
 
 
 class Commands(click.Group):
@@ -33,6 +47,9 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
+            near = get_close_matches(name, COMMANDS, 1)
+            if near and not ctx.resilient_parsing:
+                raise click.UsageError(f"No such command '{name}'. Did you mean {near[0]}?", ctx)
             return None
         module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
         command: click.Command = module.command
@@ -44,7 +61,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mheight")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show and exit.")
 def mheight() -> None:
     """Exact, certified and predicted m-heights of real linear codes.
 
@@ -57,11 +74,19 @@ def mheight() -> None:
       mheight exact rows.pkl heights.pkl       are these labels right?
       mheight generate --rows 1000 codes.npz   labelled codes, drawn by seed
       mheight exact code.csv --m 6             the certified height of one long code
+
+    \b
+    Completion of commands and options, once in your shell's start-up file:
+      eval "$(_MHEIGHT_COMPLETE=bash_source mheight)"           ~/.bashrc
+      eval "$(_MHEIGHT_COMPLETE=zsh_source mheight)"            ~/.zshrc
+      _MHEIGHT_COMPLETE=fish_source mheight | source            ~/.config/fish/config.fish
     """
 
 
 def main() -> None:
     """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
+    if instruction := os.environ.get("_MHEIGHT_COMPLETE"):
+        sys.exit(shell_complete(mheight, {}, "mheight", "_MHEIGHT_COMPLETE", instruction))
     quiet = bool({"-q", "--quiet"} & set(sys.argv))
     warnings.showwarning = lambda message, *_: None if quiet else click.echo(f"mheight: note: {message}", err=True)
     try:

@@ -14,6 +14,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MATRICES = (".csv", ".tsv", ".txt", ".mtx", ".npy")
+"""Endings of files that hold one matrix, not a file of codes."""
+
 
 def data_argument(required: bool) -> Callable[[F], F]:
     """DATA: a pair of the field's pickles, an .npz, a .json, a folder of shards; - is standard input."""
@@ -61,8 +64,11 @@ def _some(ctx: click.Context, parameter: click.Parameter, value: int | None) -> 
 @contextmanager
 def working(jobs: int | None, backend: str | None, scheduler: str | None) -> Iterator[bool]:
     """The workers that a command line asks for; whether it asks for any."""
+    import logging
+
     from moe_mheight.jobs import workers
 
+    logging.disable(logging.ERROR)  # Dask logs at length what we say in one line
     with workers(jobs, backend, scheduler):
         yield (jobs, backend, scheduler) != (None, None, None)
 

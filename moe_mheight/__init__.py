@@ -20,6 +20,8 @@ Glossary, with the letters of Roth (IEEE T-IT 66(7), 2020) and of arXiv:2602.203
     certify, verify                                         heights with a proof, and its check
     bounds                                                  certified brackets (tokens: moe_mheight.brackets)
     Predictor                                               the mixture of experts
+    explain                                                 everything there is to say about one code
+    MHeightRegressor, ExactHeight                           scikit-learn estimators
     systematic, from_parity_check, generator, parity_check  between G, H and P
     equivalent, random_codes                                symmetries and samples
 """
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from .codes import equivalent, from_parity_check, generator, parity_check, systematic
     from .ensemble import Predictor
     from .errors import CodeError, DataError, MHeightError, ModelError
+    from .estimators import ExactHeight, MHeightRegressor
     from .exact import height_profile, m_height
+    from .explanations import explain
     from .kinds import random_codes
     from .minors import minimum_distance
     from .verification import verify
@@ -48,6 +52,8 @@ if not os.path.isdir(os.path.join(_here, "cli")):  # a checkout, where cli/ and 
 
 # imported when first asked for: numba takes a third of a second, torch more, and `mheight --help` needs neither
 _HOME = {
+    "ExactHeight": "estimators",
+    "MHeightRegressor": "estimators",
     "Predictor": "ensemble",
     "bounds": "brackets",
     "certify": "certificates",
@@ -61,6 +67,7 @@ _HOME = {
     "DataError": "errors",
     "MHeightError": "errors",
     "ModelError": "errors",
+    "explain": "explanations",
     "height_profile": "exact",
     "m_height": "exact",
     "minimum_distance": "minors",
@@ -71,12 +78,15 @@ _HOME = {
 __all__ = [
     "CodeError",
     "DataError",
+    "ExactHeight",
     "MHeightError",
+    "MHeightRegressor",
     "ModelError",
     "Predictor",
     "bounds",
     "certify",
     "equivalent",
+    "explain",
     "from_parity_check",
     "generator",
     "height_profile",

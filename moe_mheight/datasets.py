@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,11 @@ from .kinds import random_codes
 from .manifests import Shard
 from .minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
 from .shards import build
+from .sources import shard_rows
 from .tiers import EVALUATOR, HEADLINE
 
 PIECE = 65536
 """Codes drawn and labelled at a time."""
-
-SHARD = 1 << 18
-"""Rows of a shard: half a second to a second of work at n = 9."""
 
 
 def parse_groups(text: str) -> tuple[Group, ...]:
@@ -42,7 +41,9 @@ def parse_groups(text: str) -> tuple[Group, ...]:
         try:
             n, k, m = (int(number) for number in part.strip("[]() ").split(","))
         except ValueError as error:
-            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {brief(text)}') from error
+            near = get_close_matches(text, named, 1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {brief(text)}{hint}') from error
         if not (1 <= k < n <= MAX_N and 1 <= m <= n - k):
             raise DataError(f"group {brief((n, k, m))}: needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
         groups.append((n, k, m))
@@ -83,7 +84,7 @@ def generate(
     """
     draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
     for place, group in enumerate(groups):
-        drawn = list(_draws({group: rows}, SHARD))
+        drawn = list(_draws({group: rows}))
         parts: dict[int, Codes] = {}
         for number, data in each(draw, drawn):
             parts[number] = data[group]
@@ -96,10 +97,11 @@ Draw = tuple[Group, int, int]
 """A group, which of its shards, and its rows."""
 
 
-def _draws(groups: dict[Group, int], most: int) -> Iterator[Draw]:
+def _draws(groups: dict[Group, int], most: int | None = None) -> Iterator[Draw]:
     for group, rows in groups.items():
-        for number, first in enumerate(range(0, rows, most)):
-            yield group, number, min(most, rows - first)
+        step = most or shard_rows(group[0])
+        for number, first in enumerate(range(0, rows, step)):
+            yield group, number, min(step, rows - first)
 
 
 def draw_shard(
@@ -112,7 +114,7 @@ def draw_shard(
     """
     group, number, rows = draw
     n, k, m = group
-    # the first shard's stream is the group's, so that files of few rows do not depend on SHARD
+    # the first shard's stream is the group's, so that files of few rows do not depend on the size of shards
     rng = np.random.default_rng([seed, n, k, m, *([number] if number else [])])
     P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
     while found < rows:
@@ -136,7 +138,7 @@ def generate_set(
     *,
     scale: int = 100,
     infinite: bool = False,
-    shard_rows: int = SHARD,
+    most: int | None = None,
     force: bool = False,
     advance: Callable[[int], None] = silently,
 ) -> dict[str, Any]:
@@ -146,7 +148,8 @@ def generate_set(
 
     Args:
         folder: of the set.
-        shard_rows: rows of a shard; a setting like the others, since every shard draws from a stream of its own.
+        most: rows of a shard, default `sources.shard_rows`; a setting like the others, since every shard draws from a
+            stream of its own.
         force: start over whatever is there.
         Others: as in `generate`.
 
@@ -158,9 +161,9 @@ def generate_set(
     """
     settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
     make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
-    draws = list(_draws(dict.fromkeys(groups, rows), shard_rows))
+    draws = list(_draws(dict.fromkeys(groups, rows), most))
     shards = tuple(Shard("_".join(map(str, group)) + f"-{i:05d}.npz", {group: some}) for group, i, some in draws)
-    settings |= {"shard_rows": shard_rows}
+    settings |= {"shard_rows": most}
     return build(folder, shards, draws.__getitem__, make, settings, force=force, advance=advance)
 
 

@@ -34,7 +34,8 @@ def workers(jobs: int | None = None, backend: str | None = None, scheduler: str 
     """Within it `each` and all trainings use these workers; without arguments, those of joblib.parallel_config.
 
     Args:
-        jobs: workers side by side; -1 for all cores, or all of a cluster.
+        jobs: workers side by side; -1 for all cores, or for all that a cluster has when work begins. For a cluster
+            that grows later, as many as there will be.
         backend: one of BACKENDS, or any other that joblib knows by its own registration.
         scheduler: address of a Dask scheduler, as tcp://host:port; implies the backend "dask".
 
@@ -54,7 +55,13 @@ def workers(jobs: int | None = None, backend: str | None = None, scheduler: str 
     settings: dict[str, Any] = {} if backend is None else {"backend": backend}
     if jobs is not None or backend is not None:
         settings["n_jobs"] = -1 if jobs is None else jobs
-    with joblib.parallel_config(**settings):
+    try:
+        config = joblib.parallel_config(**settings)
+    except ValueError as error:
+        raise MHeightError(
+            f"backend must be one of {', '.join(BACKENDS)} or registered with joblib, got {brief(backend)}"
+        ) from error
+    with config:
         yield
 
 
@@ -69,6 +76,9 @@ def _client(scheduler: str) -> Iterator[Any]:
     except (OSError, TimeoutError, ValueError) as error:
         raise MHeightError(f"no Dask scheduler answers at {brief(scheduler)}: {brief(error)}") from error
     try:
+        if not client.ncores():
+            warnings.warn(f"no worker at {scheduler} yet, waiting for one", stacklevel=5)
+            client.wait_for_workers(1)
         yield client
     finally:
         client.close()
@@ -96,19 +106,26 @@ def each(
     owner = os.getpid()
     calls = (joblib.delayed(_numbered)(function, number, task, owner) for number, task in enumerate(tasks))
     backend, count = joblib.parallel.get_active_backend()
-    if getattr(backend, "supports_return_generator", False):
-        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="3*n_jobs", **settings)
-        results = parallel(calls)
-        try:
-            for result in results:  # noqa: UP028  yield from would close the results itself, with a warning
-                yield result
-        finally:  # whoever stops early has a reason, and need not hear of work that is dropped
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                results.close()
+    if not getattr(backend, "supports_return_generator", False):
+        while some := list(islice(calls, 4 * joblib.effective_n_jobs(count))):  # Ray's gives lists only
+            yield from joblib.Parallel(**settings)(some)
         return
-    while some := list(islice(calls, 4 * joblib.effective_n_jobs(count))):  # Ray's gives lists only
-        yield from joblib.Parallel(**settings)(some)
+    # Dask's takes all workers that there are, whatever was asked for; what is sent out bounds them
+    ahead = count if type(backend).__name__ == "DaskDistributedBackend" and (count or 0) > 0 else "3*n_jobs"
+    results = joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead, **settings)(calls)
+    try:
+        for result in results:  # noqa: UP028  yield from would close the results itself, with a warning
+            yield result
+    except Exception as error:
+        if type(error).__module__.startswith("distributed"):  # as when a scheduler is gone, or worker after worker
+            lost = "scheduler-connection-lost" in str(error)
+            why = "its scheduler is gone" if lost else f"{type(error).__name__}: {brief(error)}"
+            raise MHeightError(f"the cluster gave up, {why}; what was finished stays") from error
+        raise
+    finally:  # whoever stops early has a reason, and need not hear of work that is dropped
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.close()
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:

@@ -22,7 +22,13 @@ from .jobs import each
 from .manifests import MANIFEST, Shard
 
 PIECE = 16384
-"""Codes worked on between two looks at the progress bar."""
+"""Short codes worked on between two looks at the progress bar."""
+
+
+def some(most: int, n: int, upto: int, least: int) -> int:
+    """`most` codes of length n, or fewer beyond the length `upto`, where work doubles with every coordinate."""
+    return max(least, most >> max(0, n - upto))
+
 
 Result = TypeVar("Result")
 
@@ -113,7 +119,7 @@ def open_codes(paths: Sequence[str | Path], *, partial: bool = False, most: int 
     Args:
         paths: a folder; or one or two files.
         partial: of a set that is not complete take what is there, rows numbered as they come.
-        most: rows of a piece, of a file; a set has its shards.
+        most: rows of a piece, of a file, by default all of them; 0 for as many as make good shards. A set has its own.
 
     Raises:
         DataError: unreadable or broken, or a set that is not complete (and not partial); while pieces are read, a shard
@@ -121,7 +127,17 @@ def open_codes(paths: Sequence[str | Path], *, partial: bool = False, most: int 
     """
     if len(paths) == 1 and str(paths[0]) != "-" and Path(paths[0]).is_dir():
         return _set(Path(paths[0]), partial)
-    return of(files.read(paths), most)
+    data = files.read(paths)
+    return of(data, min(shard_rows(n) for n, _, _ in data) if most == 0 else most)
+
+
+SHARD = 1 << 18
+"""Rows of a shard of short codes."""
+
+
+def shard_rows(n: int) -> int:
+    """Rows of a shard of codes of length n, half a second to some seconds of work."""
+    return some(SHARD, n, 9, least=64)
 
 
 def _set(folder: Path, partial_too: bool) -> Source:
@@ -174,8 +190,9 @@ def over(
     def tasks() -> Iterator[tuple[Codes, Group]]:
         for piece in source.pieces():
             for group, codes in piece.items():
-                for at in range(0, len(codes.P), PIECE):
-                    rows = slice(at, at + PIECE)
+                step = some(PIECE, group[0], 12, least=8)
+                for at in range(0, len(codes.P), step):
+                    rows = slice(at, at + step)
                     places[len(places)] = codes.row[rows]
                     h = None if codes.h is None else codes.h[rows]
                     yield Codes(compact(codes.P[rows]), codes.row[:0], h), group  # small, for it may travel

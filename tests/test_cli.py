@@ -184,7 +184,33 @@ def test_no_command_shows_the_help(mheight):
 def test_version(mheight):
     from moe_mheight import __version__
 
-    assert mheight("--version") == (0, f"mheight, version {__version__}\n", "")
+    code, out, err = mheight("--version")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(rf"mheight, version {re.escape(__version__)}, models default [0-9a-f]{{12}}\n", out)
+
+
+def test_did_you_mean(mheight):
+    assert_refused(mheight("exat", "x"), "Did you mean exact?")
+    assert_refused(mheight("generate", "--rowz", 3, "x"), "--rows")
+    assert_refused(mheight("generate", "--groups", "n_9", "x"), "did you mean n9")
+    assert_refused(mheight("nothing-like-it"), "No such command")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell):
+    """The script that a shell sources, and what it is told when it asks."""
+    command = [sys.executable, "-m", "moe_mheight"]
+
+    def asked(**env):
+        return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False).stdout
+
+    script = asked(_MHEIGHT_COMPLETE=f"{shell}_source")
+    assert "mheight" in script
+    assert f"{shell}_complete" in script
+    for words, wanted in (("mheight ge", "generate"), ("mheight generate --see", "--seed")):
+        last = words.split()[-1]
+        env = {"COMP_WORDS": words, "COMP_CWORD": last if shell == "fish" else str(len(words.split()) - 1)}
+        assert wanted in asked(_MHEIGHT_COMPLETE=f"{shell}_complete", **env)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ ORDER = [
     "transversals", "verification",
     "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
     "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
-    "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "evaluation",
+    "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "explanations",
+    "evaluation", "gradients", "estimators",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {

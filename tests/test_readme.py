@@ -14,8 +14,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+SCALE = (ROOT / "docs" / "scale.md").read_text() if (ROOT / "docs" / "scale.md").exists() else ""
+
+
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.S)
 
 
 def test_python_prints_what_is_shown():
@@ -32,11 +35,22 @@ def test_python_prints_what_is_shown():
     assert numbers(printed.getvalue()) == pytest.approx(numbers(shown), rel=2e-3)
 
 
-def test_commands_exist():
+def test_the_python_of_docs_scale_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", SCALE)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs/scale.md", "exec"), {})
+    assert len(printed.getvalue().splitlines()) == 10
+
+
+@pytest.mark.parametrize("page", [README, SCALE], ids=["README.md", "docs/scale.md"])
+def test_commands_exist(page):
     from moe_mheight.cli.main import mheight
 
-    lines = [line.split("#")[0] for block in blocks("sh") for line in block.splitlines() if line.startswith("mheight")]
-    assert len(lines) >= 5
+    shown = blocks("sh", page)
+    lines = [line.split("#")[0] for block in shown for line in block.splitlines() if line.startswith("mheight")]
+    assert len(lines) >= 4
     for line in lines:
         words = shlex.split(line)[1:]
         command = mheight.get_command(click.Context(mheight), words[0])
@@ -56,4 +70,6 @@ def test_tables_are_those_of_the_result_files():
     spec = importlib.util.spec_from_file_location("readme_tables", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.filled(README) == README
+    for name in module.TABLES:
+        page = (ROOT / name).read_text()
+        assert module.filled(page, name) == page

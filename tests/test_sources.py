@@ -141,6 +141,15 @@ def test_one_piece_is_in_memory_at_a_time(data, monkeypatch):
     assert all(done >= 64 * i - 40 for i, done in enumerate(done_before))
 
 
+def test_long_codes_go_in_small_pieces(rng):
+    """So that a file of few hard codes keeps many workers busy; by the codes alone."""
+    data = {(28, 4, 2): Codes(rng.normal(size=(20, 4, 24)), np.arange(20), None)}
+    sizes = [len(rows) for _, rows, _ in over(data, lambda codes, group: None)]
+    assert sizes == [8, 8, 4]
+    assert [sources.shard_rows(n) for n in (4, 9, 10, 16, 21, 64)] == [1 << 18, 1 << 18, 1 << 17, 2048, 64, 64]
+    assert [shard.rows for shard in of(data, sources.shard_rows(28)).shards] == [20]
+
+
 def test_by_row_of_nothing():
     assert by_row({}, lambda codes, group: codes.P).shape == (0,)
 

@@ -1,0 +1,103 @@
+"""`mheight explain`: everything there is to say about one code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import (
+    MATRICES,
+    emit,
+    force_option,
+    load_predictor,
+    models_option,
+    output_options,
+    remark,
+    router_option,
+    threads_option,
+)
+
+
+@click.command("explain")
+@click.argument("data", metavar="DATA")
+@click.option("--m", "m", type=click.IntRange(1), help="Of a matrix: its m-height, for this m.")
+@click.option("--matrix", type=click.Choice(["P", "G", "H"]), help="What the matrix in DATA is.")
+@click.option("--row", type=click.IntRange(0), help="Of a file or set of codes: which one, counted from 0.")
+@models_option("A model set made by train-expert.  [default: the shipped one]")
+@router_option
+@click.option("--interval", default=0.9, show_default=True, metavar="COVERAGE", help="Coverage of the interval.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="End a long search, with the bracket so far.")
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the codeword (extra plot).")
+@threads_option
+@force_option
+@output_options
+def command(
+    data: str,
+    m: int | None,
+    matrix: str | None,
+    row: int | None,
+    models: str | None,
+    router: str,
+    interval: float,
+    time_limit: float | None,
+    plot: str | None,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """One code: its height, who says what about it, the codeword that decides, and what makes it good or bad.
+
+    DATA is a matrix P, G or H with --m, as for `mheight exact`, or a file or set of codes with --row. Coordinates are
+    numbered from 0, as in DATA.
+
+    \b
+    Examples:
+      mheight explain code.csv --matrix G --m 6
+      mheight explain codes.npz --row 17 --plot codeword.png
+      echo '[[1, 1], [1, 2]]' | mheight explain - --matrix P --m 2
+    """
+    from moe_mheight import files
+    from moe_mheight.explanations import explain
+    from moe_mheight.matrices import read_matrix
+    from moe_mheight.sources import open_codes
+
+    if plot is not None:
+        if Path(plot).suffix != ".png":
+            raise click.UsageError(f"--plot must end in .png, got {plot}")
+        files.refuse_existing([Path(plot)], force)
+    order = None
+    if m is not None or matrix is not None or Path(data).suffix.lower() in MATRICES:
+        if row is not None:
+            raise click.UsageError("--row is for a file or set of codes; with a matrix goes --m")
+        if m is None:
+            raise click.UsageError("a matrix needs --m")
+        read = read_matrix(data, matrix)
+        P, order = [[float(value) for value in line] for line in read.P], read.order
+    else:
+        codes = open_codes([data])
+        if row is None and codes.rows > 1:
+            raise click.UsageError(f"--row says which of the {codes.rows} codes")
+        P, m = _picked(codes, row or 0)
+    found = explain(
+        P, m, load_predictor(models, router), coverage=interval, order=order, time_limit=time_limit, threads=threads
+    )
+    if plot is not None:
+        found.draw(plot)
+        remark(f"wrote {plot}", quiet)
+    if as_json:
+        emit(found.as_dict())
+    else:
+        click.echo(repr(found))
+    return 0
+
+
+def _picked(codes: Any, row: int) -> tuple[Any, int]:
+    """P and m of one row."""
+    for piece in codes.pieces():
+        for group, some in piece.items():
+            for P in some.P[some.row == row]:
+                return P, group[2]
+    raise click.UsageError(f"--row must be below {codes.rows}, got {row}")
