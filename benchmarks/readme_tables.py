@@ -198,6 +198,10 @@ def many() -> str:
     return "\n".join(textwrap.wrap(text, 120))
 
 
+def two_digits(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
 def costs() -> str:
     report = measured("scale")["costs"]
     rate = report["coordinator"]["dask_mb_per_second"]
@@ -210,7 +214,7 @@ def costs() -> str:
         longest = max(work, bytes_of_all)
         lines.append(
             f"| ({', '.join(map(str, row['group']))}) | {1 / row['core_seconds']:,.0f} | "
-            f"{row['core_seconds'] * 1e6 / 3600:.2g} | {longest:.2g} s{'*' * (bytes_of_all > work)} | "
+            f"{row['core_seconds'] * 1e6 / 3600:.2g} | {two_digits(longest)} s{'*' * (bytes_of_all > work)} | "
             f"{row['bytes']:.0f} |"
         )
     text = (

@@ -12,14 +12,11 @@ Where copies of a code, permuted or with other signs, may lie on both sides of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
@@ -31,6 +28,7 @@ from .checkpoints import FRESH, Stage
 from .codes import check_m, check_P
 from .errors import CodeError, DataError, ModelError, brief
 from .exact import height_profile, m_height
+from .experts import one_thread_a_pass
 from .files import Codes, Data, Group, count, from_rows
 from .masks import BITS
 from .minors import MAX_N
@@ -89,17 +87,6 @@ def _finite(data: Data, y: ArrayLike | None, threads: int | None) -> Parts:
     if not parts:
         raise DataError("X must hold a code of finite height, got none")
     return tuple(parts)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """So that answers have the same bits however many threads torch is set to."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _network(kept: Any) -> Network:
@@ -169,7 +156,7 @@ class MHeightRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         few = tuple(Part(part.group, part.P[:32], part.log2_h[:32]) for part in parts)  # measured every epoch
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         member, stage = Member(recipe, parts, few, few, seed), Stage()
-        with _one_thread():
+        with one_thread_a_pass():
             while stage.weights is None:
                 stage = advance((member, stage))
         kept = {"recipe": as_json(recipe), "groups": [part.group for part in parts], "weights": stage.weights}
@@ -205,7 +192,7 @@ class MHeightRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _answers(self, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
         if group not in self.network_.groups:
             raise CodeError(f"it was trained on the groups {', '.join(map(str, self.network_.groups))}, not {group}")
-        with _one_thread():
+        with one_thread_a_pass():
             h = np.exp2(answers(self.network_, P, group))
         return np.clip(h, *bounds(P, group[2], threads=self.threads)) if self.certified else h
 

@@ -257,8 +257,8 @@ AT_ONCE = 512
 
 
 @contextmanager
-def _one_thread_a_pass() -> Iterator[None]:
-    """Passes this small are spread over our own threads; torch's would only wait for each other."""
+def one_thread_a_pass() -> Iterator[None]:
+    """Passes this small are spread over our own threads; torch's would wait for each other, and round otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -285,7 +285,7 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
                 for row, values in zip(out, (position, beyond, torch.exp(doubt)), strict=True):
                     row[piece] = values.cpu().numpy()
 
-    with _one_thread_a_pass():
+    with one_thread_a_pass():
         over_batch(some, out.shape[1], threads, least=AT_ONCE // 2)
     return out
 
