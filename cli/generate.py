@@ -86,6 +86,8 @@ def command(
         raise click.UsageError("the two files of a pair are pickles, and must differ")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for a folder")
+    if threads is not None and folder:
+        raise click.UsageError("--threads is for a file; a folder has --jobs, each of one thread")
     wanted = datasets.parse_groups(groups)
     total = rows * len(wanted)
     settings: Any = {"scale": scale, "infinite": infinite}

@@ -309,6 +309,7 @@ def test_generate_a_folder(mheight, folder, whole):  # noqa: F811
     assert_refused(mheight(*arguments, "--jobs", 1, "--kind", "normal", "set"), "other settings", "kind")
     assert_refused(mheight(*arguments, "codes.npz"), "--shard-rows")
     assert_refused(mheight("generate", "--jobs", 0, "new"), "at least 1")
+    assert_refused(mheight("generate", "--threads", 2, "new"), "--threads is for a file")
     assert_refused(mheight("generate", "codes.txt"), "without an ending")
     assert sorted(os.listdir()) == ["set"]
 
