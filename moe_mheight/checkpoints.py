@@ -64,6 +64,9 @@ def restore(
     return {key: value.tolist() for key, value in parts["state"].items()}
 
 
+FORMAT = 2
+"""Of what is kept; a part of a training's settings, so that another version's is refused and not misread."""
+
 Record = dict[str, Any]
 
 

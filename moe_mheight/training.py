@@ -18,7 +18,19 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .cards import card, held_out, measure, measure_search, provenance
-from .checkpoints import FRESH, Report, Stage, device_of, in_stages, pack_checkpoint, records, restore, share_out, span
+from .checkpoints import (
+    FORMAT,
+    FRESH,
+    Report,
+    Stage,
+    device_of,
+    in_stages,
+    pack_checkpoint,
+    records,
+    restore,
+    share_out,
+    span,
+)
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
@@ -265,6 +277,7 @@ def _settled(
         "seeds": seeds,
         "minutes": minutes,
         "chunks": chunks,
+        "checkpoints": FORMAT,
     }
 
     def decide() -> dict[str, Any]:

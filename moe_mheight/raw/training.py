@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cards import provenance
-from ..checkpoints import FRESH, Report, Stage, device_of, in_stages, pack_checkpoint, records, restore, share_out, span
+from ..checkpoints import (
+    FORMAT,
+    FRESH,
+    Report,
+    Stage,
+    device_of,
+    in_stages,
+    pack_checkpoint,
+    records,
+    restore,
+    share_out,
+    span,
+)
 from ..errors import ModelError
 from ..files import Group
 from ..storage import MOST_SEEDS, pack, settled, workshop
@@ -279,7 +291,7 @@ def train_raw(
     with workshop(models / scope, force) as partial:
         prints = fingerprint(originals), fingerprint(validation)
         workers, threads = share_out(seeds)
-        asked = {"recipe": as_json(recipe), "seeds": seeds, "data": prints}
+        asked = {"recipe": as_json(recipe), "seeds": seeds, "data": prints, "checkpoints": FORMAT}
         threads = settled(partial, asked, lambda: {"threads": threads})["threads"]
         training = prepared(originals, recipe)
         members = {
