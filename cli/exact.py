@@ -126,7 +126,11 @@ def command(
             raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for --out with a folder")
+    if tolerance != tolerance:
+        raise click.UsageError("--tolerance must be a number >= 0")
     codes = open_codes(data, partial=partial, most=(shard_rows or 0) if folder else None)
+    if codes.folder is not None and shard_rows is not None:
+        raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
     if folder and (jobs, backend, scheduler, threads) == (None, None, None, None):
         jobs = -1
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "labels", quiet, as_json) as bar:

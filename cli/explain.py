@@ -91,7 +91,7 @@ def command(
         emit(found.as_dict())
     else:
         click.echo(repr(found))
-    return 0
+    return 130 if found.height.ended == "interrupt" else 0
 
 
 def _picked(codes: Any, row: int) -> tuple[Any, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import warnings
 from concurrent.futures import BrokenExecutor
 from difflib import get_close_matches
@@ -99,6 +100,7 @@ def main() -> None:
         click.echo(error.format_message())
         code = 2
     except (KeyboardInterrupt, click.exceptions.Abort):
+        threading.excepthook = lambda _: None
         click.echo("interrupted", err=True)
         code = 130
     except click.ClickException as error:

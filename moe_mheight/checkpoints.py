@@ -165,9 +165,13 @@ def _resumed(folder: Path, name: str, unit: str) -> Stage:
     checkpoint, digest = content[:-32], content[-32:]
     if sha256(checkpoint).digest() != digest:  # damaged, or none yet
         return Stage()
-    done = int(unpack(checkpoint, str(saved))["state.done"])
-    kept = tuple(r for r in (records(history) if history.exists() else []) if r[unit] <= done)
-    return Stage(done, checkpoint, kept)
+    try:
+        state = unpack(checkpoint, str(saved))
+        done, measured = int(state["state.done"]), int(state["state.measured"])
+        kept = tuple(r for r in (records(history) if history.exists() else []) if r[unit] <= done)
+    except (ModelError, ValueError, KeyError, TypeError):
+        return Stage()
+    return Stage(done, checkpoint, kept) if len(kept) == measured else Stage()
 
 
 def records(history: Path) -> list[Record]:

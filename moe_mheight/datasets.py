@@ -23,6 +23,9 @@ from .shards import build
 from .sources import shard_rows
 from .tiers import EVALUATOR, HEADLINE
 
+MOST_SHARDS = 1_000_000
+"""Of a set, whose manifest names them all."""
+
 PIECE = 65536
 """Codes drawn and labelled at a time."""
 
@@ -161,6 +164,9 @@ def generate_set(
     """
     settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
     make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
+    count = sum(-(-rows // (most or shard_rows(n))) for n, _, _ in groups)
+    if count > MOST_SHARDS:
+        raise DataError(f"{count:,} shards are too many, at most {MOST_SHARDS:,}; give more rows a shard")
     draws = list(_draws(dict.fromkeys(groups, rows), most))
     shards = tuple(Shard("_".join(map(str, group)) + f"-{i:05d}.npz", {group: some}) for group, i, some in draws)
     settings |= {"shard_rows": most}

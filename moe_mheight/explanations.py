@@ -91,6 +91,10 @@ class Explanation:
         last = others[-1]
         ratio = f"coordinate {a} is {h.value:.4g} times its entry in coordinate {last}, the {_th(m + 1)} largest"
         why = f"the codeword whose entry in {ratio}, decides"
+        if not h.finished:
+            return (
+                f"Not proven: the search ended early; of the codewords found, the one whose entry in {ratio}, is worst."
+            )
         if self.better is None:
             return f"{why[0].upper()}{why[1:]}."
         share = 100.0 * self.better
@@ -249,8 +253,10 @@ def explain(
     code = batch[0]
     k, r = code.shape
     n, level = k + r, int(check_m(m, 1, r)[0])
-    height = m_height(code, level, details=True, time_limit=time_limit, threads=threads)
     predictor = Predictor.load() if predictor is None else predictor
+    if not hasattr(predictor, "predict_interval"):
+        raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
+    height = m_height(code, level, details=True, time_limit=time_limit, threads=threads)
     lower, upper, experts = height.lower, height.upper, {}
     predicted = spread = low = high = None
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
@@ -274,7 +280,7 @@ def explain(
         minor, columns = _smallest_minor(code)
         basis = tuple(sorted(int(names[j]) for j in columns))
     better = typical = None
-    if n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE:
+    if height.finished and (n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE):
         others = m_height(random_codes("normal", OTHERS, k, r, np.random.default_rng([n, k])), level, threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(

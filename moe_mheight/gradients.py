@@ -19,8 +19,11 @@ from .codes import check_m, check_P, generator, like_input
 from .exact import m_height
 from .masks import BITS
 
-TIED = 1e-9
-"""Relative difference up to which entries of the codeword count as equally large."""
+TIED = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+"""Relative differences up to which entries of the codeword count as equally large; the first one that will do."""
+
+CLOSE = 1e-6
+"""Relative error up to which u, y and h fit together."""
 
 
 def height_gradient(P: ArrayLike, m: Any, *, threads: int | None = None) -> tuple[Any, NDArray[np.float64]]:
@@ -35,7 +38,8 @@ def height_gradient(P: ArrayLike, m: Any, *, threads: int | None = None) -> tupl
         threads: default all cores.
 
     Returns:
-        h: float or (B,), inf where infinite. gradient: dh/dP, of P's shape, nan where h is infinite.
+        h: float or (B,), inf where infinite. gradient: dh/dP, of P's shape, nan where h is infinite, or where the code
+            is so badly scaled that float64 does not tell which basis decides.
 
     Raises:
         CodeError: P or m is out of range.
@@ -63,13 +67,18 @@ def _of_generator(G: NDArray[np.float64], c: NDArray[np.float64], m: int) -> NDA
     order = np.argsort(-np.abs(c), kind="stable")
     a, level = int(order[0]), abs(c[order[m]])
     word = c * (np.sign(c[a]) / level)
-    tied = order[m:][np.abs(word[order[m:]]) >= 1.0 - TIED]
-    signs = np.sign(word[tied])
-    y, _ = nnls(G[:, tied] * signs, G[:, a])  # basic: its columns are independent
-    u = np.linalg.lstsq(G.T, word, rcond=None)[0]
-    gradient = np.zeros_like(G)
-    gradient[:, a] = u
-    gradient[:, tied] -= np.outer(u, signs * y)
+    inside, h = order[m:], abs(word[a])
+    u = word[: len(G)]  # G is [I | P]
+    gradient = np.full_like(G, np.nan)
+    for slip in TIED:
+        tied = inside[np.abs(word[inside]) >= 1.0 - slip]
+        signs = np.sign(word[tied])
+        y, missed = nnls(G[:, tied] * signs, G[:, a])  # basic: its columns are independent
+        if missed <= CLOSE * np.linalg.norm(G[:, a]) and abs(y.sum() - h) <= CLOSE * h:
+            gradient[:] = 0.0
+            gradient[:, a] = u
+            gradient[:, tied] -= np.outer(u, signs * y)
+            break
     return gradient
 
 

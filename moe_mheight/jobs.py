@@ -123,9 +123,11 @@ def each(
             raise MHeightError(f"the cluster gave up, {why}; what was finished stays") from error
         raise
     finally:  # whoever stops early has a reason, and need not hear of work that is dropped
+        told, threading.excepthook = threading.excepthook, lambda _: None  # nor what loky's threads stumble over
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results.close()
+        threading.excepthook = told
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CodeError, DataError
+from .errors import CodeError, DataError, FolderError
 from .exact import m_height
 from .files import Codes, Data, Group, from_npz, silently
 from .shards import build
@@ -53,6 +53,8 @@ def label_set(
         FolderError: see `shards.build`; other codes than those it was begun with count as other settings.
         DataError: see `sources.open_codes`.
     """
+    if source.folder is not None and folder.resolve() == source.folder.resolve():
+        raise FolderError(f"{folder} is where the codes come from; choose another folder for the labelled ones")
     settings = {"codes": source.stamp(), "rows": source.rows}
     make = partial(_labelled, threads=threads)
     return build(folder, source.shards, source.content, make, settings, force=force, advance=advance)

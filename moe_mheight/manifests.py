@@ -22,6 +22,7 @@ import numpy as np
 from . import __version__
 from .errors import DataError, FolderError, brief
 from .files import Group
+from .folders import PART
 
 FORMAT = "moe_mheight shards 1"
 
@@ -110,6 +111,21 @@ def read(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def ours(folder: Path) -> bool:
+    """Whether the folder has a manifest of this package, perhaps a damaged one among nothing but shards."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        own = (MANIFEST, FINISHED, "lock")
+        return all(
+            p.name.removesuffix(PART) in own or re.fullmatch(NAME, p.name.removesuffix(PART)) for p in folder.iterdir()
+        )
+    return isinstance(found, dict) and str(found.get("format")).startswith("moe_mheight shards")
+
+
 def _right(entry: Any) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("groups"), dict):
         return False
@@ -118,7 +134,7 @@ def _right(entry: Any) -> bool:
         isinstance(name, str)
         and bool(re.fullmatch(NAME, name))
         and all(re.fullmatch(r"\d{1,3},\d{1,3},\d{1,3}", text) for text in groups)
-        and all(type(count) is int and count > 0 for count in groups.values())
+        and all(type(count) is int and 0 < count < 2**40 for count in groups.values())
         and rows == sum(groups.values())
     )
 
@@ -132,14 +148,21 @@ def compare(folder: Path, known: dict[str, Any], begun: dict[str, Any]) -> None:
     for part in ("settings", "versions"):
         mine, theirs = begun[part], known.get(part)
         theirs = theirs if isinstance(theirs, dict) else {}
-        differ = [key for key in [*mine, *(set(theirs) - set(mine))] if mine.get(key) != theirs.get(key)]
+        differ = [key for key in [*mine, *sorted(set(theirs) - set(mine))] if mine.get(key) != theirs.get(key)]
         if differ:
             key = differ[0]
-            more = f" (and {', '.join(differ[1:])})" if len(differ) > 1 else ""
+            more = f" (and {brief(', '.join(differ[1:]))[1:-1]})" if len(differ) > 1 else ""
             raise FolderError(
-                f"{folder} was begun with other {part}: {key} {brief(theirs.get(key))} there, {brief(mine.get(key))} "
-                f"here{more}; repeat those, choose another folder, or --force to start over"
+                f"{folder} was begun with other {part}: {brief(key)[1:-1]} {brief(theirs.get(key))} there, "
+                f"{brief(mine.get(key))} here{more}; repeat those, choose another folder, or --force to start over"
             )
+    if shards_of(known) != shards_of(begun):
+        raise FolderError(
+            f"{folder} was begun with other shards, of {known['shards'][0]['rows']:,} rows and not "
+            f"{begun['shards'][0]['rows']:,}; repeat those, choose another folder, or --force to start over"
+            if known["shards"] and begun["shards"]
+            else f"{folder} was begun with other shards; --force to start over"
+        )
 
 
 def line(name: str, digest: str) -> bytes:

@@ -54,7 +54,7 @@ def build(
     begun = manifests.begin(settings, shards)
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} exists and is no folder")
-    if folder.is_dir() and not (folder / MANIFEST).exists() and any(_foreign(folder)):  # not even when forced
+    if folder.is_dir() and not manifests.ours(folder) and any(_foreign(folder)):  # not even when forced
         raise FolderError(f"{folder} holds other files; choose an empty or a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ class Source:
 
     shards: which rows of which groups each piece holds. content: a piece's bytes, as an .npz whose rows count from 0.
     read: the same as `Data`. labelled: whether there are heights. stamp: a digest of all codes, whatever their labels.
+    folder: of a set.
     """
 
     shards: tuple[Shard, ...]
@@ -46,6 +48,7 @@ class Source:
     read: Callable[[int], Data]
     labelled: bool
     stamp: Callable[[], str]
+    folder: Path | None = None
 
     @property
     def rows(self) -> int:
@@ -87,9 +90,9 @@ def of(data: Data, most: int | None = None) -> Source:
     def read(i: int) -> Data:
         return data if len(starts) == 1 else _slice(data, starts[i], starts[i] + step)
 
-    counts = {group: np.bincount(codes.row // step, minlength=len(starts)) for group, codes in data.items()}
+    per_piece = {group: np.bincount(codes.row // step, minlength=len(starts)) for group, codes in data.items()}
     shards = tuple(
-        Shard(f"rows-{i:05d}.npz", {group: int(count[i]) for group, count in counts.items() if count[i]})
+        Shard(f"rows-{i:05d}.npz", {group: int(rows_of[i]) for group, rows_of in per_piece.items() if rows_of[i]})
         for i in range(len(starts))
     )
     return Source(shards, lambda i: files.npz_bytes(read(i)), read, files.labelled(data), lambda: _stamp(data))
@@ -172,7 +175,7 @@ def _set(folder: Path, partial_too: bool) -> Source:
         return data
 
     stamp = "".join(f"{shard.name} {digests[shard.name]}\n" for shard in shards)
-    return Source(shards, content, read, True, lambda: sha256(stamp.encode()).hexdigest())
+    return Source(shards, content, read, True, lambda: sha256(stamp.encode()).hexdigest(), folder)
 
 
 def over(
@@ -186,6 +189,7 @@ def over(
     """
     source = source if isinstance(source, Source) else of(source)
     places: dict[int, NDArray[np.int64]] = {}
+    numbers = count()
 
     def tasks() -> Iterator[tuple[Codes, Group]]:
         for piece in source.pieces():
@@ -193,12 +197,12 @@ def over(
                 step = some(PIECE, group[0], 12, least=8)
                 for at in range(0, len(codes.P), step):
                     rows = slice(at, at + step)
-                    places[len(places)] = codes.row[rows]
+                    places[next(numbers)] = codes.row[rows].copy()  # a view would keep all of the piece's
                     h = None if codes.h is None else codes.h[rows]
                     yield Codes(compact(codes.P[rows]), codes.row[:0], h), group  # small, for it may travel
 
     for number, result in each(partial(_apply, function), tasks()):
-        rows, places[number] = places[number], places[number][:0]
+        rows = places.pop(number)
         advance(len(rows))
         yield number, rows, result
 

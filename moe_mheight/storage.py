@@ -19,7 +19,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from importlib import import_module
@@ -220,12 +220,17 @@ def workshop(final: Path, force: bool) -> Iterator[Path]:
         if force:  # only now: a training that is going on is refused above, not swept away
             for path in [path for path in partial.iterdir() if path.name != "lock"]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif final.exists():  # made while we came
+            raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
         shutil.rmtree(partial / "finished", ignore_errors=True)
         yield partial
         if final.exists():  # aside first: at no moment is there neither
             final.rename(partial / "replaced")
         (partial / "finished").rename(final)
-    shutil.rmtree(partial, ignore_errors=True)
+        for path in [path for path in partial.iterdir() if path.name != "lock"]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with suppress(OSError):  # somebody else may have come
+        partial.rmdir()
 
 
 def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> Any:

@@ -35,7 +35,7 @@ from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
-from .storage import VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop
+from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop
 from .tiers import MINUTES, TIERS
 
 SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
@@ -164,6 +164,7 @@ def advance(task: tuple[Member, Stage]) -> Stage:
             state |= {"done": done, "minutes": minutes}
     over = done >= recipe.chunks
     weights = pack(mean.module.state_dict()) if over else None
+    state["measured"] = len(measured)
     return Stage(done, pack_checkpoint(expert, mean, optimizer, **state), tuple(measured), weights)
 
 
@@ -226,14 +227,20 @@ def train_tier(
     """
     if tier not in TIERS:
         raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
-    if seeds < 1:
-        raise ModelError(f"seeds must be at least 1, got {seeds}")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
+    if minutes is not None and not 0.0 < minutes < math.inf:
+        raise ModelError(f"minutes must be a number > 0, got {minutes}")
+    if chunks is not None and chunks < 2:
+        raise ModelError(f"chunks must be at least 2, got {chunks}")
     device = device_of(device)
     who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
     before = torch.get_num_threads()
     with workshop(models / tier, force) as partial:
         workers, threads = share_out(len(who))
-        plan, threads = _settled(recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads)
+        plan, threads, device = _settled(
+            recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads, device
+        )
         members = {name: Member(plan[view], view, seed, threads, device) for name, (view, seed) in who.items()}
         lengths = {name: member.recipe.chunks for name, member in members.items()}
         trained = in_stages(advance, members, lengths, partial, unit="chunk", jobs=workers, report=report)
@@ -270,8 +277,9 @@ def _settled(
     chunks: int | None,
     workers: int,
     threads: int,
-) -> tuple[dict[str, Recipe], int]:
-    """The recipes with their lengths, and threads; an unfinished training's own when they are the same otherwise."""
+    device: str,
+) -> tuple[dict[str, Recipe], int, str]:
+    """The recipes with their lengths, threads, device: an unfinished training's own, if it is the same otherwise."""
     asked = {
         "recipes": {view: asdict(recipe) for view, recipe in plan.items()},
         "seeds": seeds,
@@ -286,10 +294,11 @@ def _settled(
             share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
             span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
             lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
-        return {"chunks": lengths, "threads": threads}
+        return {"chunks": lengths, "threads": threads, "device": device}
 
     decided = settled(partial, asked, decide)
-    return {view: replace(recipe, chunks=decided["chunks"][view]) for view, recipe in plan.items()}, decided["threads"]
+    recipes = {view: replace(recipe, chunks=decided["chunks"][view]) for view, recipe in plan.items()}
+    return recipes, decided["threads"], device_of(decided["device"])
 
 
 def expert_of(architecture: Architecture, content: bytes) -> Expert:

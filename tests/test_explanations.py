@@ -113,6 +113,14 @@ def test_long_codes(predictor, rng):
         assert "codeword" in text
 
 
+def test_what_is_not_proven_is_not_claimed(predictor, rng):
+    P = random_codes("normal", 1, 20, 20, rng)[0]
+    found = explain(P, 9, predictor, time_limit=0.2)
+    assert not found.height.finished
+    assert found.better is None
+    assert found.sentence.startswith("Not proven: the search ended early")
+
+
 def test_shown(predictor):
     found = explain([[1, 1], [1, 2]], 2, predictor)
     text = repr(found)
@@ -128,6 +136,8 @@ def test_shown(predictor):
 def test_refused(P, m, predictor):
     with pytest.raises(CodeError):
         explain(P, m, predictor)
+    with pytest.raises(CodeError, match="bracket view"):
+        explain([[1, 1], [1, 2]], 1, object())
 
 
 def test_the_command(mheight, folder):  # noqa: F811

@@ -51,6 +51,27 @@ def test_where_entries_tie_it_is_a_limit(rng):
         assert (gradient <= high + 1e-3 * np.abs(near).max()).all()
 
 
+def test_badly_scaled_codes(rng):
+    """Right or told, never wrong."""
+    found = 0
+    for _ in range(150):
+        k, r = rng.integers(2, 5, 2)
+        P = rng.normal(size=(k, r)) * 10.0 ** rng.uniform(-4, 4, r)
+        m = int(rng.integers(1, r + 1))
+        h, gradient = height_gradient(P, m)
+        if not np.isfinite(gradient).all():
+            continue
+        found += 1
+        direction = P * rng.normal(size=P.shape)
+        step = 1e-6
+        there, back = (m_height(P + side * step * direction, m) for side in (1.0, -1.0))
+        change = (there - back) / (2 * step)
+        one_sided = abs((there - h) - (h - back)) / step  # large at a kink
+        scale = np.abs(gradient * direction).sum()
+        assert abs(np.sum(gradient * direction) - change) <= 1e-3 * scale + one_sided + 1e-6 * h
+    assert found > 130
+
+
 def test_batches(rng):
     P = random_codes("normal", 4, 4, 5, rng)
     h, gradient = height_gradient(P, [1, 2, 3, 5])

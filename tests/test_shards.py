@@ -212,7 +212,14 @@ def test_other_files_are_left_alone(tmp_path):
         with pytest.raises(FolderError, match="is no folder"):
             make(tmp_path / "letter.npz", force=force)
     assert contents(tmp_path) == {"letter.npz": b"dear"}
+    (tmp_path / "extension").mkdir()
+    (tmp_path / "extension" / MANIFEST).write_text('{"name": "mine"}')
+    for force in (False, True):
+        with pytest.raises(FolderError, match="other files"):
+            make(tmp_path / "extension", force=force)
     make(tmp_path / "set")
+    (tmp_path / "set" / MANIFEST).write_text("{")  # damaged, among nothing but shards
+    make(tmp_path / "set", force=True)
     (tmp_path / "set" / "letter.npz").write_text("dear")
     make(tmp_path / "set", kind="normal", force=True)
     assert (tmp_path / "set" / "letter.npz").read_text() == "dear"
@@ -229,6 +236,8 @@ def test_other_files_are_left_alone(tmp_path):
         '{"format": "moe_mheight shards 1", "complete": true, "shards": '
         '[{"name": "6_3_2-00000.npz", "group": [6, 3, 2], "rows": 1}]}',
         "[" * 100000,
+        '{"format": "moe_mheight shards 1", "complete": true, "shards": [{"name": "rows-00000.npz", "rows": '
+        + f'{10**30}, "groups": {{"9,4,2": {10**30}}}, "sha256": ""}}]}}',
     ],
 )
 def test_hostile_manifests(manifest, tmp_path):
@@ -311,6 +320,7 @@ def test_generate_a_folder(mheight, folder, whole):  # noqa: F811
     assert_refused(mheight("generate", "--jobs", 0, "new"), "at least 1")
     assert_refused(mheight("generate", "--threads", 2, "new"), "--threads is for a file")
     assert_refused(mheight("generate", "codes.txt"), "without an ending")
+    assert_refused(mheight("generate", "--rows", 10**12, "--shard-rows", 1, "new"), "shards are too many")
     assert sorted(os.listdir()) == ["set"]
 
 

@@ -90,6 +90,35 @@ def test_labels_are_resumed_for_the_same_codes_only(data, tmp_path):
         label_set(tmp_path / "set", of(moved, 64))
 
 
+def test_a_set_is_not_made_in_its_own_place(data, tmp_path):
+    label_set(tmp_path / "set", of(data, 64))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    for force in (False, True):
+        with pytest.raises(FolderError, match="where the codes come from"):
+            label_set(tmp_path / "set", open_codes([tmp_path / ".." / tmp_path.name / "set"]), force=force)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+
+
+def test_other_rows_of_a_shard_are_refused(data, tmp_path):
+    label_set(tmp_path / "set", of(data, 64))
+    with pytest.raises(FolderError, match="other shards, of 64 rows and not 50"):
+        label_set(tmp_path / "set", of(data, 50))
+    assert listed(open_codes([tmp_path / "set"]).whole()) == listed(data)
+
+
+def test_memory_does_not_grow_with_the_rows(monkeypatch):
+    import tracemalloc
+
+    P = np.ones((1 << 16, 1, 1))
+    source = of({(2, 1, 1): Codes(P, np.arange(1 << 16), None)})
+    many = sources.Source(source.shards * 30, source.content, lambda i: source.read(0), False, source.stamp)
+    tracemalloc.start()
+    held = [tracemalloc.get_traced_memory()[0] for _ in over(many, lambda codes, group: 0)]
+    tracemalloc.stop()
+    quarter = len(held) // 4
+    assert max(held[-quarter:]) < max(held[:quarter]) + 1e6  # 8 bytes a row would be 12 million
+
+
 def test_a_shard_of_somebody_elses(data, tmp_path):
     label_set(tmp_path / "set", of(data, 64))
     manifest = json.loads((tmp_path / "set" / MANIFEST).read_text())

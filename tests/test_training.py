@@ -266,7 +266,29 @@ def test_a_history_cut_short_is_read_up_to_there(tmp_path):
     assert records(tmp_path / "history") == [{"chunk": 1}, {"chunk": 2}]
 
 
-@pytest.mark.parametrize("settings", [{"tier": "huge"}, {"tier": "low", "seeds": 0}])
+@pytest.mark.parametrize("content", ['{"chunk": 1}\n', "not JSON\n", '{"seed": 0}\n', ""])
+def test_a_damaged_history_counts_as_none(content, tmp_path):
+    state = checkpoints.pack({"state.done": torch.tensor(2.0), "state.measured": torch.tensor(2.0)})
+    (tmp_path / "a.checkpoint").write_bytes(state + checkpoints.sha256(state).digest())
+    (tmp_path / "a.jsonl").write_text('{"chunk": 1}\n{"chunk": 2}\n{"chunk": 3}\n')
+    assert checkpoints._resumed(tmp_path, "a", "chunk").records == ({"chunk": 1}, {"chunk": 2})
+    (tmp_path / "a.jsonl").write_text(content)
+    assert checkpoints._resumed(tmp_path, "a", "chunk") == Stage()
+    (tmp_path / "a.checkpoint").write_bytes(checkpoints.sha256(b"").digest())
+    assert checkpoints._resumed(tmp_path, "a", "chunk") == Stage()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tier": "huge"},
+        {"tier": "low", "seeds": 0},
+        {"tier": "low", "seeds": 65},
+        {"tier": "low", "minutes": float("nan")},
+        {"tier": "low", "minutes": float("inf")},
+        {"tier": "low", "chunks": -1},
+    ],
+)
 def test_bad_settings(tmp_path, settings):
     with pytest.raises(ModelError):
         train_tier(models=tmp_path, **settings)

@@ -118,7 +118,8 @@ def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[st
         predicted = np.load(path.with_suffix(".npy"))
         fine = predicted.ndim == 1 and {"train", "validation", "gap", "minutes"} <= set(known)
         same = known["asked"] == json.loads(json.dumps(_asked(row, prints)))
-    except (OSError, ValueError, TypeError, KeyError, EOFError):  # damaged: to be run again
+        fine = fine and "macro" in known["validation"] and "groups" in known["validation"]
+    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError):  # damaged: to be run again
         return None
     return known if fine and same else None
 

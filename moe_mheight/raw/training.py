@@ -222,7 +222,7 @@ def advance(task: tuple[Member, Stage]) -> Stage:
         final = _final(known, recipe)
         if not recipe.patience or not final or final[-1] <= min(final):
             best.load_state_dict(network.state_dict())
-    saved = pack_checkpoint(network, best, optimizer, done=done, minutes=minutes)
+    saved = pack_checkpoint(network, best, optimizer, done=done, minutes=minutes, measured=len(known))
     return Stage(done, saved, tuple(known), pack(best.state_dict()) if over() else None)
 
 
@@ -292,7 +292,8 @@ def train_raw(
         prints = fingerprint(originals), fingerprint(validation)
         workers, threads = share_out(seeds)
         asked = {"recipe": as_json(recipe), "seeds": seeds, "data": prints, "checkpoints": FORMAT}
-        threads = settled(partial, asked, lambda: {"threads": threads})["threads"]
+        decided = settled(partial, asked, lambda: {"threads": threads, "device": device})
+        threads, device = decided["threads"], device_of(decided["device"])
         training = prepared(originals, recipe)
         members = {
             f"seed{seed}": Member(recipe, training, originals, validation, seed, threads, device)
