@@ -96,7 +96,7 @@ class Sectioned(click.Command):
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="Labelled codes: a pair of pickles (give it twice), .npz or .json.  [default: the seed's 108,000, made anew]",
+    help="Labelled codes: two pickles (give it twice), .npz, .json or a set.  [default: the seed's 108,000, made anew]",
 )
 @click.option("--data-seed", default=0, show_default=True, type=click.IntRange(0), help="Of those, and of the split.")
 @click.option("--rows", type=click.IntRange(1), help="Training codes per group.  [default: all of the training side]")

@@ -275,16 +275,3 @@ def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], ND
         raise DataError("a split needs at least two codes that are not equivalent")
     first, second = next(GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(row, groups=orbit))
     return np.sort(row[first]), np.sort(row[second])
-
-
-def take(data: Data, rows: NDArray[np.int64]) -> Data:
-    """Only those rows, renumbered in order."""
-    place = np.full(max((int(codes.row.max()) for codes in data.values() if len(codes.row)), default=-1) + 1, -1)
-    place[rows] = np.arange(len(rows))
-    out = {}
-    for group, codes in data.items():
-        keep = place[codes.row] >= 0
-        if keep.any():
-            h = None if codes.h is None else codes.h[keep]
-            out[group] = Codes(codes.P[keep], place[codes.row[keep]], h)
-    return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -64,7 +64,6 @@ class Explanation:
     basis: tuple[int, ...] | None
     better: float | None
     typical: float | None
-    P: NDArray[np.float64] = field(compare=False)
 
     @property
     def largest(self) -> tuple[int, ...]:
@@ -285,7 +284,7 @@ def explain(
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
         height, lower, upper, predicted, spread, low, high, coverage, weights, experts, distance, minor, basis,
-        better, typical, code,
+        better, typical,
     )  # fmt: skip
 
 

@@ -57,6 +57,19 @@ def labelled(data: Data) -> bool:
     return bool(data) and all(codes.h is not None for codes in data.values())
 
 
+def take(data: Data, rows: NDArray[np.int64]) -> Data:
+    """Only those rows, renumbered in order."""
+    place = np.full(max((int(codes.row.max()) for codes in data.values() if len(codes.row)), default=-1) + 1, -1)
+    place[rows] = np.arange(len(rows))
+    out = {}
+    for group, codes in data.items():
+        keep = place[codes.row] >= 0
+        if keep.any():
+            h = None if codes.h is None else codes.h[keep]
+            out[group] = Codes(codes.P[keep], place[codes.row[keep]], h)
+    return out
+
+
 def silently(rows: int) -> None:
     """The `advance` of those who do not watch progress."""
 

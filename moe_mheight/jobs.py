@@ -124,10 +124,12 @@ def each(
         raise
     finally:  # whoever stops early has a reason, and need not hear of work that is dropped
         told, threading.excepthook = threading.excepthook, lambda _: None  # nor what loky's threads stumble over
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            results.close()
-        threading.excepthook = told
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results.close()
+        finally:
+            threading.excepthook = told
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:

@@ -88,7 +88,7 @@ def of(data: Data, most: int | None = None) -> Source:
     starts = range(0, rows, step)
 
     def read(i: int) -> Data:
-        return data if len(starts) == 1 else _slice(data, starts[i], starts[i] + step)
+        return data if len(starts) == 1 else files.take(data, np.arange(starts[i], min(starts[i] + step, rows)))
 
     per_piece = {group: np.bincount(codes.row // step, minlength=len(starts)) for group, codes in data.items()}
     shards = tuple(
@@ -96,16 +96,6 @@ def of(data: Data, most: int | None = None) -> Source:
         for i in range(len(starts))
     )
     return Source(shards, lambda i: files.npz_bytes(read(i)), read, files.labelled(data), lambda: _stamp(data))
-
-
-def _slice(data: Data, start: int, stop: int) -> Data:
-    """Rows start to stop, counted from 0."""
-    some = {group: (codes, np.flatnonzero((codes.row >= start) & (codes.row < stop))) for group, codes in data.items()}
-    return {
-        group: Codes(codes.P[at], codes.row[at] - start, None if codes.h is None else codes.h[at])
-        for group, (codes, at) in some.items()
-        if len(at)
-    }
 
 
 def _stamp(data: Data) -> str:

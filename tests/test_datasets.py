@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from moe_mheight import CodeError, DataError, equivalent, random_codes
-from moe_mheight.datasets import generate, orbit_ids, parse_groups, shuffled, split, take
-from moe_mheight.files import Codes, count
+from moe_mheight.datasets import generate, orbit_ids, parse_groups, shuffled, split
+from moe_mheight.files import Codes, count, take
 from moe_mheight.kinds import KINDS, SCALES
 from moe_mheight.labels import audit, exact_heights
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import equivalent
-from ..datasets import generate, shuffled, split, take
+from ..datasets import generate, shuffled, split
 from ..errors import DataError
 from ..exact import m_height
-from ..files import Data, Group, count, silently
+from ..files import Data, Group, count, silently, take
 from ..tiers import HEADLINE, tier_of
 from .augmentation import augmented, noisy
 from .recipe import RawRecipe
