@@ -263,6 +263,8 @@ def provenance() -> dict[str, Any]:
             cwd=here,
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
         ).stdout.strip()
     except OSError:
         commit = ""

@@ -176,7 +176,8 @@ def _resumed(folder: Path, name: str, unit: str) -> Stage:
 
 def records(history: Path) -> list[Record]:
     """What a member has measured; a last line cut short, by a kill or a full disk, does not count."""
-    return [json.loads(line) for line in history.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = history.read_bytes().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 FRESH = threading.Lock()

@@ -34,6 +34,10 @@ def write_file(path: Path, content: bytes) -> None:
         raise FolderError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
 
 
+BEYOND = 1 << 20
+"""Where Windows locks a lock file; a place, so that it does not depend on how long the file is."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; a second one is refused. The lock of a killed process is nobody's.
@@ -52,6 +56,9 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # removed while still held, so that nobody takes a lock that is about to vanish
             path.unlink(missing_ok=True)
         handle.close()
+        if os.name == "nt":  # no open file can be removed there, and so none that another process holds by now
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _held(path: Path) -> IO[str]:
@@ -80,6 +87,8 @@ def _lock(handle: IO[str]) -> bool:
         if os.name == "nt":
             import msvcrt  # noqa: PLC0415  not there elsewhere
 
+            # one and the same byte for all, beyond the name, which others may read: what is locked there nobody can
+            os.lseek(handle.fileno(), BEYOND, os.SEEK_SET)
             msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl  # noqa: PLC0415  not there on Windows

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -58,8 +59,10 @@ def workers(jobs: int | None = None, backend: str | None = None, scheduler: str 
     try:
         config = joblib.parallel_config(**settings)
     except ValueError as error:
+        near = get_close_matches(str(backend), BACKENDS, 1)
         raise MHeightError(
             f"backend must be one of {', '.join(BACKENDS)} or registered with joblib, got {brief(backend)}"
+            + (f"; did you mean {near[0]}?" if near else "")
         ) from error
     with config:
         yield
@@ -133,7 +136,7 @@ def each(
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:
-    if os.getppid() == owner:
+    if os.getppid() == owner and os.name != "nt":  # Windows tells the same parent when that has ended
         _end_with(owner)
     return number, function(task)
 

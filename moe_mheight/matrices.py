@@ -77,7 +77,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder, "code_G.csv")
-        ...     _ = path.write_text("0, 1, 1/2\n2, 0, 1\n")
+        ...     _ = path.write_text("0, 1, 1/2\n2, 0, 1\n", encoding="utf-8")
         ...     read_matrix(path)
         Matrix(P=[[Fraction(1, 2)], [Fraction(1, 2)]], order=(0, 1, 2), exact=True, kind='G')
     """

@@ -49,7 +49,7 @@ def table_router(path: str | Path) -> Router:
         ModelError: the file cannot be read, or a rule is not one; the message says which.
     """
     try:
-        rules = json.loads(Path(path).read_text())["rules"]
+        rules = json.loads(Path(path).read_text(encoding="utf-8-sig"))["rules"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f'{path} is not a router: want JSON like {{"rules": [{{"n": 9, "weights": ...}}]}}') from error
     if not isinstance(rules, list):
@@ -132,7 +132,7 @@ def load_gate(folder: Path) -> Gate:
     """
     path = folder / "router.json"
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != GATE:
             raise ModelError(f"{path} has format {brief(found['format'])}, this version reads {GATE!r}")
         return Gate(found["inner"], found["outer"])

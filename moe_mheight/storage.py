@@ -98,7 +98,7 @@ def save_tier(folder: Path, config: dict[str, Any], weights: dict[str, list[byte
 def checked_files(folder: Path) -> dict[str, bytes]:
     """The listed files of a tier's folder, after checking each against its checksum."""
     try:
-        listing = (folder / "SHA256SUMS").read_text()
+        listing = (folder / "SHA256SUMS").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{folder} has no readable SHA256SUMS; it is not a complete tier") from error
     files = {}
@@ -243,7 +243,7 @@ def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> 
     asked = json.loads(json.dumps(asked))
     if path.exists():
         try:
-            begun = json.loads(path.read_text())
+            begun = json.loads(path.read_text(encoding="utf-8"))
             theirs, decided = _flat(begun["asked"]), begun["decided"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} is damaged; --force to start over") from error

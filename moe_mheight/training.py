@@ -261,7 +261,7 @@ def train_tier(
         config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
         found, metrics["search"] = measure_search(tier, experts["search"])
         config["search"] |= found
-        history = "".join((partial / f"{name}.jsonl").read_text() for name in who)
+        history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
         finished = partial / "finished"
         finished.mkdir()
         texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}

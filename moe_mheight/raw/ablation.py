@@ -114,7 +114,7 @@ def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[st
     """A finished run with the same settings and data."""
     path = folder / f"{_stem(row, seed)}.json"
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
         predicted = np.load(path.with_suffix(".npy"))
         fine = predicted.ndim == 1 and {"train", "validation", "gap", "minutes"} <= set(known)
         same = known["asked"] == json.loads(json.dumps(_asked(row, prints)))

@@ -314,7 +314,7 @@ def train_raw(
         }
         tier = RawTier.of(config, trained)
         config["metrics"] = measured(tier, originals, validation)
-        history = "".join(path.read_text() for path in histories)
+        history = "".join(path.read_text(encoding="utf-8") for path in histories)
         save(partial / "finished", config, trained, history, tier, validation)
     return config
 
