@@ -95,7 +95,8 @@ def command(
         raise click.UsageError("no row has such a name; --list shows them")
     if listing:
         if as_json:
-            emit([{"name": row.name, "part": row.part, "settings": row.settings} for row in rows])
+            listed = [{"name": row.name, "part": row.part, "settings": row.settings} for row in rows]
+            emit({"format": "moe_mheight ablation rows 1", "rows": listed})
         else:
             click.echo(table(["row", "part", "against"], [[row.name, row.part, row.against] for row in rows]))
         return 0

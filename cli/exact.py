@@ -9,6 +9,7 @@ import click
 
 from .options import (
     MATRICES,
+    Choice,
     data_argument,
     emit,
     force_option,
@@ -26,10 +27,10 @@ from .options import (
 @click.command("exact")
 @data_argument(required=True)
 @click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
-@click.option("--matrix", type=click.Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
+@click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "bases", "search"]),
+    type=Choice(["auto", "bases", "search"]),
     default="auto",
     show_default=True,
     help="One code: enumeration of bases (n <= 16) or the pruned search.",

@@ -9,7 +9,9 @@ import click
 
 from .options import (
     MATRICES,
+    Choice,
     emit,
+    fold,
     force_option,
     load_predictor,
     models_option,
@@ -23,7 +25,7 @@ from .options import (
 @click.command("explain")
 @click.argument("data", metavar="DATA")
 @click.option("--m", "m", type=click.IntRange(1), help="Of a matrix: its m-height, for this m.")
-@click.option("--matrix", type=click.Choice(["P", "G", "H"]), help="What the matrix in DATA is.")
+@click.option("--matrix", type=Choice(["P", "G", "H"]), help="What the matrix in DATA is.")
 @click.option("--row", type=click.IntRange(0), help="Of a file or set of codes: which one, counted from 0.")
 @models_option("A model set made by train-expert.  [default: the shipped one]")
 @router_option
@@ -90,7 +92,9 @@ def command(
     if as_json:
         emit(found.as_dict())
     else:
-        click.echo(repr(found))
+        *facts, _, sentence = repr(found).split("\n")
+        hang = 2 + max(len(name) for name, _ in found.lines())
+        click.echo("\n".join([*(fold(line, hang) for line in facts), "", fold(sentence)]))
     return 130 if found.height.ended == "interrupt" else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import emit, force_option, jobs_options, output_options, progress, remark, threads_option, working
+from .options import Choice, emit, force_option, jobs_options, output_options, progress, remark, threads_option, working
 
 KINDS = (
     *("integer", "scaled-integer", "uniform", "normal"),
@@ -25,9 +25,11 @@ KINDS = (
     "--kind",
     default="scaled-integer",
     show_default=True,
-    type=click.Choice(KINDS),
-    help="Entries of P: integers in +-scale, integers with a scale of its own per matrix, reals; or structured codes, "
-    "many of which are hard: columns nearly dependent, ties, real DFTs, polynomials, unit columns, copied columns.",
+    type=Choice(KINDS),
+    metavar="KIND",
+    help="Entries of P: integer in +-scale, scaled-integer with a scale of its own per matrix, uniform or normal "
+    "reals; or structured codes, many of which are hard: near-singular (columns nearly dependent), small-integer "
+    "(ties), fourier (real DFTs), vandermonde (polynomials), spherical (unit columns), repeated (copied columns).",
 )
 @click.option("--scale", default=100, show_default=True, type=click.IntRange(1, 10**6), help="For --kind integer.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
@@ -82,8 +84,11 @@ def command(
         raise click.UsageError(
             "give one OUT ending in .npz or .json, one without an ending for a folder, or two for a pair of pickles"
         )
-    if len(paths) == 2 and (paths[0] == paths[1] or {path.suffix for path in paths} & {".npz", ".json"}):
-        raise click.UsageError("the two files of a pair are pickles, and must differ")
+    if len(paths) == 2 and (
+        # by more than case, which macOS and Windows do not look at
+        str(paths[0]).casefold() == str(paths[1]).casefold() or {path.suffix for path in paths} & {".npz", ".json"}
+    ):
+        raise click.UsageError("the two files of a pair are pickles, and must differ, not only in case")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for a folder")
     if threads is not None and folder:

@@ -1,9 +1,11 @@
-"""`mheight`: the group of commands, and how failures are told: one line on standard error, exit code 2."""
+"""`mheight`: the group of commands, their help, and how failures are told: one line on standard error, exit code 2."""
 
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import re
 import sys
 import threading
 import warnings
@@ -11,6 +13,7 @@ from concurrent.futures import BrokenExecutor
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import shell_complete
@@ -40,8 +43,60 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
+WIDEST = 100
+"""Columns of a help text: longer lines are hard to read."""
+
+STICKY = "\u2011"
+"""A hyphen that does not end a line, else --time-limit were two words."""
+
+
+class Help(click.HelpFormatter):
+    """Help as wide as the terminal, examples too: a command goes on in the next line as a shell takes it."""
+
+    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
+        super().__init__(indent_increment, width, max_width or WIDEST)
+
+    def write_text(self, text: str) -> None:
+        room = self.width - self.current_indent
+        parts = text.split("\n\n")
+        parts = ["\n".join(_broken(line, room) for line in p.split("\n")) if p[:1] == "\b" else p for p in parts]
+        super().write_text("\n\n".join(parts).replace("-", STICKY))
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        pairs = [(name, text.replace("-", STICKY)) for name, text in rows]
+        super().write_dl(pairs, min(col_max, self.width * 2 // 5), col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(STICKY, "-")
+
+
+def _broken(line: str, room: int) -> str:
+    """A line of an example in lines of `room` columns, broken before options and words that are not in quotes."""
+    if len(line) <= room:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    end = " \\" if "mheight " in line else ""
+    first, *words = re.findall(r"""--\S+ (?=[^\s-])(?:'[^']*'|"[^"]*"|\S)+|(?:'[^']*'|"[^"]*"|\S)+""", line)
+    lines = [indent + first]
+    for word in words:
+        if len(f"{lines[-1]} {word}{end}") > room:
+            lines[-1] += end
+            lines.append(f"{indent}    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
+
+
+class Context(click.Context):
+    """What a command runs in, with that help."""
+
+    formatter_class = Help
+
+
 class Commands(click.Group):
     """Imports a command's module only when it runs, so that --help is fast."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -54,6 +109,7 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
         command: click.Command = module.command
+        command.context_class = Context
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,16 +127,17 @@ def mheight() -> None:
 
     \b
     Examples:
-      mheight ensemble-eval                    how good are the predictions?
-      mheight exact rows.pkl heights.pkl       are these labels right?
-      mheight generate --rows 1000 codes.npz   labelled codes, drawn by seed
-      mheight exact code.csv --m 6             the certified height of one long code
+      mheight ensemble-eval               true | predicted
+      mheight exact rows.pkl heights.pkl  audit of labels
+      mheight generate codes.npz          labelled codes
+      mheight exact code.csv --m 6        one long code
 
     \b
-    Completion of commands and options, once in your shell's start-up file:
-      eval "$(_MHEIGHT_COMPLETE=bash_source mheight)"           ~/.bashrc
-      eval "$(_MHEIGHT_COMPLETE=zsh_source mheight)"            ~/.zshrc
-      _MHEIGHT_COMPLETE=fish_source mheight | source            ~/.config/fish/config.fish
+    Completion, once in ~/.bashrc, in ~/.zshrc, or in
+    ~/.config/fish/config.fish:
+      eval "$(_MHEIGHT_COMPLETE=bash_source mheight)"
+      eval "$(_MHEIGHT_COMPLETE=zsh_source mheight)"
+      _MHEIGHT_COMPLETE=fish_source mheight | source
     """
 
 
@@ -88,6 +145,9 @@ def main() -> None:
     """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
     if instruction := os.environ.get("_MHEIGHT_COMPLETE"):
         sys.exit(shell_complete(mheight, {}, "mheight", "_MHEIGHT_COMPLETE", instruction))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # a name of a file or row that a Windows code page lacks ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     quiet = bool({"-q", "--quiet"} & set(sys.argv))
     warnings.showwarning = lambda message, *_: None if quiet else click.echo(f"mheight: note: {message}", err=True)
     try:

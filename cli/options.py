@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +24,37 @@ MATRICES = (".csv", ".tsv", ".txt", ".mtx", ".npy")
 def data_argument(required: bool) -> Callable[[F], F]:
     """DATA: a pair of the field's pickles, an .npz, a .json, a folder of shards; - is standard input."""
     return click.argument("data", nargs=-1, required=required, metavar="DATA" if required else "[DATA]...")
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """One of some words; of a word that is none of them, the nearest is told."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(error.message + did_you_mean(value, self.choices), ctx, param) from None
+
+
+class WordOrFile(click.ParamType):  # type: ignore[type-arg]
+    """One of some words or a file of one's own."""
+
+    name = "file"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.words and not os.path.exists(value):
+            text = f"{value!r} is none of {', '.join(map(repr, self.words))}, and no file."
+            raise click.BadParameter(text + did_you_mean(value, self.words), ctx, param)
+        return value
+
+
+def did_you_mean(value: object, words: Iterable[str]) -> str:
+    known = {word.lower(): word for word in words}
+    near = get_close_matches(str(value).lower(), known, 1)
+    return f" Did you mean {known[near[0]]}?" if near else ""
 
 
 def output_options(command: F) -> F:
@@ -80,6 +114,7 @@ router_option = click.option(
     "--router",
     default="fixed",
     show_default=True,
+    type=WordOrFile("fixed", "learned"),
     metavar="fixed|learned|FILE",
     help="Who mixes the experts: the slack table, the set's own gate (train-router), or a JSON file of rules.",
 )
@@ -118,21 +153,69 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def columns() -> int | None:
+    """Of the terminal on standard output; None where it is none, and lines may have any length."""
+    return _width(sys.stdout) if sys.stdout.isatty() else None
+
+
+def _width(stream: Any) -> int:
+    """Columns of a stream's own terminal: the other stream may be a pipe."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        with suppress(OSError, ValueError):
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        return 80
+
+
+def fold(text: str, hang: int = 0) -> str:
+    """A line of text in lines that the terminal has room for, all but the first indented by `hang`."""
+    room = columns()
+    if room is None or len(text) <= room:
+        return text
+    indent = " " * min(hang, room // 2)
+    return textwrap.fill(text, room, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)
+
+
+TOGETHER = 20
+"""Rows of a table that is folded, before the next columns of the same rows."""
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Right-aligned columns, the first one left-aligned."""
+    """Right-aligned columns, the first one left-aligned.
+
+    On a terminal that is narrower, columns that have no room go below, each time beside the first one.
+    """
     lines = [list(head), *[list(row) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    bands = _bands(widths, columns())
+    if len(bands) == 1:
+        return _aligned(lines, widths, bands[0])
+    some = [[lines[0], *lines[at : at + TOGETHER]] for at in range(1, len(lines), TOGETHER)]
+    return "\n\n".join(_aligned(part, widths, band) for part in some for band in bands)
+
+
+def _bands(widths: list[int], room: int | None) -> list[list[int]]:
+    """Which columns stand beside each other: the first one and as many more as there is room for."""
+    bands, used = [[0]], widths[0]
+    for i, width in enumerate(widths[1:], 1):
+        used += 2 + width
+        if room is not None and used > room and len(bands[-1]) > 1:
+            bands.append([0])
+            used = widths[0] + 2 + width
+        bands[-1].append(i)
+    return bands
+
+
+def _aligned(lines: list[list[str]], widths: list[int], band: list[int]) -> str:
     return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        "  ".join(line[i].rjust(widths[i]) if i else line[i].ljust(widths[i]) for i in band).rstrip() for line in lines
     )
 
 
 def shows_progress(quiet: bool) -> bool:
-    """Progress bars are for people: a terminal on standard error, and not --quiet."""
-    return not quiet and sys.stderr.isatty()
+    """Progress bars are for people: a terminal on standard error that moves its cursor, and not --quiet."""
+    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def progress(length: int, label: str, quiet: bool, lines: bool = False) -> Any:
@@ -166,8 +249,11 @@ class Pace:
         return (self.length - self.done) / rate if rate else None
 
 
+WIDEST_BAR, NARROWEST_BAR = 30, 8
+
+
 class Bar:
-    """Click's bar, with done / total, how many a second and the estimated rest."""
+    """Click's bar, with done / total, how many a second and the estimated rest, on one line of the terminal."""
 
     def __init__(self, length: int, label: str, hidden: bool) -> None:
         self.pace, self.note = Pace(length), ""
@@ -179,13 +265,26 @@ class Bar:
             show_pos=True,
             show_eta=False,
             item_show_func=self._say,
+            width=WIDEST_BAR,
         )
 
     def _say(self, _: Any) -> str:
         rate, left = self.pace.rate(), self.pace.left()
         parts = [] if rate is None else [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"]
         parts += [] if not left else [f"{time.strftime('%H:%M:%S', time.gmtime(left))} left"]
-        return "  ".join(parts + [self.note] * bool(self.note))
+        return self._fitted(parts + [self.note] * bool(self.note))
+
+    def _fitted(self, parts: list[str]) -> str:
+        """As many of the parts as there is room for, and the bar as wide as the others leave it."""
+        # not the last column, after which some terminals go to the next line
+        room = _width(sys.stderr) - 1 - len(f"{self.bar.label}  []  {self.bar.format_pos()}")
+        text = ""
+        for part in parts:
+            if NARROWEST_BAR + len(text) + 2 + len(part) > room:
+                break
+            text += "  " + part
+        self.bar.width = max(0, min(WIDEST_BAR, room - len(text)))
+        return text[2:]
 
     def __enter__(self) -> Bar:
         self.bar.__enter__()
@@ -221,7 +320,12 @@ class Lines:
     def _tell(self) -> None:
         self.told = time.monotonic()
         rate, left = self.pace.rate(), self.pace.left()
-        line = {"progress": self.label, "done": self.pace.done, "total": self.pace.length}
+        line = {
+            "format": "moe_mheight progress 1",
+            "progress": self.label,
+            "done": self.pace.done,
+            "total": self.pace.length,
+        }
         line |= {"seconds": round(self.told - self.began, 1), "per_second": None if rate is None else round(rate, 3)}
         line |= {"seconds_left": None if left is None else round(left, 1)} | ({"note": self.note} if self.note else {})
         if not self.quiet:

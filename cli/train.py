@@ -11,7 +11,19 @@ import click
 from moe_mheight.raw.recipe import SCOPES, RawRecipe
 from moe_mheight.tiers import MINUTES
 
-from .options import emit, force_option, jobs_options, models_option, output_options, remark, table, training, working
+from .options import (
+    Choice,
+    WordOrFile,
+    emit,
+    force_option,
+    jobs_options,
+    models_option,
+    output_options,
+    remark,
+    table,
+    training,
+    working,
+)
 
 
 def _recipe_option(field: Any) -> Any:
@@ -22,10 +34,10 @@ def _recipe_option(field: Any) -> Any:
     if isinstance(field.default, bool):
         return click.option(f"--{flag}/--no-{flag}", default=None, help=text)
     if field.name in ("weights", "curriculum"):
-        return click.option(f"--{flag}", metavar="none|seed|FILE", help=text)
+        return click.option(f"--{flag}", type=WordOrFile("none", "seed"), metavar="none|seed|FILE", help=text)
     if isinstance(field.default, tuple):
-        return click.option(f"--{flag}", multiple=True, type=click.Choice(allowed), help=text)
-    kind = click.Choice(allowed) if allowed else int if isinstance(field.default, int) else float
+        return click.option(f"--{flag}", multiple=True, type=Choice(allowed), help=text)
+    kind = Choice(allowed) if allowed else int if isinstance(field.default, int) else float
     metavar = "|".join(allowed) if allowed else None
     return click.option(f"--{flag}", type=kind, metavar=metavar, help=text)
 
@@ -63,7 +75,7 @@ class Sectioned(click.Command):
 @click.option(
     "--tier",
     required=True,
-    type=click.Choice(SCOPES),
+    type=Choice(SCOPES),
     help="By slack s = n - k - m: low s >= 2, medium s = 1, high s = 0; all (raw view only): one network for every "
     "group, the seed's way.",
 )
@@ -71,7 +83,7 @@ class Sectioned(click.Command):
     "--view",
     default="bracket",
     show_default=True,
-    type=click.Choice(["bracket", "raw"]),
+    type=Choice(["bracket", "raw"]),
     help="What the networks read: certified brackets, or (n, k, m, P) itself.",
 )
 @models_option("Model set to put the tier into.  [default: ./mheight-models, ./mheight-raw]")
@@ -87,7 +99,7 @@ class Sectioned(click.Command):
     type=click.IntRange(2),
     help="Length in chunks of fresh codes instead: the same weights again; bracket view.",
 )
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--device", default="auto", show_default=True, type=Choice(["auto", "cpu", "cuda"]))
 @jobs_options
 @force_option
 @output_options
@@ -102,6 +114,7 @@ class Sectioned(click.Command):
 @click.option("--rows", type=click.IntRange(1), help="Training codes per group.  [default: all of the training side]")
 @click.option(
     "--recipe",
+    type=WordOrFile("run1", "run2"),
     metavar="run1|run2|FILE",
     help="Settings to start from: the seed's run 1, what it proposed for run 2, or a JSON file of these options.",
 )

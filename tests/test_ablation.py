@@ -211,7 +211,7 @@ def test_the_command_writes_the_page(mheight, folder):  # noqa: F811
         assert (folder / "page" / picture).read_bytes()[:4] == b"\x89PNG"
     assert mheight(*arguments, "--json")[0] == 0
     code, out, _ = mheight("ablate", "--table", "table.json", "--list", "--json")
-    assert [row["name"] for row in json.loads(out)] == [row["name"] for row in rows[:3]]
+    assert [row["name"] for row in json.loads(out)["rows"]] == [row["name"] for row in rows[:3]]
 
 
 @pytest.mark.parametrize(
