@@ -9,6 +9,7 @@ import click
 from .options import (
     data_argument,
     emit,
+    force_option,
     jobs_options,
     load_predictor,
     models_option,
@@ -51,6 +52,14 @@ from .options import (
     metavar="release|run2|FILE",
     help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
 )
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Also write a page with pictures, DIR/report.html, which needs no network (extra plot).",
+)
+@force_option
 @partial_option
 @jobs_options
 @threads_option
@@ -65,6 +74,8 @@ def command(
     seed: int,
     show: int,
     criteria: str | None,
+    folder: str | None,
+    force: bool,
     partial: bool,
     jobs: int | None,
     backend: str | None,
@@ -96,16 +107,26 @@ def command(
       mheight ensemble-eval --groups n21 --kind near-singular --router learned
       mheight ensemble-eval --models mine --json codes.npz
       mheight ensemble-eval --models mine --criteria run2
+      mheight ensemble-eval --report report n_k_m_P.pkl mHeights.pkl
     """
+    from pathlib import Path
+
     from moe_mheight import evaluation
     from moe_mheight.criteria import judge, load
     from moe_mheight.datasets import parse_groups
+    from moe_mheight.files import refuse_existing
     from moe_mheight.kinds import KINDS
     from moe_mheight.sources import of, open_codes
 
     if criteria is None and not data and models is None:
         criteria = "release"
     limits = () if criteria is None else load(criteria)
+    if folder is not None:
+        from moe_mheight import report as page
+
+        page.check_extras()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        refuse_existing([Path(folder) / "report.html"], force)
     codes = open_codes(data, partial=partial) if data else None
     predictor = load_predictor(models, router)
     if codes is None:
@@ -114,8 +135,15 @@ def command(
         codes = of(evaluation.default_data(rows, seed, wanted, kinds or KINDS))
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         threads = 1 if asked else threads
-        report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update)
+        keep = 0 if folder is None else page.KEEP
+        report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
+    if folder is not None:
+        drawn = f"drawn: {rows} codes a group, kinds {', '.join(kinds or KINDS)}, seed {seed}, labelled exactly"
+        about = {"data": " ".join(data) or drawn, "models": models or "shipped", "router": router}
+        remark("drawing the report", quiet)
+        written = page.write_report(folder, predictor, report, about=about, verdicts=verdicts, threads=threads)
+        remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
     missed = int(not all(verdict.passed for verdict in verdicts))
     if as_json:
         judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
@@ -147,7 +175,7 @@ def _table(report: Any, evaluation: Any) -> str:
                 f"{s.log2_mse:.1e}",
                 f"{s.fixed_log2_mse:.1e}",
                 f"{s.closing_log2_mse:.1e}",
-                f"{s.gain:.1f}" if s.fixed_log2_mse > 1e-12 else "-",
+                ("> 100,000" if s.gain > 1e5 else f"{s.gain:,.1f}") if s.fixed_log2_mse > 1e-12 else "-",
                 f"{s.worst:.3f}",
                 f"{s.width:.3f}",
                 f"{s.infinite_found}/{s.infinite}" + (f"+{s.infinite_false}" if s.infinite_false else ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .brackets import bounds
+from .calibration import keys_of
 from .ensemble import Predictor
 from .errors import DataError
 from .exact import m_height
 from .files import Codes, Data, Group, silently
 from .kinds import KINDS
-from .sources import Source, of, over
+from .samples import Sample, joined
+from .sources import Source, of, over, some
 from .streams import draw, stream
 from .tiers import HEADLINE, tier_of
 
@@ -30,6 +32,9 @@ its own data: the network this project grew from (0.495 on the mean) and the pee
 
 REFERENCE_MACRO = {"the seed's run 1": 0.495, "best public peer": 0.583}
 """Their macro figures; the best public peer prints no groups."""
+
+HARDEST = 10
+"""Codes with the largest errors that are kept of each group, when asked to keep some."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Score:
     infinite_found: int  # of these, predicted infinite
     infinite_false: int  # finite rows predicted infinite
     violations: int  # certified bounds that do not hold
+    predict_microseconds: float = float("nan")  # a code
+    exact_microseconds: float = float("nan")
 
     @property
     def gain(self) -> float:
@@ -63,12 +70,14 @@ class Report:
     """Scores of all groups, and microseconds per code (brackets and experts; exact solver).
 
     wrong_labels counts labels of the file that differ from the exact height; scores go by the labels all the same.
+    kept: of each group a fair sample and its HARDEST codes, hardest first, where `evaluate` was asked to keep some.
     """
 
     scores: tuple[Score, ...]
     predict_microseconds: float
     exact_microseconds: float
     wrong_labels: int
+    kept: dict[Group, tuple[Sample, Sample]] = field(default_factory=dict)
 
     @property
     def macro(self) -> float:
@@ -146,6 +155,7 @@ def evaluate(
     *,
     threads: int | None = None,
     advance: Callable[[int], None] = silently,
+    keep: int = 0,
 ) -> Report:
     """Score a predictor on a file or a set of codes, against its labels or, without them, against exact heights.
 
@@ -154,6 +164,7 @@ def evaluate(
         data: from `sources.open_codes`, `files.read` or `default_data`; of a set one shard is in memory at a time.
         threads: for brackets and the exact solver; default all cores.
         advance: told how many rows were predicted.
+        keep: codes of each group to keep one by one, fewer for n > 12; the hardest ones come on top.
 
     Raises:
         DataError: there are no rows.
@@ -162,13 +173,26 @@ def evaluate(
     if not source.rows:
         raise DataError("there are no rows to evaluate")
     found: dict[Group, dict[int, Tally]] = {group: {} for group in source.groups}
-    for number, _, (group, tally) in over(source, partial(_tallied, predictor, threads), advance):
+    kept: dict[Group, tuple[Sample, Sample]] = {}
+    for number, rows, (group, tally, seen) in over(source, partial(_tallied, predictor, threads, keep), advance):
         found[group][number] = tally
+        if seen is not None:
+            fair, hard = (part.at_rows(rows) for part in seen)
+            before = kept.get(group)
+            kept[group] = (
+                joined([fair] if before is None else [before[0], fair], _most(keep, group)),
+                joined([hard] if before is None else [before[1], hard], HARDEST),
+            )
     # in the order of the rows: who was done first must not change the last digit of a sum
     whole = {group: _together([parts[i] for i in sorted(parts)]) for group, parts in found.items()}
     spent, exact, wrong = (sum(getattr(t, name) for t in whole.values()) for name in ("spent", "exact", "wrong"))
     micro = 1e6 / source.rows
-    return Report(tuple(_score(group, t) for group, t in whole.items()), spent * micro, exact * micro, wrong)
+    scores = tuple(_score(group, t) for group, t in whole.items())
+    return Report(scores, spent * micro, exact * micro, wrong, {group: kept[group] for group in whole if group in kept})
+
+
+def _most(keep: int, group: Group) -> int:
+    return some(keep, group[0], 12, least=1)
 
 
 @dataclass(frozen=True)
@@ -196,12 +220,15 @@ def _together(parts: list[Tally]) -> Tally:
     return Tally(**sums | {"worst": max(part.worst for part in parts)})
 
 
-def _tallied(predictor: Predictor, threads: int | None, codes: Codes, group: Group) -> tuple[Group, Tally]:
+def _tallied(
+    predictor: Predictor, threads: int | None, keep: int, codes: Codes, group: Group
+) -> tuple[Group, Tally, tuple[Sample, Sample] | None]:
     P, m = codes.P, group[2]
     predictor.predict(P[:1], m)  # compile before the clock starts
     m_height(P[:1], m)
     start = time.perf_counter()
-    lower, upper, best = predictor.measure(P, m, threads=threads).T[:3]
+    values = predictor.measure(P, m, threads=threads)
+    lower, upper, best = values.T[:3]
     middle = time.perf_counter()
     true = m_height(P, m, threads=threads)
     end = time.perf_counter()
@@ -213,7 +240,7 @@ def _tallied(predictor: Predictor, threads: int | None, codes: Codes, group: Gro
     error = np.log2(best[scored]) - log2_h
     low, width = _bits(lower[scored], upper[scored])
     tiny = 1e-14  # the exact height is rounded too
-    return group, Tally(
+    tally = Tally(
         codes=len(h),
         scored=int(scored.sum()),
         error=float(np.sum(error**2)),
@@ -229,6 +256,11 @@ def _tallied(predictor: Predictor, threads: int | None, codes: Codes, group: Gro
         exact=end - middle,
         worst=float(np.abs(error).max(initial=0.0)),
     )
+    if not keep:
+        return group, tally, None
+    every = Sample(keys_of(P, m).astype(np.float64), np.arange(len(h)), P, true, h, values)
+    hard = every.with_keys(-np.abs(every.error)).first(HARDEST)  # nan comes last
+    return group, tally, (every.first(_most(keep, group)), hard)
 
 
 def _bits(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -269,6 +301,8 @@ def _score(group: Group, t: Tally) -> Score:
         infinite_found=t.infinite_found,
         infinite_false=t.infinite_false,
         violations=t.violations,
+        predict_microseconds=1e6 * t.spent / t.codes,
+        exact_microseconds=1e6 * t.exact / t.codes,
     )
 
 

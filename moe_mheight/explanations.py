@@ -6,21 +6,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .codes import check_m, check_P, generator
+from .codes import check_m, check_P
 from .ensemble import Predictor
 from .errors import CodeError
 from .exact import m_height
 from .heights import Height, expected_seconds
 from .kinds import random_codes
 from .masks import LONGEST
-from .minors import MAX_N, minimum_distance
+from .minors import MAX_N, minimum_distance, smallest_minors
 from .pictures import picture
 from .tiers import TIERS, tier_of
 
@@ -276,7 +275,8 @@ def explain(
     distance = minor = basis = None
     if n <= MAX_N:
         distance = int(minimum_distance(code))
-        minor, columns = _smallest_minor(code)
+        ratios, (columns,) = smallest_minors(code[None])
+        minor = float(ratios[0])
         basis = tuple(sorted(int(names[j]) for j in columns))
     better = typical = None
     if height.finished and (n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE):
@@ -290,14 +290,3 @@ def explain(
 
 def _only(place: int) -> Any:
     return lambda n, k, m: np.eye(len(TIERS))[place]
-
-
-def _smallest_minor(P: NDArray[np.float64]) -> tuple[float, tuple[int, ...]]:
-    """The smallest |p(B)| of independent columns over the largest, and its B."""
-    k, r = P.shape
-    G = generator(P)
-    sets = list(combinations(range(k + r), k))
-    minors = np.abs(np.linalg.det(G[:, np.array(sets)].transpose(1, 0, 2)))
-    minors[minors < 1e-11 * minors.max()] = np.inf  # dependent columns, but for rounding
-    at = int(np.argmin(minors))
-    return float(minors[at] / minors[np.isfinite(minors)].max()), sets[at]

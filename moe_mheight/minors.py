@@ -238,3 +238,25 @@ def minimum_distance(P: ArrayLike, threads: int | None = None) -> int | NDArray[
     limit = exact_integer_limit(k, r)
     over_batch(lambda i, j: _distance(batch[i:j], limit, *tables, out[i:j]), count, threads)
     return like_input(out, single)
+
+
+def smallest_minors(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """How near the codes come to having k dependent columns: the smallest |p(B)| of independent columns over the
+    largest minor, (B,), and its B, (B, k). In float64: what is below 1e-11 of the largest counts as dependent.
+
+    Args:
+        P: (B, k, r), k + r <= 16.
+    """
+    count, k, r = P.shape
+    sets = np.array(list(combinations(range(k + r), k)))
+    ratio, at = np.empty(count), np.empty(count, np.int64)
+    step = max(1, 2_000_000 // (len(sets) * k * k))  # some 16 MB of submatrices at a time
+    for start in range(0, count, step):
+        piece = P[start : start + step]
+        G = np.concatenate([np.broadcast_to(np.eye(k), (len(piece), k, k)), piece], axis=2)
+        minors = np.abs(np.linalg.det(G[:, :, sets].transpose(0, 2, 1, 3)))
+        largest = minors.max(1)
+        minors[minors < 1e-11 * largest[:, None]] = np.inf
+        at[start : start + step] = minors.argmin(1)
+        ratio[start : start + step] = minors.min(1) / largest
+    return ratio, sets[at]

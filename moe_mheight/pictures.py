@@ -45,24 +45,39 @@ def matplotlib_itself() -> Any:
     """
     try:
         import matplotlib  # noqa: PLC0415  an extra
-        from matplotlib import colors, figure, style, ticker  # noqa: F401, PLC0415
+        from matplotlib import colors, figure, patches, style, ticker  # noqa: F401, PLC0415
     except ImportError as error:
         raise ModelError("plots need matplotlib: pip install 'moe-mheight[plot]'") from error
     return matplotlib
 
 
 @contextmanager
-def picture(path: Path, width: float, height: float) -> Iterator[Any]:
-    """An empty Figure, width by height in inches, that becomes the file when the block ends without an error."""
+def drawing(width: float, height: float, salt: str = "") -> Iterator[Any]:
+    """An empty Figure, width by height in inches, to draw on and to take `content` of inside the block.
+
+    salt: what names inside an SVG are made of, for several of them on one page.
+    """
     mpl = matplotlib_itself()
-    with mpl.style.context(["default", STYLE]):
-        figure = mpl.figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    with mpl.style.context(["default", STYLE, {"svg.fonttype": "none", "svg.hashsalt": salt}]):
+        yield mpl.figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def content(figure: Any, form: str) -> bytes:
+    """The figure as a file, "png" or "svg"; the same bytes from the same figure."""
+    written = io.BytesIO()
+    figure.savefig(written, format=form, dpi=DPI, metadata={"Date": None} if form == "svg" else None)
+    return written.getvalue()
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float) -> Iterator[Any]:
+    """An empty Figure, width by height in inches, that becomes the PNG when the block ends without an error."""
+    with drawing(width, height) as figure:
         yield figure
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=DPI)
+        made = content(figure, "png")
     temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(made)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -97,7 +112,8 @@ def plain(value: float) -> str:
     if value > 0 and not 9.9e-4 < value < 5e6:
         exponent = int(np.floor(np.log10(value) + 1e-9))
         factor = value / 10.0**exponent
-        return f"$10^{{{exponent}}}$" if abs(factor - 1.0) < 1e-6 else f"${factor:.3g}·10^{{{exponent}}}$"
+        power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return power if abs(factor - 1.0) < 1e-6 else f"{factor:.3g}·{power}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

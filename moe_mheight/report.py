@@ -1,0 +1,202 @@
+"""An evaluation as a page: one HTML file that needs no network, its pictures as PNG and SVG, its figures as JSON.
+
+The page is templates/report.html, filled by Jinja; matplotlib draws (see `charts`). Both come with the extra `plot`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, gallery
+from .errors import DataError, ModelError
+from .evaluation import HARDEST, REFERENCE_MACRO, Report
+from .exact import m_height
+from .folders import write_file
+from .minors import smallest_minors
+from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
+from .tiers import tier_of
+
+FORMAT = "moe_mheight report 1"
+
+KEEP = 1000
+"""Codes of each group that a report looks at one by one; give it to `evaluation.evaluate`."""
+
+INKS = {
+    "#000000": "ink", str(STYLE["grid.color"]): "grid", GREY: "grey", BLUE: "blue", VERMILLION: "vermillion",
+    GREEN: "green", PURPLE: "purple", ORANGE: "orange", "#ffffff": "paper",
+}  # fmt: skip
+"""Colours of pictures and the page's variables that stand in for them."""
+
+
+def check_extras() -> None:
+    """Tell what is missing before anything is computed.
+
+    Raises:
+        ModelError: matplotlib or Jinja is not there.
+    """
+    matplotlib_itself()
+    _template()
+
+
+def write_report(
+    folder: str | Path,
+    predictor: Any,
+    report: Report,
+    *,
+    about: dict[str, str] | None = None,
+    verdicts: Iterable[Any] = (),
+    threads: int | None = None,
+) -> list[Path]:
+    """Write report.html, report.json and the pictures into a folder, which is made where it is missing.
+
+    Args:
+        folder: where to.
+        predictor: the one that was evaluated, of the bracket view or of the raw one.
+        report: from `evaluation.evaluate(..., keep=KEEP)`.
+        about: lines for the page's head, such as {"data": "rows.pkl", "models": "mine"}.
+        verdicts: from `criteria.judge`.
+        threads: default all cores.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        DataError: the evaluation kept no codes, or the folder cannot be made. FolderError: a file cannot be written.
+        ModelError: the extra is missing.
+    """
+    template = _template()
+    if not report.kept:
+        raise DataError(f"a report needs single codes: evaluate(..., keep={KEEP})")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    bracketed = hasattr(predictor, "predict_interval")
+    worst = _worst(report, threads)
+    with warnings.catch_warnings():  # of extrapolation: told when the codes were predicted
+        warnings.simplefilter("ignore")
+        covered = gallery.coverage(predictor, report, threads) if bracketed else None
+    routed = gallery.routes(predictor, report) if bracketed else {}
+    facts = {
+        "format": FORMAT, "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "version": __version__,
+        "about": dict(about or {}), "evaluation": report.as_dict(),
+        "criteria": [verdict.as_dict() for verdict in verdicts],
+        "calibration": covered,
+        "router": {str(n): {f"{k},{m}": shares for (k, m), shares in cells.items()} for n, cells in routed.items()},
+        "worst": worst,
+    }  # fmt: skip
+    shown, written = [], []
+    for picture in gallery.pictures(predictor, report, covered, routed, threads):
+        with drawing(gallery.WIDTH, picture.height, picture.name) as figure:
+            picture.draw(figure)
+            for form in ("svg", "png"):
+                made = content(figure, form)
+                written.append(folder / f"{picture.name}.{form}")
+                write_file(written[-1], made)
+                if form == "svg":
+                    shown.append((picture, inline(made.decode(), picture.title)))
+    plainly = json.dumps(_plain(facts), indent=1, allow_nan=False)
+    page = template.render(
+        facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, hardest=HARDEST,
+        references=gallery.references(report), macro_references=REFERENCE_MACRO, json=plainly.replace("<", "\\u003c"),
+        rows=sum(score.codes for score in report.scores), bars=_bars, kept=KEEP,
+    )  # fmt: skip
+    write_file(folder / "report.json", (plainly + "\n").encode())
+    write_file(folder / "report.html", page.encode())
+    return [folder / "report.html", folder / "report.json", *written]
+
+
+def _template() -> Any:
+    try:
+        import jinja2  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise ModelError("reports need Jinja: pip install 'moe-mheight[plot]'") from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"tiny": _tiny, "height": _height, "gain": _gain}
+    return environment.get_template("report.html")
+
+
+def _tiny(value: float | None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.1e}" if value and not 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _gain(value: float) -> str:
+    return "> 100,000" if value > 1e5 else f"{value:,.1f}"
+
+
+def _height(value: float) -> str:
+    return f"{value:.8g}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold; it has no infinity, so that is the string "inf"."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+def inline(svg: str, title: str) -> str:
+    """An SVG file for the inside of a page: no prolog, no size of its own, no names that nobody asks for, and the
+    page's colours."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = svg.replace("*{stroke", ".chart *{stroke")
+    asked = set(re.findall(r"#([\w.-]+)[\")]", svg))
+    svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in asked else "", svg)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    svg = re.sub(r"<svg[^>]*>", "", svg, count=1)
+    for colour, name in INKS.items():
+        svg = re.sub(colour, f"var(--{name})", svg, flags=re.I)
+    head = f'<svg class="chart" role="img" {box[0] if box else ""} xmlns="http://www.w3.org/2000/svg" '
+    return head + f'xmlns:xlink="http://www.w3.org/1999/xlink"><title>{title}</title>{svg}'
+
+
+def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
+    """The codes of the largest errors of all groups, each with the codeword that decides its height."""
+    hard = [(abs(error), group, sample, i) for group, (_, sample) in report.kept.items()
+            for i, error in enumerate(sample.error) if error == error]  # fmt: skip
+    out = []
+    for _, group, sample, i in sorted(hard, key=lambda one: -one[0])[:HARDEST]:
+        (n, k, m), P = group, sample.P[i]
+        found = m_height(P, m, details=True, threads=threads)
+        ratios, columns = smallest_minors(P[None])
+        word = found.witness / np.abs(found.witness).max()
+        lower, upper, predicted = map(float, sample.values[i, :3])
+        out.append({
+            "n": n, "k": k, "m": m, "tier": tier_of(n, k, m), "row": int(sample.rows[i]),
+            "true": float(sample.true[i]), "label": float(sample.h[i]), "predicted": predicted,
+            "error_bits": float(sample.error[i]), "lower": lower, "upper": upper,
+            "width_bits": float(np.log2(upper / lower)) if lower < upper < inf else 0.0,
+            "spread_bits": float(sample.values[i, 3]) if sample.values.shape[1] > 3 else None,
+            "wrong_label": not np.isclose(sample.h[i], sample.true[i], rtol=1e-6, atol=0),
+            "smallest_minor": float(ratios[0]), "its_columns": columns[0].tolist(),
+            "witness": word.tolist(), "a": int(found.outside[0]), "outside": [int(j) for j in found.outside],
+            "largest": [int(j) for j in np.argsort(-np.abs(word), kind="stable")[: m + 1]],
+            "P": [[int(x) if x == int(x) else float(x) for x in row] for row in P],
+        })  # fmt: skip
+    return out
+
+
+def _bars(word: list[float], largest: list[int]) -> list[dict[str, Any]]:
+    """A codeword as bars in a box of 12 units a coordinate and 40 in height, zero at 20."""
+    return [
+        {"x": 12 * j + 1, "y": 20 - max(18 * value, 0.0), "height": max(abs(18 * value), 0.4),
+         "kind": "top" if j == largest[0] else "large" if j in largest else "small"}
+        for j, value in enumerate(word)
+    ]  # fmt: skip

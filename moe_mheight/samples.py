@@ -1,0 +1,53 @@
+"""Single codes out of many: those of the least keys, whoever looked at which codes in which order.
+
+With keys that look random this is a fair sample, with keys that grow as errors shrink the hardest codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some codes of one group, those of the least keys first.
+
+    Shapes: keys (B,); rows (B,), their places in the file or set; P (B, k, r); true (B,), exact heights; h (B,), what
+    predictions are scored against, labels where there are any; values (B, V), what a predictor measured, its lower
+    bound, upper bound and prediction first.
+    """
+
+    keys: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    P: NDArray[np.float64]
+    true: NDArray[np.float64]
+    h: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @property
+    def error(self) -> NDArray[np.float64]:
+        """(B,) log2 of prediction over h, in bits; nan where the height or its label is infinite."""
+        scored = np.isfinite(self.true) & np.isfinite(self.h)
+        error = np.full(len(self.h), np.nan)
+        error[scored] = np.log2(self.values[scored, 2]) - np.log2(self.h[scored])
+        return error
+
+    def first(self, count: int) -> Sample:
+        """No more than `count` codes; of equal keys the first row."""
+        order = np.lexsort((self.rows, self.keys))[:count]
+        return Sample(*(getattr(self, f.name)[order] for f in fields(self)))
+
+    def with_keys(self, keys: NDArray[np.float64]) -> Sample:
+        return Sample(keys, *(getattr(self, f.name) for f in fields(self)[1:]))
+
+    def at_rows(self, rows: NDArray[np.int64]) -> Sample:
+        """The same codes, rows[i] for row i."""
+        return Sample(self.keys, rows[self.rows], self.P, self.true, self.h, self.values)
+
+
+def joined(parts: list[Sample], count: int) -> Sample:
+    """The `count` codes of least keys of all parts, which share their shapes."""
+    return Sample(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Sample))).first(count)
