@@ -222,7 +222,7 @@ def _one_code(
                 f"h_{level} of a code of length {n} and dimension {k}: {exact.in_words(expected)}, by a guess", quiet
             )
         made = None
-        with progress(1000, f"h_{level}", quiet) as bar:
+        with progress(1000, f"h_{level}", quiet, as_json) as bar:
             watch = _watcher(bar, level)
             if certificate is not None:
                 try:

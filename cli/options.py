@@ -304,12 +304,13 @@ class Lines:
     def __init__(self, length: int, label: str, quiet: bool) -> None:
         self.pace, self.label, self.quiet, self.note = Pace(length), label, quiet, ""
         self.began = self.told = time.monotonic()
+        self.said = 0
 
     def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.told > self.began:
+        if self.said < self.pace.done and self.told > self.began:
             self._tell()
 
     def update(self, count: int) -> None:
@@ -318,7 +319,7 @@ class Lines:
             self._tell()
 
     def _tell(self) -> None:
-        self.told = time.monotonic()
+        self.told, self.said = time.monotonic(), self.pace.done
         rate, left = self.pace.rate(), self.pace.left()
         line = {
             "format": "moe_mheight progress 1",

@@ -29,7 +29,7 @@ def command(models: str | None, codes: int, force: bool, as_json: bool, quiet: b
     from moe_mheight.gating import sizes_compared, train_router
 
     folder = Path(models or "mheight-models")
-    with progress(2 * sizes_compared(), "fitting", quiet) as bar:
+    with progress(2 * sizes_compared(), "fitting", quiet, as_json) as bar:
         found = train_router(folder, codes=codes, force=force, advance=bar.update)
     if as_json:
         emit(found)

@@ -32,7 +32,7 @@ def command(file: str, as_json: bool, quiet: bool) -> int:
     from moe_mheight.verification import verify
 
     certificate = read_certificate(sys.stdin.buffer) if file == "-" else file
-    with progress(STEPS, "checking", quiet) as bar:
+    with progress(STEPS, "checking", quiet, as_json) as bar:
         verdict = verify(certificate, advance=lambda share: bar.update(int(share * STEPS) - bar.pace.done))
     if as_json:
         emit({"format": "moe_mheight verdict 1", **vars(verdict)})
