@@ -131,6 +131,31 @@ def _scan_all(P, splits, m, sets_out, rest):  # type: ignore[no-untyped-def]
             _sets_of(best_pair[lane, :candidates], splits, m, sets_out[start + lane])
 
 
+def candidates(
+    P: NDArray[np.float64], m: int, *, keep: int = CANDIDATES, budget: int = 0, threads: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The sets (S, a) that are worth a closer look: those of the largest upper bounds, or what a search finds.
+
+    Args:
+        P: (B, k, r) float64, checked.
+        m: 1 <= m <= r.
+        keep: how many, where there are so many.
+        budget: of sets S to look at; 0: all.
+        threads: default all cores.
+
+    Returns:
+        sets: (B, keep, n), each row S in ascending order, a, then the others, the most promising first. rest: (B,), an
+            upper bound for all others: negative where there are none, inf under a budget.
+    """
+    count, k, r = P.shape
+    if budget:
+        return search(P, m, budget, threads=threads, keep=keep)[0].astype(np.uint8), np.full(count, np.inf)
+    splits = _splits(k + r, m)
+    sets, rest = np.empty((count, min(keep, len(splits) * m), k + r), np.uint8), np.empty(count)
+    over_batch(lambda i, j: _scan_all(P[i:j], splits, m, sets[i:j], rest[i:j]), count, threads)
+    return sets, rest
+
+
 def brackets(
     P: ArrayLike,
     m: int,
@@ -166,20 +191,13 @@ def brackets(
         True
     """
     batch, _ = check_P(P, max_n=LONGEST if budget else MAX_N)
-    count, k, r = batch.shape
+    k, r = batch.shape[1:]
     n = k + r
     m = int(check_m(m, 1, r)[0])
     for name, value in (("steps", steps), ("budget", budget)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
-    if budget:
-        sets = search(batch, m, budget, threads=threads)[0].astype(np.uint8)
-        rest = np.full(count, np.inf)
-    else:
-        splits = _splits(n, m)
-        sets = np.empty((count, min(CANDIDATES, len(splits) * m), n), np.uint8)
-        rest = np.empty(count)
-        over_batch(lambda i, j: _scan_all(batch[i:j], splits, m, sets[i:j], rest[i:j]), count, threads)
+    sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, closing=closing, budget=budget, threads=threads)
     infinite = found.token_lower[..., -1].max(1) > LARGEST_RATIO
     if n <= MAX_N:

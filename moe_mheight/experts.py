@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,8 +72,12 @@ class Architecture:
     @property
     def features(self) -> int:
         """Numbers per token, see `read`."""
-        profile, about = (LONG_PROFILE, 8) if self.open_ended else (PROFILE, 6)
-        return 2 * (self.steps + 1 + BEYOND) + 2 + 4 * profile + about
+        return _feature_count(self.steps, self.open_ended)
+
+
+def _feature_count(steps: int, open_ended: bool) -> int:
+    profile, about = (LONG_PROFILE, 8) if open_ended else (PROFILE, 6)
+    return 2 * (steps + 1 + BEYOND) + 2 + 4 * profile + about
 
 
 @dataclass(frozen=True)
@@ -118,47 +123,74 @@ def read(b: Brackets, also: NDArray[np.bool_] | None = None) -> Reading:
 
 
 def _features(
-    b: Brackets, asked: NDArray[np.bool_], lower: NDArray[np.float64], width: NDArray[np.float64]
+    b: Brackets, asked: NDArray[np.bool_], lower: NDArray[np.float64], gap: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """tokens, low and high of the codes asked."""
-    with np.errstate(divide="ignore"):
-        token_low, token_high = np.log2(b.token_lower[asked]), np.log2(b.token_upper[asked])
-    count, tokens, _ = token_low.shape
-    s = b.n - b.m
-    scale = width[:, None, None]
-    top = token_high[..., b.steps].max(1) if b.budget else lower + width
-    gap = (token_high - token_low)[..., -1:]
-    own = np.concatenate(
-        [
-            np.arcsinh((token_high - top[:, None, None]) / scale),
-            np.arcsinh((token_low - lower[:, None, None]) / scale),
-            np.log2(np.maximum(gap, CLOSED)) / 4.0,
-            np.arcsinh(gap / scale),
-        ],
-        axis=2,
+    if not asked.any():  # as of most codes that come alone
+        empty = np.zeros((0, TOKENS), np.float32)
+        return np.zeros((0, TOKENS, _feature_count(b.steps, b.budget > 0)), np.float32), empty, empty
+    parts = (b.token_lower, b.token_upper, b.y, b.c, b.basic_y, b.basic_c)
+    tokens = Tokens(*(torch.from_numpy(part[asked]) for part in parts))
+    with one_thread_a_pass():
+        out = features(tokens, (b.n, b.k, b.m), b.steps, b.budget, torch.from_numpy(lower), torch.from_numpy(gap))
+        tokens_out, low, high = (part.float().numpy() for part in out)
+    return tokens_out, low, high
+
+
+class Tokens(NamedTuple):
+    """What is known of the tokens of A codes, as tensors; shapes as in `Brackets`."""
+
+    lower: Tensor
+    upper: Tensor
+    y: Tensor
+    c: Tensor
+    basic_y: Tensor
+    basic_c: Tensor
+
+
+def features(
+    tokens: Tokens, group: tuple[int, int, int], steps: int, budget: int, lower: Tensor, gap: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What an expert reads of A codes of one group, in float64; autograd can follow it.
+
+    Args:
+        tokens: of brackets with so many steps and this budget of sets.
+        group: n, k, m.
+        lower, gap: (A,), as in `Reading`.
+
+    Returns:
+        tokens (A, T, F), low and high (A, T), as in `Reading`. What is not finite reads 0.
+    """
+    n, k, m = group
+    token_low, token_high = torch.log2(tokens.lower), torch.log2(tokens.upper)
+    scale = gap[:, None, None]
+    top = token_high[..., steps].amax(1) if budget else lower + gap
+    between = (token_high - token_low)[..., -1:]
+    parts = [
+        torch.asinh(_finite((token_high - top[:, None, None]) / scale)),
+        torch.asinh(_finite((token_low - lower[:, None, None]) / scale)),
+        torch.log2(between.clamp(min=CLOSED)) / 4.0,
+        torch.asinh(_finite(between / scale)),
+    ]
+    profile = LONG_PROFILE if budget else PROFILE
+    for values, factor in ((tokens.y, 3.0), (tokens.c, 1.0), (tokens.basic_y, 3.0), (tokens.basic_c, 1.0)):
+        parts.append(nn.functional.pad(factor * values, (0, profile - values.shape[-1])))
+    size = [n / 12.0, k / 12.0, m / 12.0, (n - k - m) / 6.0]
+    if budget:
+        every = math.log2(math.comb(n, m))
+        size += [every / 16.0, min(math.log2(budget) - every, 0.0) / 8.0]
+    whole = torch.stack([torch.log2(gap) / 2.0, lower / 8.0, *(torch.full_like(lower, one) for one in size)], dim=1)
+    parts.append(whole[:, None].expand(-1, token_low.shape[1], -1))
+    most = FARTHEST if budget else 1.0
+    low, high = (
+        _finite(((ends[..., -1] - lower[:, None]) / gap[:, None]).clamp(-6.0, most)) for ends in (token_low, token_high)
     )
-    most = FARTHEST if b.budget else 1.0
-    low = np.clip((token_low[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
-    high = np.clip((token_high[..., -1] - lower[:, None]) / scale[..., 0], -6.0, most)
-    size = [b.n / 12.0, b.k / 12.0, b.m / 12.0, (b.n - b.k - b.m) / 6.0]
-    if b.budget:
-        every = math.log2(math.comb(b.n, b.m))
-        size += [every / 16.0, min(math.log2(b.budget) - every, 0.0) / 8.0]
-    whole = np.column_stack([np.log2(width) / 2.0, lower / 8.0, np.broadcast_to(size, (count, len(size)))])
-    profile = LONG_PROFILE if b.budget else PROFILE
-    out = np.zeros((count, tokens, own.shape[2] + 4 * profile + whole.shape[1]), np.float32)
-    at = own.shape[2]
-    out[..., :at] = own
-    for values, factor in ((b.y, 3.0), (b.c, 1.0), (b.basic_y, 3.0), (b.basic_c, 1.0)):
-        out[..., at : at + s] = factor * values[asked]
-        at += profile
-    out[..., at:] = whole[:, None, :]
-    np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return (
-        out,
-        np.nan_to_num(low, neginf=0.0, posinf=0.0).astype(np.float32),
-        np.nan_to_num(high, neginf=0.0, posinf=0.0).astype(np.float32),
-    )
+    return _finite(torch.cat(parts, dim=2)), low, high
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Zeros, which have no gradient, for what is not finite."""
+    return torch.nan_to_num(x, 0.0, 0.0, 0.0)
 
 
 class Exchange(nn.Module):
@@ -239,8 +271,9 @@ class Expert(nn.Module):
         ceiling = torch.maximum(high.amax(1, keepdim=True).clamp(max=most), floor)
         value = torch.maximum(low + torch.sigmoid(placed[..., 0]) * (high - low), floor).clamp(max=most)
         value = torch.cat([value, floor + torch.sigmoid(free[:, :1]) * (ceiling - floor)], dim=1)
-        # a token placed high is the likelier maximum; the network learns the rest
-        decisive = torch.cat([placed[..., 1] + 4.0 * value[:, :-1].detach().clamp(max=1.0), free[:, 1:]], dim=1)
+        # a token placed high is the likelier maximum; the network learns the rest, and not through this
+        likelier = value[:, :-1].detach() if self.training else value[:, :-1]
+        decisive = torch.cat([placed[..., 1] + 4.0 * likelier.clamp(max=1.0), free[:, 1:]], dim=1)
         position = (value * torch.softmax(decisive, dim=1)).sum(1).clamp(0.0, most)
         if self.unseen is None:
             beyond = torch.zeros_like(position)

@@ -17,7 +17,7 @@ ORDER = [
     "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
     "transversals", "verification",
     "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
-    "calibration", "experts", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
+    "calibration", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
     "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "explanations",
     "samples", "evaluation", "charts", "gallery", "report", "gradients", "estimators",
 ]  # fmt: skip
