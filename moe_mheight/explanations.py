@@ -20,8 +20,11 @@ from .heights import Height, expected_seconds
 from .kinds import random_codes
 from .masks import LONGEST
 from .minors import MAX_N, minimum_distance, smallest_minors
-from .pictures import picture
+from .pictures import ORANGE, VERMILLION, picture
 from .tiers import TIERS, tier_of
+
+FILLS = {"top": VERMILLION, "large": ORANGE, "small": "#9aa5b1"}
+"""Colours of a codeword's largest entry, of the others of its m + 1 largest, and of the rest."""
 
 OTHERS = 400
 """Random codes of the same size that a code is compared with."""
@@ -156,12 +159,20 @@ class Explanation:
         return "\n".join([*(f"{name.ljust(width)}  {text}" for name, text in facts), "", self.sentence])
 
     def _repr_html_(self) -> str:
-        """A table for notebooks."""
+        """A table for notebooks, and the codeword as bars."""
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
             for name, text in self.lines()
         )
-        return f"<table>{rows}</table><p>{escape(self.sentence)}</p>"
+        word = self.height.witness / np.abs(self.height.witness).max()
+        drawn = "".join(
+            f'<rect x="{bar["x"]}" y="{bar["y"]:.2f}" width="10" height="{bar["height"]:.2f}" '
+            f'fill="{FILLS[bar["kind"]]}"/>'
+            f'<text x="{bar["x"] + 5}" y="45" font-size="5" text-anchor="middle" fill="currentColor">{j}</text>'
+            for j, bar in enumerate(bars(word.tolist(), self.largest))
+        )
+        size = f'viewBox="0 0 {12 * len(word)} 48" style="width:{2.2 * len(word):.0f}em; max-width:100%"'
+        return f"<table>{rows}</table><p>{escape(self.sentence)}</p><svg {size}>{drawn}</svg>"
 
     def draw(self, path: str | Path) -> None:
         """The codeword as bars, its m + 1 largest entries marked, as a .png.
@@ -175,7 +186,7 @@ class Explanation:
             axis = figure.subplots()
             last = marked[-1]
             for j, value in enumerate(word):
-                colour = "#d55e00" if j == marked[0] else "#e69f00" if j in marked else "#9aa5b1"
+                colour = FILLS["top" if j == marked[0] else "large" if j in marked else "small"]
                 axis.bar(j, value, color=colour, hatch="//" if j == last else None, edgecolor="white")
             level = abs(word[last])
             for sign in (1.0, -1.0):
@@ -197,6 +208,16 @@ class Explanation:
                 ha="right",
                 fontsize=8,
             )
+
+
+def bars(word: Sequence[float], largest: Sequence[int]) -> list[dict[str, Any]]:
+    """A codeword, largest entry 1, as bars in a box of 12 units a coordinate and 40 in height, zero at 20; `kind` is
+    "top", "large" for the others of the largest, or "small"."""
+    return [
+        {"x": 12 * j + 1, "y": 20 - max(18 * value, 0.0), "height": max(abs(18 * value), 0.4),
+         "kind": "top" if j == largest[0] else "large" if j in largest else "small"}
+        for j, value in enumerate(word)
+    ]  # fmt: skip
 
 
 def _number(value: float) -> str:

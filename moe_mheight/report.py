@@ -20,6 +20,7 @@ from . import __version__, gallery
 from .errors import DataError, ModelError
 from .evaluation import HARDEST, REFERENCE_MACRO, Report
 from .exact import m_height
+from .explanations import bars
 from .folders import write_file
 from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
@@ -109,7 +110,7 @@ def write_report(
     page = template.render(
         facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, hardest=HARDEST,
         references=gallery.references(report), macro_references=REFERENCE_MACRO, json=plainly.replace("<", "\\u003c"),
-        rows=sum(score.codes for score in report.scores), bars=_bars, kept=KEEP,
+        rows=sum(score.codes for score in report.scores), bars=bars, kept=KEEP,
     )  # fmt: skip
     write_file(folder / "report.json", (plainly + "\n").encode())
     write_file(folder / "report.html", page.encode())
@@ -191,12 +192,3 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
             "P": [[int(x) if x == int(x) else float(x) for x in row] for row in P],
         })  # fmt: skip
     return out
-
-
-def _bars(word: list[float], largest: list[int]) -> list[dict[str, Any]]:
-    """A codeword as bars in a box of 12 units a coordinate and 40 in height, zero at 20."""
-    return [
-        {"x": 12 * j + 1, "y": 20 - max(18 * value, 0.0), "height": max(abs(18 * value), 0.4),
-         "kind": "top" if j == largest[0] else "large" if j in largest else "small"}
-        for j, value in enumerate(word)
-    ]  # fmt: skip

@@ -130,6 +130,7 @@ def test_shown(predictor):
     html = found._repr_html_()
     assert html.startswith("<table>")
     assert html.count("<tr>") == len(found.lines())
+    assert html.count("<rect") == found.height.n
 
 
 @pytest.mark.parametrize(("P", "m"), [(np.ones((2, 3, 3)), 1), ([[1, 1], [1, 2]], 3), ([[1, np.nan]], 1)])
