@@ -102,6 +102,18 @@ def test_the_figures_are_those_of_the_evaluation(made):
     assert len(facts["criteria"]) == 4
 
 
+def test_the_figures_have_a_schema(made):
+    jsonschema = pytest.importorskip("jsonschema", reason="schemas are checked with jsonschema (extra test)")
+    schemas = Path(__file__).parent.parent / "docs" / "schemas"
+    facts = json.loads((made[0] / "report.json").read_text(encoding="utf-8"))
+    for name, document in (("report", facts), ("evaluation", facts["evaluation"])):
+        schema = json.loads((schemas / f"{name}.json").read_text(encoding="utf-8"))
+        jsonschema.validate(document, schema)
+        for key in document:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate({k: v for k, v in document.items() if k != key}, schema)
+
+
 def test_shown_scores_are_the_evaluation_s(made):
     folder, _, report, _, _ = made
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
