@@ -25,6 +25,7 @@ COMMANDS = {
     "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
     "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
     "exact": ("exact", "Exact heights of a file of codes, audit of its labels; certified heights of long codes."),
+    "export-onnx": ("export", "Write the experts as ONNX files, for programs without torch."),
     "explain": ("explain", "One code: its height, who says what about it, and what makes it good or bad."),
     "generate": ("generate", "Draw random codes with exact labels."),
     "predict": ("predict", "Predicted heights of a file of codes."),
