@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +22,8 @@ from click.shell_completion import shell_complete
 
 from moe_mheight import __version__
 from moe_mheight.errors import MHeightError
+
+from .options import remark
 
 COMMANDS = {
     "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
@@ -150,7 +154,7 @@ def main() -> None:
         # a name of a file or row that a Windows code page lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     quiet = bool({"-q", "--quiet"} & set(sys.argv))
-    warnings.showwarning = lambda message, *_: None if quiet else click.echo(f"mheight: note: {message}", err=True)
+    warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
     try:
         with mheight.make_context("mheight", sys.argv[1:]) as context:
             code = mheight.invoke(context)
@@ -158,11 +162,12 @@ def main() -> None:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
         code = 2
+        with suppress(BrokenPipeError):
+            click.echo(error.format_message())
     except (KeyboardInterrupt, click.exceptions.Abort):
         threading.excepthook = lambda _: None
-        click.echo("interrupted", err=True)
+        remark("interrupted", quiet=False)
         code = 130
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
@@ -178,6 +183,8 @@ def main() -> None:
         sys.stdout.flush()
     except OSError:  # as on a full disk, which has been told
         _silence()
+    if colorama := sys.modules.get("colorama.initialise"):  # numba's, which would end with an escape code
+        atexit.unregister(colorama.reset_all)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -187,5 +194,5 @@ def _silence() -> None:
 
 
 def _fail(text: str) -> int:
-    click.echo(" ".join(text.split()), err=True)
+    remark(" ".join(text.split()), quiet=False)
     return 2

@@ -329,8 +329,7 @@ class Lines:
         }
         line |= {"seconds": round(self.told - self.began, 1), "per_second": None if rate is None else round(rate, 3)}
         line |= {"seconds_left": None if left is None else round(left, 1)} | ({"note": self.note} if self.note else {})
-        if not self.quiet:
-            click.echo(json.dumps(line), err=True)
+        remark(json.dumps(line), self.quiet)
 
 
 @contextmanager
@@ -351,4 +350,5 @@ def training(label: str, quiet: bool, lines: bool, newest: Callable[[list[Any]],
 def remark(text: str, quiet: bool) -> None:
     """A line on standard error, unless --quiet."""
     if not quiet:
-        click.echo(text, err=True)
+        with suppress(BrokenPipeError):  # nobody listens any more, and the work goes on
+            click.echo(text, err=True)
