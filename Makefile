@@ -11,7 +11,11 @@ format:
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
+# the pages, into site/: they open from there, without a server or a network
+docs:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
 test:
 	$(PYTHON) -m pytest
 
-.PHONY: check format test
+.PHONY: check docs format test

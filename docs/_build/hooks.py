@@ -24,10 +24,18 @@ ROOT = Path(__file__).parent.parent.parent
 WIDTH = 78
 """Of help texts, in characters."""
 
+MATHML = "{http://www.w3.org/1998/Math/MathML}"
+ElementTree.register_namespace("", MATHML[1:-1])
+
 
 def mathml(latex: str, display: str) -> str:
     """A formula that browsers draw without a script."""
-    return convert(latex.strip(), display=display)
+    formula = ElementTree.fromstring(convert(latex.strip(), display=display))
+    for part in formula.iter(f"{MATHML}msub") if display == "block" else ():
+        if part[0].tag == f"{MATHML}mo" and part[0].text in ("max", "min"):  # what is below goes below
+            part.tag = f"{MATHML}munder"
+            part[0].set("movablelimits", "false")
+    return ElementTree.tostring(formula, encoding="unicode")
 
 
 def block(source: str, *_: Any, **__: Any) -> str:
@@ -37,15 +45,13 @@ def block(source: str, *_: Any, **__: Any) -> str:
 
 class _Inline(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[Any, int, int]:  # type: ignore[override]
-        element = ElementTree.fromstring(mathml(m.group(1), "inline"))
-        return self.md.htmlStash.store(ElementTree.tostring(element, encoding="unicode")), m.start(0), m.end(0)
+        return self.md.htmlStash.store(mathml(m.group(1), "inline")), m.start(0), m.end(0)
 
 
 class Formulas(Extension):
     """$`x`$ inside a line, as forges have it."""
 
     def extendMarkdown(self, md: Markdown) -> None:
-        ElementTree.register_namespace("", "http://www.w3.org/1998/Math/MathML")
         md.inlinePatterns.register(_Inline(r"\$`([^`]+)`\$", md), "formula", 195)  # before code
 
 
@@ -108,7 +114,7 @@ def cells(notebook: dict[str, Any]) -> str:
                 image = "".join(shown["image/png"]).replace("\n", "")
                 parts.append(f'<img alt="what the cell draws" src="data:image/png;base64,{image}">')
             elif "text/html" in shown:
-                parts.append("".join(shown["text/html"]))
+                parts.append(f'<div class="output">{"".join(shown["text/html"])}</div>')
             else:
                 text = "".join(output.get("text", shown.get("text/plain", "")))
                 parts.append(f"```text\n{text.rstrip()}\n```")
