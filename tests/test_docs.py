@@ -28,8 +28,12 @@ ELSEWHERE = {"json.md", "scale.md"}
 TRAINING = {"tutorial.md"}
 """Pages that train a tier, most of two minutes."""
 
-DRAWING = {"howto/explain.md", "howto/report.md"}
-"""Pages that need matplotlib, an extra."""
+EXTRAS = {
+    "howto/explain.md": ("matplotlib",),
+    "howto/report.md": ("matplotlib", "jinja2"),
+    "howto/gradients.md": ("onnx", "onnxscript", "onnxruntime"),
+}
+"""What pages need beyond the package itself."""
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="docs/ is not here, as in an installation without the repository")
 
@@ -154,8 +158,8 @@ RUN = [
 
 @pytest.mark.parametrize("page", RUN)
 def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
-    if page in DRAWING:
-        pytest.importorskip("matplotlib")
+    for name in EXTRAS.get(page, ()):
+        pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     for block, printed in outcomes(page):
         if block.shown is not None:
