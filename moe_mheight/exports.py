@@ -20,7 +20,7 @@ Inputs and outputs, float32, the first axis free: see INPUTS and OUTPUTS. From c
         reading = read(found)  # of codes that the bounds do not decide
         view, tier = ("search" if budget else "seed"), tier_of(found.n, found.k, m)
         positions = []
-        for entry in json.loads((Path(folder) / "experts.json").read_text())["files"]:
+        for entry in json.loads((Path(folder) / "experts.json").read_text(encoding="utf-8"))["files"]:
             if (entry["view"], entry["tier"]) == (view, tier):
                 session = InferenceSession(Path(folder) / entry["file"])
                 inputs = {"tokens": reading.tokens, "low": reading.low, "high": reading.high}
@@ -217,7 +217,7 @@ def _refuse_taken(final: Path, force: bool) -> None:
     if not force:
         raise FolderError(f"{final} exists; choose another folder, or --force to replace an export")
     try:
-        known = json.loads((final / "experts.json").read_text())
+        known = json.loads((final / "experts.json").read_text(encoding="utf-8"))
         names = {"experts.json", *(entry["file"] for entry in known["files"])}
         foreign = known["format"] != FORMAT or {path.name for path in final.iterdir()} - names
     except (OSError, ValueError, KeyError, TypeError):
@@ -235,10 +235,10 @@ def _settle(partial: Path, final: Path, force: bool) -> None:
             final.rename(aside)
         partial.rename(final)
     except OSError as error:
+        if aside.exists() and not final.exists():
+            aside.rename(final)
         raise FolderError(f"cannot write {final}: {error.strerror or error}") from error
-    finally:
-        if final.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _shapes(architecture: Architecture) -> dict[str, list[str | int]]:

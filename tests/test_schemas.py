@@ -252,6 +252,12 @@ def test_train_router(printed, folder, monkeypatch):  # noqa: F811
     check("router", printed("train-router", "--models", "mine", "--codes", 20, "-q"))
 
 
+def test_export_onnx(printed, models):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="an extra")
+    check("onnx", printed("export-onnx", "experts", "--models", models, "-q"))
+
+
 def test_ablate(printed, folder):  # noqa: F811
     tiny = {"width": 16, "blocks": 1, "epochs": 1, "per_epoch": 90, "batch": 32}
     write_json(folder / "table.json", [{"name": "run 1, scaled", "settings": tiny, "originals": 5}])
