@@ -8,6 +8,7 @@ import sys
 import textwrap
 import warnings
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,17 @@ def graphs():
     return {}
 
 
+def _refuses(rename):
+    """A rename that fails for finished folders."""
+
+    def renamed(path, target):
+        if path.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    return renamed
+
+
 def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkeypatch):
     real = exports._graph
 
@@ -148,6 +160,11 @@ def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkey
             export_onnx(folder, models, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", _refuses(Path.rename))
+        with pytest.raises(FolderError, match="cannot write"):
+            export_onnx(folder, models, force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert export_onnx(folder, models, force=True) == first
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
     (folder / "mine.txt").write_text("kept")
