@@ -70,7 +70,7 @@ def check(name, document):
         if key not in OPTIONAL.get(name, ()):
             assert refused(schema, rest), key
         assert refused(schema, rest | {f"{key}_": document[key]}), key
-        assert refused(schema, document | {key: {"of": "another type"}}), key
+        assert refused(schema, document | {key: {"of": [[None]]}}), key
 
 
 # the schemas themselves
@@ -155,7 +155,9 @@ def test_examples_of_the_page_are_what_the_commands_beside_them_print(name, mhei
             continue
         assert words[0] == "mheight"
         code, out, err = mheight(*words[1:], stdin="".join(shlex.split(given)[1:]).encode())
-        assert (code, err) == (0, "")
+        assert code == 0
+        for progress in err.splitlines():  # on a busy machine
+            check("progress", json.loads(progress))
     assert alike(document, json.loads(out))
 
 
