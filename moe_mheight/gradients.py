@@ -23,7 +23,7 @@ from .codes import check_m, check_P, generator, like_input
 from .ensemble import COLUMNS, Predictor
 from .errors import CodeError
 from .exact import m_height
-from .experts import Expert, features
+from .experts import Expert, features, one_thread_a_pass
 from .masks import BITS, LONGEST
 from .tiers import TIERS
 from .unrolled import Unrolled, unroll
@@ -193,7 +193,7 @@ def _of_predictions(
         voices = _voices(predictor, (k + r, k, level), budget) if asked[places].any() else []
         for start in range(0, len(places), AT_ONCE):
             some = places[start : start + AT_ONCE]
-            with torch.enable_grad():
+            with one_thread_a_pass(), torch.enable_grad():  # more are slower, alone on a machine or not
                 P = torch.from_numpy(batch[some]).requires_grad_()
                 found = unroll(P, level, steps=predictor.steps, budget=budget, threads=threads)
                 log2_h = _log2_heights(found, torch.from_numpy(asked[some]), voices)
@@ -253,7 +253,7 @@ def torch_prediction(P: Tensor, m: Any, predictor: Predictor | None = None, *, b
     """Predicted m-heights as a tensor that autograd can differentiate, once, with respect to P.
 
     The forward pass is `Predictor.predict`; the gradient, see `prediction_gradient`, is computed when it is asked for,
-    and costs milliseconds a code.
+    and costs a few milliseconds a code in a batch, tens for one alone.
 
     Args:
         P: (k, r) or (B, k, r), any floating type and device; the work is done in float64 on the CPU.
