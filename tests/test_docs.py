@@ -2,6 +2,7 @@
 their commands run and print what is shown, and their reference names everything there is."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import math
@@ -272,6 +273,42 @@ def test_search_works_without_a_server(site):
     assert "iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def screenshots():
+    """benchmarks/screenshots.py, where there is a browser to look with."""
+    path = ROOT / "benchmarks" / "screenshots.py"
+    pytest.importorskip("playwright", reason="looking at pages needs playwright (extra dev)")
+    spec = importlib.util.spec_from_file_location("screenshots", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.browser() is None:
+        pytest.skip("no Chromium on the PATH to look at pages with")
+    return module
+
+
+def test_narrow_windows(site, screenshots):
+    """At 360 pixels no page is wider than the window, and none complains or asks for anything beyond its folder."""
+    pages = [(site / page).with_suffix(".html") for page in PAGES]
+    wrong = screenshots.look(pages, (360,), ("light",))
+    assert not [line for line in wrong if not re.search(r": <m\w+> ", line)]  # formulas scroll by themselves
+
+
+def test_search_in_a_browser(site, screenshots):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=screenshots.browser(), args=screenshots.FLAGS)
+        page = chromium.new_page(viewport={"width": 1280, "height": 800})
+        page.goto((site / "howto" / "predict.html").as_uri())
+        page.click(".md-search__input")
+        page.keyboard.type("certificate")
+        page.wait_for_selector(".md-search-result__item", timeout=20_000)
+        found = [link.get_attribute("href") for link in page.query_selector_all(".md-search-result__link")]
+        chromium.close()
+    assert any("moe_mheight.certificates" in url for url in found)
+    assert all(url.startswith("file:") for url in found)
+
+
 def test_formulas_need_no_script(site):
     text = (site / "mathematics.html").read_text(encoding="utf-8")
     assert text.count("<math") >= 20
@@ -285,6 +322,15 @@ def test_reference_has_every_name(built):
     assert {f"moe_mheight.{name}" for name in moe_mheight.__all__} <= page.names | {
         re.sub(r"^moe_mheight\.\w+\.", "moe_mheight.", name) for name in page.names
     }
+
+
+def test_reference_has_every_module_and_member_asked_for(built):
+    text = (DOCS / "reference" / "modules.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^::: (moe_mheight[\w.]*)\n(?:    options: \{members: \[(.*)\]\})?", text, re.M)
+    (page,) = (page for path, page in built.items() if path.match("reference/modules.html"))
+    assert len(asked) > 30
+    for module, members in asked:
+        assert {module, *(f"{module}.{name}" for name in members.split(", ") if name)} <= page.names, module
 
 
 def test_reference_has_every_command(site, built):
