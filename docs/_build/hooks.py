@@ -68,7 +68,7 @@ OUTSIDE = re.compile(r"\]\((?:\.\./)+(benchmarks/[^)#]+|CITATION\.cff|README\.md
 
 def on_files(files: Any, config: Any) -> Any:
     """Files that pages link to and that lie beside docs/ in the repository."""
-    for name in {m for path in Path(config.docs_dir).rglob("*.md") for m in OUTSIDE.findall(path.read_text())}:
+    for name in {m for path in Path(config.docs_dir).rglob("*.md") for m in OUTSIDE.findall(path.read_text(encoding="utf-8"))}:
         files.append(File.generated(config, f"outside/{name.removesuffix('.md')}", abs_src_path=str(ROOT / name)))
     return files
 
@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if "<!-- help of every command -->" in markdown:
         markdown = markdown.replace("<!-- help of every command -->", helps())
     if "<!-- the notebook -->" in markdown:
-        notebook = json.loads((ROOT / "docs" / "notebook" / "first_steps.ipynb").read_text())
+        notebook = json.loads((ROOT / "docs" / "notebook" / "first_steps.ipynb").read_text(encoding="utf-8"))
         markdown = markdown.replace("<!-- the notebook -->", cells(notebook))
     return markdown
 
