@@ -203,8 +203,11 @@ def test_tables_are_those_of_readme():
             marked += 1
     assert marked
     (macro,) = re.findall(r"^\| \*\*macro\*\* \| \| \*\*(\S+)\*\* \| (\S+) \| (\S+) \|", readme, re.M)
-    peers = (DOCS / "peers.md").read_text(encoding="utf-8")
-    assert all(figure in peers for figure in macro)
+    (exact,) = re.findall(r"^\| \(9, 4\) \| (\S+ us) \| \S+ us \| (\d+ us) \| \d+ \|", readme, re.M)
+    ours, closing, _ = macro
+    for page, figures in (("peers.md", macro), ("index.md", (ours, closing, *exact))):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        assert all(figure in text for figure in figures), page
 
 
 class Page(HTMLParser):
