@@ -7,8 +7,12 @@ from typing import Any
 import click
 
 from .options import (
+    KINDS,
+    Choice,
+    WordOrFile,
     data_argument,
     emit,
+    fold,
     force_option,
     jobs_options,
     load_predictor,
@@ -36,7 +40,12 @@ from .options import (
     help='When no DATA is given: n9, n21 or like "9,4,2;12,6,3".',
 )
 @click.option(
-    "--kind", "kinds", multiple=True, metavar="KIND", help="When no DATA is given; repeatable.  [default: the four]"
+    "--kind",
+    "kinds",
+    type=Choice(KINDS),
+    multiple=True,
+    metavar="KIND",
+    help="When no DATA is given, as in `mheight generate`; repeatable.  [default: its first four]",
 )
 @click.option(
     "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Per group, when no DATA is given."
@@ -49,6 +58,7 @@ from .options import (
 )
 @click.option(
     "--criteria",
+    type=WordOrFile("release", "run2"),
     metavar="release|run2|FILE",
     help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
 )
@@ -115,8 +125,10 @@ def command(
     from moe_mheight.criteria import judge, load
     from moe_mheight.datasets import parse_groups
     from moe_mheight.files import refuse_existing
-    from moe_mheight.kinds import KINDS
+    from moe_mheight.folders import identity
+    from moe_mheight.kinds import KINDS as DEFAULT
     from moe_mheight.sources import of, open_codes
+    from moe_mheight.storage import shipped_folder
 
     if criteria is None and not data and models is None:
         criteria = "release"
@@ -132,15 +144,20 @@ def command(
     if codes is None:
         wanted = parse_groups(groups)
         remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
-        codes = of(evaluation.default_data(rows, seed, wanted, kinds or KINDS))
+        codes = of(evaluation.default_data(rows, seed, wanted, kinds or DEFAULT))
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         threads = 1 if asked else threads
         keep = 0 if folder is None else page.KEEP
         report = evaluation.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
     if folder is not None:
-        drawn = f"drawn: {rows} codes a group, kinds {', '.join(kinds or KINDS)}, seed {seed}, labelled exactly"
-        about = {"data": " ".join(data) or drawn, "models": models or "shipped", "router": router}
+        drawn = f"drawn: {rows} codes a group, kinds {', '.join(kinds or DEFAULT)}, seed {seed}, labelled exactly"
+        found = Path(models) if models else shipped_folder()
+        about = {
+            "data": " ".join(data) or drawn,
+            "models": f"{models or 'shipped'}, {identity(found)}",
+            "router": router,
+        }
         remark("drawing the report", quiet)
         written = page.write_report(folder, predictor, report, about=about, verdicts=verdicts, threads=threads)
         remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
@@ -207,12 +224,17 @@ def _table(report: Any, evaluation: Any) -> str:
         [
             table(head, lines),
             "",
-            f"macro log2-MSE {report.macro:.2e}; "
-            + ", ".join(f"{name} {value}" for name, value in reference.items())
-            + " (each on its own data)",
-            "inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0",
-            f"time per code: predicted {report.predict_microseconds:.0f} us, exact {report.exact_microseconds:.1f} us"
-            + (f"; {report.wrong_labels} labels are wrong, `mheight exact` lists them" * bool(report.wrong_labels)),
+            fold(
+                f"macro log2-MSE {report.macro:.2e}; "
+                + ", ".join(f"{name} {value}" for name, value in reference.items())
+                + " (each on its own data)"
+            ),
+            fold("inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0"),
+            fold(
+                f"time per code: predicted {report.predict_microseconds:.0f} us, exact "
+                f"{report.exact_microseconds:.1f} us"
+                + (f"; {report.wrong_labels} labels are wrong, `mheight exact` lists them" * bool(report.wrong_labels))
+            ),
         ]
     )
 

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
-from .options import Choice, emit, force_option, jobs_options, output_options, progress, remark, threads_option, working
-
-KINDS = (
-    *("integer", "scaled-integer", "uniform", "normal"),
-    *("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated"),
-)  # all of kinds.ALL_KINDS, spelled out because that module imports NumPy
+from .options import (
+    KINDS,
+    Choice,
+    emit,
+    force_option,
+    jobs_options,
+    output_options,
+    progress,
+    remark,
+    threads_option,
+    working,
+)
 
 
 @click.command("generate")

@@ -13,7 +13,6 @@ import warnings
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from difflib import get_close_matches
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from click.shell_completion import shell_complete
 
 from moe_mheight import __version__
 from moe_mheight.errors import MHeightError
+from moe_mheight.folders import identity
 
 from .options import remark
 
@@ -40,11 +40,10 @@ COMMANDS = {
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """The package's version, and which models it ships: the start of the SHA-256 of all their checksums."""
+    """The package's version, and which models it ships."""
     if wanted and not ctx.resilient_parsing:
         models = Path(importlib.import_module("moe_mheight.models").__path__[0]) / "default"
-        sums = [path.read_bytes() for path in sorted(models.glob("*/SHA256SUMS"))]
-        click.echo(f"mheight, version {__version__}, models default {sha256(b''.join(sums)).hexdigest()[:12]}")
+        click.echo(f"mheight, version {__version__}, models default {identity(models)}")
         ctx.exit()
 
 

@@ -69,6 +69,11 @@ partial_option = click.option(
     "--partial", is_flag=True, help="DATA is a set that is not complete: take the shards that are finished."
 )
 
+KINDS = (
+    *("integer", "scaled-integer", "uniform", "normal"),
+    *("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated"),
+)  # all of kinds.ALL_KINDS, spelled out because that module imports NumPy
+
 BACKENDS = ("loky", "threading", "dask")
 
 

@@ -56,8 +56,8 @@ class Score:
     infinite_found: int  # of these, predicted infinite
     infinite_false: int  # finite rows predicted infinite
     violations: int  # certified bounds that do not hold
-    predict_microseconds: float = float("nan")  # a code
-    exact_microseconds: float = float("nan")
+    predict_microseconds: float = field(default=float("nan"), compare=False)  # a code
+    exact_microseconds: float = field(default=float("nan"), compare=False)
 
     @property
     def gain(self) -> float:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process holds at a time."""
+"""Files that are written whole or not at all, folders that one process holds at a time, and what is in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,12 @@ from .errors import FolderError
 
 PART = ".part"
 """Ending of temporary names; what a killed process left under such a name may be removed."""
+
+
+def identity(models: Path) -> str:
+    """Which models a set holds: the start of the SHA-256 of all its checksums."""
+    sums = [path.read_bytes() for path in sorted(models.glob("*/SHA256SUMS"))]
+    return sha256(b"".join(sums)).hexdigest()[:12]
 
 
 def write_file(path: Path, content: bytes) -> None:

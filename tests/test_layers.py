@@ -77,6 +77,7 @@ def test_commands_import_what_they_need_when_they_run():
         "__version__",
         "click",
         "errors",
+        "folders",
         "moe_mheight",
         "options",
         "raw.recipe",
