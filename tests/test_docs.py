@@ -29,8 +29,8 @@ PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 ELSEWHERE = {"json.md", "scale.md"}
 """Pages whose blocks test_schemas.py and test_readme.py run."""
 
-TRAINING = {"tutorial.md"}
-"""Pages that train a tier, most of two minutes."""
+SLOW = {"tutorial.md", "howto/gradients.md", "howto/report.md"}
+"""Pages that train a tier, most of two minutes, export thirty networks, draw a report."""
 
 EXTRAS = {
     "howto/explain.md": ("matplotlib",),
@@ -156,7 +156,7 @@ def outcomes(page):
 
 MINE = [page for page in PAGES if page not in ELSEWHERE]
 RUN = [
-    pytest.param(page, marks=[pytest.mark.slow] if page in TRAINING else [])
+    pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
     for page in MINE
     if any(block.language in ("python", "sh") for block in blocks(page))
 ]
@@ -296,6 +296,7 @@ def screenshots():
     return module
 
 
+@pytest.mark.slow
 def test_narrow_windows(site, screenshots):
     """At 360 pixels no page is wider than the window, and none complains or asks for anything beyond its folder."""
     pages = [(site / page).with_suffix(".html") for page in PAGES]
