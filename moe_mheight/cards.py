@@ -1,7 +1,8 @@
-"""What a finished tier is worth: calibration, held-out figures, where it was made, and the model card that says so."""
+"""What a finished tier is worth: calibration, held-out figures, where it was made, and the card that says so."""
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import time
@@ -18,6 +19,7 @@ from . import __version__, calibration
 from .experts import Architecture, Expert, Reading, answers, combined, read_codes
 from .kernels import thread_count
 from .kinds import ALL_KINDS
+from .storage import save_tier
 from .streams import draw, stream
 from .tiers import EVALUATOR, SEARCHED, searched_sizes, sizes
 
@@ -135,6 +137,34 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
     return {"threshold": float(threshold), "calibration": table}, rows
 
 
+def finish(
+    folder: Path,
+    config: dict[str, Any],
+    experts: dict[str, list[Expert]],
+    weights: dict[str, list[bytes]],
+    history: str,
+) -> dict[str, Any]:
+    """Calibrate and measure a trained tier, and fill a folder with it and its card.
+
+    Args:
+        folder: an empty one.
+        config: settings and provenance, see `storage`.
+        experts, weights: by VIEWS, the members and what they are saved as.
+        history: lines of JSON, a record each.
+
+    Returns:
+        The config, and as "metrics" the held-out figures.
+    """
+    config = config | {"search": dict(config["search"]), "measured": provenance()}
+    config["calibration"], metrics = measure(config["tier"], experts["seed"][0].architecture, experts["seed"])
+    found, metrics["search"] = measure_search(config["tier"], experts["search"])
+    config["search"] |= found
+    texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
+    texts["README.md"] = card(config, metrics, len(weights["seed"]))
+    save_tier(folder, config, weights, texts)
+    return config | {"metrics": metrics}
+
+
 def _interval(
     table: dict[str, Any], reading: Reading, position: NDArray[np.float64], doubt: NDArray[np.float64], coverage: float
 ) -> NDArray[np.float64]:
@@ -198,7 +228,7 @@ def best_fixed(lower: NDArray[np.float64], width: NDArray[np.float64], log2_h: N
 
 def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
     """The model card of a tier, from its own config and metrics."""
-    made, recipe = config["provenance"], config["recipe"]
+    made, measured, recipe = config["provenance"], config["measured"], config["recipe"]
 
     def line(name: str, v: dict[str, Any]) -> str:
         gain = f"{v['fixed_log2_mse'] / v['log2_mse']:.0f}" if v["fixed_log2_mse"] > 1e-12 else "-"
@@ -228,6 +258,7 @@ Predicts where in its certified bracket log2 h_m lies, for codes of the {config[
   {trained_on if config["tier"] == "high" else "the tier"}, half of them from the field's 21 groups.
 * Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
   device {made["device"]}, {config["trained_minutes"]} minutes.
+* Measured: {measured["date"]}, commit {measured["commit"]}.
 * Limits: other kinds of codes and sizes outside 4 <= n <= 12 are extrapolation; the bracket holds all the same.
 * Licence: MIT.
 

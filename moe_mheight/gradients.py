@@ -143,9 +143,7 @@ def prediction_gradient(
     bounds decide the height, to experts.DECIDED bits, it is that of the middle of the tightest ones, close to that of
     the exact height.
 
-    What experts answer is no function to be differenced: on a basis the |c| tie but for rounding, which so decides in
-    which order experts read their y, and a prediction jumps by some 1e-4 bits with the last digits of P. The gradient
-    is that of the order at P, in float64.
+    The gradient is computed in float64, also that of the experts, which answer in float32.
 
     Args:
         P: (k, r) or (B, k, r), n = k + r <= 16; under a budget n <= 32.

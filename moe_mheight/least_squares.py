@@ -166,7 +166,7 @@ def _exchange(one, two, v, w):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sort_down(values, first, second, third):  # type: ignore[no-untyped-def]
+def sort_down(values, first, second, third, fourth):  # type: ignore[no-untyped-def]
     """Sort each lane of values (rows, LANES) downwards, by compare-exchanges; the others move along."""
     rows = values.shape[0]
     v, w = np.empty(LANES), np.empty(LANES)
@@ -178,6 +178,7 @@ def sort_down(values, first, second, third):  # type: ignore[no-untyped-def]
             _exchange(first[i], first[i + 1], v, w)
             _exchange(second[i], second[i + 1], v, w)
             _exchange(third[i], third[i + 1], v, w)
+            _exchange(fourth[i], fourth[i + 1], v, w)
 
 
 @compiled

@@ -61,6 +61,9 @@ BEYOND = MORE + BASIC
 
 LEAST_WEIGHT = 1e-290
 
+TIED = 2.0**-16
+"""Steps of |c| / max|c| within which entries tie; on a basis all do, and rounding must not decide which comes first."""
+
 LARGEST_C = 4.0
 """Where the reduced costs of basic solutions are cut off."""
 
@@ -126,6 +129,21 @@ def _round_to_basis(weight, c, k):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _rank(c, y, keys, top):  # type: ignore[no-untyped-def]
+    """What a token's entries are sorted by: |c| in steps of TIED, and where it ties |y|, which is at most 1."""
+    fill(top, 0.0)
+    for j in range(c.shape[0]):
+        size = c[j]
+        for lane in range(top.shape[0]):
+            top[lane] = max(top[lane], size[lane])
+    for j in range(c.shape[0]):
+        size, share, key = c[j], y[j], keys[j]
+        for lane in range(top.shape[0]):
+            steps = np.rint(size[lane] / (top[lane] * TIED)) if top[lane] > 0.0 else 0.0
+            key[lane] = steps + 0.9 * share[lane]
+
+
+@compiled
 def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-untyped-def]
     """All candidates take the first steps, then the tokens go on; `closing`: all that they find narrows the bounds."""
     lower, upper, elsewhere, word_out, order_out, lower_out, upper_out, y_out, c_out, basic_y_out, basic_c_out = out
@@ -152,6 +170,7 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
     word, error, sizes = np.empty((n, LANES)), np.empty((n, LANES)), np.empty((n, LANES))
     columns = np.zeros((LANES, n), np.uint8)
     total, rho, low = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    keys, top = np.empty((s, LANES)), np.empty(LANES)
     weight, who = np.empty((s, LANES)), np.empty(LANES, np.int64)
     won, winner = np.empty(LANES), np.zeros(LANES, np.int64)
     # per code and candidate
@@ -241,12 +260,13 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
                     for j in range(s):
                         weights[lane // share, who[lane], j] = weight[j, lane]
                 continue
-            sort_down(cs, ys, basic_ys, basic_cs)
+            _rank(cs, ys, keys, top)
+            sort_down(keys, cs, ys, basic_ys, basic_cs)
             for lane in range(used):
                 place = (turn - turns) * share + lane % share
                 if place >= tokens:
                     continue
-                code, q, top = lane // share, who[lane], cs[0, lane]
+                code, q = lane // share, who[lane]
                 at = start + code
                 upper[at] = max(upper[at], uppers[code, q, last])
                 order_out[at, place] = sets[at, q]
@@ -255,7 +275,7 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
                     lower_out[at, place, step] = lowers[code, q, step]
                 for j in range(s):
                     y_out[at, place, j] = ys[j, lane]
-                    c_out[at, place, j] = cs[j, lane] / top if top > 0.0 else 0.0
+                    c_out[at, place, j] = cs[j, lane] / top[lane] if top[lane] > 0.0 else 0.0
                     basic_y_out[at, place, j] = basic_ys[j, lane]
                     reduced = basic_cs[j, lane]
                     basic_c_out[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
@@ -268,10 +288,10 @@ class Brackets:
     Shapes: lower, upper (B,); elsewhere (B,), an upper bound for all (S, a) that are no tokens; witness (B, n), the
     codeword whose height is `lower`; outside (B, T, m), the coordinates outside S with a first; token_lower,
     token_upper (B, T, steps + 1 + BEYOND), after each solve, running best, those of the basic solution last; y, c
-    (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in descending order of |c_S|; basic_y, basic_c
-    (B, T, n - m), the same of the basic solution, in the same order, its |c_S| divided by that on the basis. Heights,
-    not their logs. An infinite height has lower = upper = inf; its witness is only the best codeword found. Under a
-    budget of sets (0: none), upper is inf: nothing is claimed.
+    (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in descending order of |c_S|, of |y| where that
+    ties; basic_y, basic_c (B, T, n - m), the same of the basic solution, in the same order, its |c_S| divided by that
+    on the basis. Heights, not their logs. An infinite height has lower = upper = inf; its witness is only the best
+    codeword found. Under a budget of sets (0: none), upper is inf: nothing is claimed.
     """
 
     n: int

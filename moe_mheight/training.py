@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from .cards import card, held_out, measure, measure_search, provenance
+from .cards import finish, held_out, provenance
 from .checkpoints import (
     FORMAT,
     FRESH,
@@ -35,7 +34,7 @@ from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
-from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, save_tier, settled, unpack, workshop
+from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, settled, unpack, workshop
 from .tiers import MINUTES, TIERS
 
 SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
@@ -258,15 +257,9 @@ def train_tier(
         minutes_each = [records(partial / f"{name}.jsonl")[-1]["minutes"] for name in who]
         config["trained_minutes"] = round(sum(minutes_each) / workers, 1)  # resumed or not
         config["provenance"] = provenance() | {"device": device}
-        config["calibration"], metrics = measure(tier, plan["seed"].architecture, experts["seed"])
-        found, metrics["search"] = measure_search(tier, experts["search"])
-        config["search"] |= found
         history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
-        finished = partial / "finished"
-        finished.mkdir()
-        texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
-        save_tier(finished, config, weights, texts | {"README.md": card(config, metrics, seeds)})
-    return config | {"metrics": metrics}
+        (partial / "finished").mkdir()
+        return finish(partial / "finished", config, experts, weights, history)
 
 
 def _settled(

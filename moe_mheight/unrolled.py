@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .brackets import candidates
@@ -29,6 +27,7 @@ from .reweighting import (
     LEAST_WEIGHT,
     MORE,
     STEPS,
+    TIED,
     reweight,
 )
 
@@ -96,7 +95,8 @@ def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: i
     lower = torch.cat([start.lower.gather(1, early), last.lower], dim=2).cummax(2).values
     upper = torch.cat([start.upper.gather(1, early), last.upper], dim=2).cummin(2).values
     profiles = last.y, last.c / last.c.amax(2, keepdim=True), last.basic_y, last.basic_c.clamp(max=LARGEST_C)
-    down = _order(profiles, (known.y, known.c, known.basic_y, known.basic_c))
+    rank = torch.round(profiles[1].detach() / TIED) + 0.9 * profiles[0].detach()
+    down = torch.argsort(rank, dim=2, descending=True, stable=True)
     tokens = Tokens(lower, upper, *(part.gather(2, down) for part in profiles))
 
     best = torch.maximum(start.lower[:, :CANDIDATES].amax((1, 2)), lower[..., steps].amax(1))
@@ -170,19 +170,6 @@ def _solved(Q_S: Tensor, q_a: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     u = held + (step - step.detach())
     c = (Q_S.mT @ u)[..., 0]
     return u[..., 0], c_held + (c - c.detach())
-
-
-def _order(profiles: tuple[Tensor, ...], known: tuple[NDArray[np.float32], ...]) -> Tensor:
-    """Where each entry of the known profiles (B, T, s) is in these, which are not sorted: (B, T, s).
-
-    They are sorted by c, which ties on a basis but for rounding, so that another computation sorts otherwise.
-    """
-    pairs = zip(profiles, known, strict=True)
-    apart = sum((part.detach()[:, :, None] - torch.from_numpy(own)[..., None]).abs() for part, own in pairs)
-    found = torch.as_tensor(apart).argmin(3)
-    down = torch.argsort(profiles[1], dim=2, descending=True, stable=True)
-    whole = found.sort(2).values == torch.arange(found.shape[2])  # else two are equal: then any order will do
-    return torch.where(whole.all(2, keepdim=True), found, down)
 
 
 def _sharpened(y: Tensor, c: Tensor, total: Tensor, leap: int) -> Tensor:

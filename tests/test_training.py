@@ -210,7 +210,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
 def test_a_damaged_checkpoint_counts_as_none(quick, tmp_path, monkeypatch):
     settings = {"seeds": 1, "chunks": 2, "architecture": TINY, "device": "cpu"}
     train_tier("medium", tmp_path / "whole", **settings)
-    monkeypatch.setattr(training, "save_tier", lambda *_: 1 / 0)
+    monkeypatch.setattr(cards, "save_tier", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_tier("medium", tmp_path / "broken", **settings)
     monkeypatch.undo()
