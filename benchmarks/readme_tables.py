@@ -1,4 +1,4 @@
-"""Put the measured tables into README.md and docs/scale.md, from the JSON files in benchmarks/results.
+"""Put the measured tables into README.md, docs/scale.md and docs/peers.md, from the JSON files in benchmarks/results.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
@@ -265,7 +265,22 @@ def filled(page: str, name: str = "README.md") -> str:
     return page
 
 
+def borrowed(page: str) -> str:
+    """Tables of README.md that another page shows without the words around them."""
+    for make in TABLES["README.md"]:
+        table = "\n".join(line for line in make().splitlines() if line.startswith("|"))
+        page = re.sub(
+            f"<!-- README {make.__name__} -->.*?<!-- /README -->",
+            f"<!-- README {make.__name__} -->\n\n{table}\n<!-- /README -->",
+            page,
+            flags=re.S,
+        )
+    return page
+
+
 if __name__ == "__main__":
     for name in TABLES:
         path = ROOT / name
         path.write_text(filled(path.read_text(), name))
+    peers = ROOT / "docs" / "peers.md"
+    peers.write_text(borrowed(peers.read_text()))

@@ -200,7 +200,7 @@ def _table(report: Any, evaluation: Any) -> str:
                 *others,
             ]
         )
-    gain = f"{report.fixed_macro / report.macro:.1f}" if report.macro > 0 else "-"
+    gain = f"{report.fixed_macro / report.macro:,.1f}" if report.macro > 0 else "-"
     total = sum(s.codes for s in report.scores)
     lines.append(
         [

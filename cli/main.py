@@ -134,7 +134,7 @@ def mheight() -> None:
       mheight ensemble-eval               true | predicted
       mheight exact rows.pkl heights.pkl  audit of labels
       mheight generate codes.npz          labelled codes
-      mheight exact code.csv --m 6        one long code
+      mheight exact G.csv --m 6           one long code
 
     \b
     Completion, once in ~/.bashrc, in ~/.zshrc, or in

@@ -99,12 +99,17 @@ class Explanation:
         if self.better is None:
             return f"{why[0].upper()}{why[1:]}."
         share = 100.0 * self.better
-        if share >= 75.0:
-            verdict = f"Good: lower than {share:.0f} % of random codes of this size (median {self.typical:.4g})"
+        if share == 100.0:
+            verdict = f"Good: lower than all of {OTHERS}"
+        elif share >= 75.0:
+            verdict = f"Good: lower than {min(share, 99.0):.0f} % of {OTHERS}"
         elif share >= 25.0:
-            verdict = f"Ordinary: {share:.0f} % of random codes of this size are higher (median {self.typical:.4g})"
+            verdict = f"Ordinary: lower than {share:.0f} % of {OTHERS}"
+        elif share > 0.0:
+            verdict = f"Bad: lower than only {max(share, 1.0):.0f} % of {OTHERS}"
         else:
-            verdict = f"Bad: only {share:.0f} % of random codes of this size are higher (median {self.typical:.4g})"
+            verdict = f"Bad: lower than none of {OTHERS}"
+        verdict += f" random codes of this size (median {self.typical:.4g})"
         if self.minor is not None and self.minor < 1e-2 and share < 25.0:
             why += f"; the minor of columns {_set(self.basis or ())} is only {self.minor:.1g} of the largest, "
             why += "so a codeword can be small on them and large elsewhere"

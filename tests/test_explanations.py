@@ -79,7 +79,7 @@ def test_sentences(predictor, rng):
     near = rng.normal(size=(4, 5))
     near[:, 1] = near[:, 0] * (1 + 1e-6) + 1e-6 * rng.normal(size=4)
     bad = explain(near, 5, predictor)
-    assert bad.sentence.startswith("Bad: only")
+    assert bad.sentence.startswith("Bad: lower than")
     assert "of the largest, so a codeword can be small" in bad.sentence
     many = random_codes("normal", 300, 4, 5, rng)
     best = many[np.argmin(m_height(many, 3))]
