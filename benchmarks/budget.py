@@ -5,7 +5,7 @@
 Codes are half normal, half integers in [-100, 100], of finite height, from a random stream that no training sees; true
 heights are exact. For each size and budget, in bits of log2 h:
 
-search    the lower bound of `Predictor.bounds(P, m, budget=...)`
+search    the lower bound that experts start from, of `Predictor.measure(P, m, budget=...)`
 constant  the same and its best constant, chosen on as many other codes of the same size
 closing   the tightest lower bound that the same sets give, `brackets(..., closing=True).lower`, and with its constant
 predict   `Predictor.predict(P, m, budget=...)`
@@ -123,8 +123,8 @@ def measure(
     whole = scanned and n >= SHORTEST and budget == comb(n, m)
     trained = (whole or group in searched_sizes(tier_of(*group))) if budget else scanned
     row |= {"trained": trained, "codes": len(h), "violations": 0}
-    lower = {"search": predictor.bounds(P, m, budget=budget)[0]}
-    apart = {"search": predictor.bounds(P_other, m, budget=budget)[0]}
+    lower = {"search": predictor.measure(P, m, budget=budget)[:, 0]}
+    apart = {"search": predictor.measure(P_other, m, budget=budget)[:, 0]}
     settings: dict[str, Any] = {"steps": predictor.steps, "budget": budget}
     lower["closing"] = brackets(P, m, closing=True, **settings).lower
     apart["closing"] = brackets(P_other, m, closing=True, **settings).lower

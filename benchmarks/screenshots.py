@@ -42,9 +42,13 @@ def browser() -> str | None:
 
 
 def look(
-    pages: Iterable[Path], widths: Iterable[int] = WIDTHS, schemes: Iterable[str] = SCHEMES, out: Path | None = None
+    pages: Iterable[Path],
+    widths: Iterable[int] = WIDTHS,
+    schemes: Iterable[str] = SCHEMES,
+    out: Path | None = None,
+    root: Path | None = None,
 ) -> list[str]:
-    """What is wrong with pages (files): messages on the console, requests beyond the folder, what is too wide.
+    """What is wrong with pages: messages on the console, requests beyond their folder (or root), what is too wide.
 
     out: folder for a picture of each, PAGE-WIDTH-SCHEME.png.
     """
@@ -63,16 +67,17 @@ def look(
                     )
                     page = context.new_page()
                     heard: list[str] = []
+                    home = (root or path.parent).resolve().as_uri() + "/"
                     page.on("console", lambda message, heard=heard: heard.append(message.text))
                     page.on("pageerror", lambda error, heard=heard: heard.append(str(error)))
                     page.on("request", lambda request, heard=heard: heard.append(request.url))
                     page.goto(path.resolve().as_uri())
-                    heard = [text for text in heard if not text.startswith(("file:", "data:"))]
+                    heard = [text for text in heard if not text.startswith((home, "data:"))]
                     wrong += [where + text for text in heard + page.evaluate(TOO_WIDE)]
                     if out is not None:
                         shot = out / f"{path.stem}-{width}-{scheme}.png"
                         page.screenshot(path=shot, full_page=True)
-                        Image.open(shot).quantize(64, dither=Image.Dither.NONE).save(shot, optimize=True)  # a third
+                        Image.open(shot).quantize(256, dither=Image.Dither.NONE).save(shot, optimize=True)  # a third
                     context.close()
         chromium.close()
     return wrong
@@ -92,6 +97,8 @@ def main() -> int:
             page = Path(folder) / "report.html"
             mheight(["ensemble-eval", "--quiet", "--show", "0", "--report", folder, "--force"], standalone_mode=False)
         wrong = look([page], out=given.out)
+        if given.page is None:
+            shutil.copyfile(Path(folder) / "error.png", given.out / "error.png")  # README shows it
     print("\n".join(wrong) or "nothing is wrong")
     return int(bool(wrong))
 

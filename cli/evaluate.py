@@ -137,8 +137,7 @@ def command(
         from moe_mheight import report as page
 
         page.check_extras()
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        refuse_existing([Path(folder) / "report.html"], force)
+        refuse_existing(page.taken(Path(folder)), force)
     codes = open_codes(data, partial=partial) if data else None
     predictor = load_predictor(models, router)
     if codes is None:
@@ -157,9 +156,12 @@ def command(
             "data": " ".join(data) or drawn,
             "models": f"{models or 'shipped'}, {identity(found)}",
             "router": router,
+            "digest of the codes": codes.stamp()[:12],
         }
         remark("drawing the report", quiet)
-        written = page.write_report(folder, predictor, report, about=about, verdicts=verdicts, threads=threads)
+        written = page.write_report(
+            folder, predictor, report, about=about, verdicts=verdicts, force=force, threads=threads
+        )
         remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
     missed = int(not all(verdict.passed for verdict in verdicts))
     if as_json:
@@ -192,7 +194,7 @@ def _table(report: Any, evaluation: Any) -> str:
                 f"{s.log2_mse:.1e}",
                 f"{s.fixed_log2_mse:.1e}",
                 f"{s.closing_log2_mse:.1e}",
-                ("> 100,000" if s.gain > 1e5 else f"{s.gain:,.1f}") if s.fixed_log2_mse > 1e-12 else "-",
+                _gain(s.gain),
                 f"{s.worst:.3f}",
                 f"{s.width:.3f}",
                 f"{s.infinite_found}/{s.infinite}" + (f"+{s.infinite_false}" if s.infinite_false else ""),
@@ -200,7 +202,7 @@ def _table(report: Any, evaluation: Any) -> str:
                 *others,
             ]
         )
-    gain = f"{report.fixed_macro / report.macro:,.1f}" if report.macro > 0 else "-"
+    gain = _gain(report.fixed_macro / report.macro if report.macro > 0 else float("nan"))
     total = sum(s.codes for s in report.scores)
     lines.append(
         [
@@ -237,6 +239,10 @@ def _table(report: Any, evaluation: Any) -> str:
             ),
         ]
     )
+
+
+def _gain(value: float) -> str:
+    return "-" if value != value else "> 100,000" if value > 1e5 else f"{value:,.1f}"
 
 
 def _judgement(verdicts: Any) -> str:

@@ -10,6 +10,7 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    data_argument,
     emit,
     fold,
     force_option,
@@ -23,7 +24,7 @@ from .options import (
 
 
 @click.command("explain")
-@click.argument("data", metavar="DATA")
+@data_argument(required=True)
 @click.option("--m", "m", type=click.IntRange(1), help="Of a matrix: its m-height, for this m.")
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="What the matrix in DATA is.")
 @click.option("--row", type=click.IntRange(0), help="Of a file or set of codes: which one, counted from 0.")
@@ -36,7 +37,7 @@ from .options import (
 @force_option
 @output_options
 def command(
-    data: str,
+    data: tuple[str, ...],
     m: int | None,
     matrix: str | None,
     row: int | None,
@@ -71,15 +72,17 @@ def command(
             raise click.UsageError(f"--plot must end in .png, got {plot}")
         files.refuse_existing([Path(plot)], force)
     order = None
-    if m is not None or matrix is not None or Path(data).suffix.lower() in MATRICES:
+    if len(data) == 1 and (m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES):
         if row is not None:
             raise click.UsageError("--row is for a file or set of codes; with a matrix goes --m")
         if m is None:
             raise click.UsageError("a matrix needs --m")
-        read = read_matrix(data, matrix)
+        read = read_matrix(data[0], matrix)
         P, order = [[float(value) for value in line] for line in read.P], read.order
     else:
-        codes = open_codes([data])
+        if m is not None or matrix is not None:
+            raise click.UsageError("--m and --matrix are for one matrix; with a pair of files goes --row")
+        codes = open_codes(data)
         if row is None and codes.rows > 1:
             raise click.UsageError(f"--row says which of the {codes.rows} codes")
         P, m = _picked(codes, row or 0)

@@ -39,6 +39,13 @@ COMMANDS = {
 }
 
 
+MEANT = {
+    "audit": "exact", "label": "exact", "evaluate": "ensemble-eval", "report": "ensemble-eval --report",
+    "export": "export-onnx", "train": "train-expert", "router": "train-router", "certify": "exact --certificate",
+}  # fmt: skip
+"""Commands by other names that people try."""
+
+
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     """The package's version, and which models it ships."""
     if wanted and not ctx.resilient_parsing:
@@ -107,7 +114,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            near = get_close_matches(name, COMMANDS, 1)
+            near = [MEANT[name]] if name in MEANT else get_close_matches(name, COMMANDS, 1)
             if near and not ctx.resilient_parsing:
                 raise click.UsageError(f"No such command '{name}'. Did you mean {near[0]}?", ctx)
             return None
@@ -145,14 +152,24 @@ def mheight() -> None:
     """
 
 
+def _fresh() -> bool:
+    """Whether nothing was compiled yet where numba keeps it."""
+    kept = Path(importlib.import_module("moe_mheight").__path__[0]) / "__pycache__"
+    return "NUMBA_CACHE_DIR" not in os.environ and not any(kept.glob("*.nbi"))
+
+
 def main() -> None:
     """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
+        sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if instruction := os.environ.get("_MHEIGHT_COMPLETE"):
         sys.exit(shell_complete(mheight, {}, "mheight", "_MHEIGHT_COMPLETE", instruction))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a name of a file or row that a Windows code page lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     quiet = bool({"-q", "--quiet"} & set(sys.argv))
+    if _fresh() and sys.stderr.isatty() and sys.argv[1:2] and not {"-h", "--help", "--version"} & set(sys.argv):
+        remark("compiling for this machine, once: up to half a minute", quiet)
     warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
     try:
         with mheight.make_context("mheight", sys.argv[1:]) as context:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import textwrap
@@ -14,6 +13,8 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
+
+from moe_mheight.folders import as_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -145,17 +146,7 @@ def models_option(help_text: str) -> Callable[[F], F]:
 
 def emit(value: Any) -> None:
     """One JSON document on standard output; JSON has no infinity, so it is the string "inf"."""
-    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and (not math.isfinite(value)):
-        return str(value)
-    return value
+    click.echo(as_json(value, indent=2))
 
 
 def columns() -> int | None:

@@ -80,7 +80,9 @@ def command(
         more |= {"budget": budget} if budget else {}
         more |= {} if interval is None else {"coverage": interval}
         values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
-    wanted = {"height": 2} | ({"spread": 3} if spread else {}) | ({"lower": 0, "upper": 1} if bounds else {})
+    tightest = (6, 7) if hasattr(predictor, "predict_interval") else (0, 1)  # see ensemble.COLUMNS
+    wanted = {"height": 2} | ({"spread": 3} if spread else {})
+    wanted |= dict(zip(("lower", "upper"), tightest, strict=True)) if bounds else {}
     wanted |= {"low": -2, "high": -1} if interval is not None else {}
     if as_json:
         emit(

@@ -97,12 +97,12 @@ def keys_of(P: Floats, m: int) -> NDArray[np.uint64]:
     entries = np.ascontiguousarray(P.reshape(count, k * r) + 0.0).view(np.uint64)  # + 0.0: no negative zero
     keys = np.full(count, m, np.uint64)
     for entry in entries.T:
-        keys = _mixed(keys ^ entry)
+        keys = mixed(keys ^ entry)
     return keys
 
 
-def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64."""
+def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random, of others that need not: splitmix64."""
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -111,7 +111,7 @@ def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _uniform(keys: NDArray[np.uint64], number: int) -> Floats:
     """(B,) in [0, 1): the key's number-th random number."""
-    bits = _mixed(keys ^ _mixed(np.full(1, number, np.uint64))) >> np.uint64(11)
+    bits = mixed(keys ^ mixed(np.full(1, number, np.uint64))) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 
 

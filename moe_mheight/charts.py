@@ -46,25 +46,25 @@ def group_errors(figure: Any, names: Sequence[str], columns: Mapping[str, Sequen
 def predicted(figure: Any, log2_h: Floats, low: Floats, high: Floats, said: Floats) -> None:
     """Above, predictions against true heights with the bracket as a band; below, what is off, in bits, and the bracket.
 
-    All (B,), in bits; infinite heights left out by the caller.
+    All (B,), in bits; infinite heights left out by the caller. A bracket without an upper end reaches to the edge.
     """
     order = np.argsort(log2_h)
     truth, low, high, said = (values[order] for values in (log2_h, low, high, said))
+    ends = np.concatenate([low - truth, high - truth, said - truth])
+    smallest = 1e-12
+    reach = max(float(np.abs(ends[np.isfinite(ends)]).max(initial=0.0)), 10 * smallest)
+    top = int(np.ceil(np.log10(reach)))
+    high = np.minimum(high, truth + 2 * 10.0**top)
     whole, off = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1.0))
     whole.vlines(truth, low, high, color=BLUE, alpha=0.35, lw=2.5, label="certified bracket")
-    ends = [truth.min(), truth.max()] if len(truth) else [0.0, 1.0]
-    whole.plot(ends, ends, color=GREY, lw=0.8, label="exact")
+    span = [truth.min(), truth.max()] if len(truth) else [0.0, 1.0]
+    whole.plot(span, span, color=GREY, lw=0.8, label="exact")
     whole.plot(truth, said, ls="", marker="o", ms=3.2, mfc="none", mec=VERMILLION, mew=0.8, label="predicted")
     whole.set(ylabel="log2 h, predicted")
     whole.legend(frameon=False, loc="upper left", handletextpad=0.4)
-    smallest = 1e-12
     off.vlines(truth, low - truth, high - truth, color=BLUE, alpha=0.35, lw=1.6)
     off.plot(truth, said - truth, ls="", marker="o", ms=3.2, mfc="none", mec=VERMILLION, mew=0.8)
     off.set_yscale("symlog", linthresh=smallest, linscale=0.4)
-    reach = max(
-        float(np.abs(np.concatenate([low - truth, high - truth, said - truth])).max(initial=0.0)), 10 * smallest
-    )
-    top = int(np.ceil(np.log10(reach)))
     marks = [10.0**e for e in range(top, -10, -4)]
     ticks = [-mark for mark in marks] + [0.0] + marks[::-1]
     off.set_yticks(ticks, [("−" if tick < 0 else "") + plain(abs(tick)) for tick in ticks])
@@ -73,20 +73,28 @@ def predicted(figure: Any, log2_h: Floats, low: Floats, high: Floats, said: Floa
 
 
 def calibration(
-    figure: Any, nominal: Sequence[float], observed: Mapping[str, Sequence[float]], codes: Mapping[str, int]
+    figure: Any,
+    nominal: Sequence[float],
+    observed: Mapping[str, Sequence[float]],
+    codes: Mapping[str, int],
+    observed_asked: Mapping[str, Sequence[float]],
+    codes_asked: Mapping[str, int],
 ) -> None:
-    """Share of heights inside their interval against the coverage asked for, a line for each tier; below, by how much
-    they differ, grey where 95 % of right lines would be, for the tier of fewest codes."""
+    """Share of heights inside their interval against the coverage asked for, a line for each tier, dashed for those
+    that experts were asked about; below, by how much they differ, grey where 95 % of right lines are."""
     axis, off = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1.0))
     at = np.linspace(0.0, 1.0, 101)
-    slack = 196.0 * np.sqrt(at * (1.0 - at) / min(codes.values(), default=1))
+    lines = [("all", "-", observed, codes), ("asked", "--", observed_asked, codes_asked)]
+    fewest = min([count[tier] for _, _, shares, count in lines for tier in shares], default=1)
+    slack = 196.0 * np.sqrt(at * (1.0 - at) / fewest)
     off.fill_between(at, -slack, slack, color=GREY, alpha=0.25, lw=0)
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    for tier, shares in observed.items():
-        colour, marker = TIER_LOOK[tier]
-        label = f"{tier}, {codes[tier]:,} codes"
-        axis.plot(nominal, shares, color=colour, marker=marker, ms=4.5, lw=1.2, label=label)
-        off.plot(nominal, 100.0 * (np.array(shares) - nominal), color=colour, marker=marker, ms=4.5, lw=1.2)
+    for name, dashes, shares, count in lines:
+        for tier, found in shares.items():
+            colour, marker = TIER_LOOK[tier]
+            look = {"color": colour, "marker": marker, "ls": dashes, "ms": 4.5, "lw": 1.2}
+            axis.plot(nominal, found, label=f"{tier}, {name} {count[tier]:,}", **look)
+            off.plot(nominal, 100.0 * (np.array(found) - nominal), **look)
     axis.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="coverage found")
     off.set(xlabel="coverage asked for", ylabel="off, percent points")
     if observed:

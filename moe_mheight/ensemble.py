@@ -31,9 +31,11 @@ AT_ONCE = 8192
 """Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
 
 COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt", "floor", "ceiling")
-"""What is measured of each code. Heights; the standard deviation over all experts asked, in bits; where in the bracket
-log2 h is put, and how far off that is expected to be, both in widths of the bracket (nan where nobody was asked); the
-tightest certified bounds, heights."""
+"""What is measured of each code. The certified bracket that experts answer in, and the prediction, heights; the
+standard deviation over all experts asked, in bits; where in the bracket log2 h is put, and how far off that is expected
+to be, both in widths of the bracket (nan where nobody was asked); the tightest certified bounds, heights."""
+
+FLOOR, CEILING = COLUMNS.index("floor"), COLUMNS.index("ceiling")
 
 
 class _Piece(NamedTuple):
@@ -110,14 +112,14 @@ class Predictor:
         return like_input(heights, single)
 
     def bounds(self, P: Any, m: Any = None, *, budget: int = 0, threads: int | None = None) -> tuple[Any, Any]:
-        """Certified (lower, upper) bounds of the heights, the brackets that `predict` answers within.
+        """Certified (lower, upper) bounds of the heights, the tightest that are known; `predict` answers within them.
 
         Arguments, shapes and errors as in `predict`.
         """
         count, single, pieces = self._pieces(P, m, budget, threads)
         ends = np.empty((2, count))
         for piece in pieces:
-            ends[:, piece.places] = piece.values[:, :2].T
+            ends[:, piece.places] = piece.values[:, FLOOR : CEILING + 1].T
         return like_input(ends[0], single), like_input(ends[1], single)
 
     def predict_interval(
@@ -142,6 +144,14 @@ class Predictor:
         for piece in pieces:
             ends[:, piece.places] = self._intervals(piece, coverage, budget)
         return like_input(ends[0], single), like_input(ends[1], single)
+
+    def intervals_of(
+        self, P: NDArray[np.float64], m: int, measured: NDArray[np.float64], coverage: float
+    ) -> NDArray[np.float64]:
+        """(2, B) ends of the intervals of one group's codes, from what `measure` gave for them."""
+        _check_coverage(coverage)
+        group = (P.shape[1] + P.shape[2], P.shape[1], m)
+        return self._intervals(_Piece(group, np.arange(len(P)), P, measured), coverage, 0)
 
     def _intervals(self, piece: _Piece, coverage: float, budget: int) -> NDArray[np.float64]:
         """(2, b) ends of the intervals of one piece."""

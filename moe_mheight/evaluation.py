@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .brackets import bounds
-from .calibration import keys_of
-from .ensemble import Predictor
+from .calibration import mixed
+from .ensemble import COLUMNS, Predictor
 from .errors import DataError
 from .exact import m_height
 from .files import Codes, Data, Group, silently
@@ -33,6 +33,13 @@ its own data: the network this project grew from (0.495 on the mean) and the pee
 REFERENCE_MACRO = {"the seed's run 1": 0.495, "best public peer": 0.583}
 """Their macro figures; the best public peer prints no groups."""
 
+ROUNDING = 1e-12
+"""Mean squared errors up to this, in bits squared, are rounding: nothing is to be gained there."""
+
+POSITION = COLUMNS.index("position")
+
+Kept = tuple[Sample, Sample, Sample]
+
 HARDEST = 10
 """Codes with the largest errors that are kept of each group, when asked to keep some."""
 
@@ -51,18 +58,24 @@ class Score:
     fixed_log2_mse: float  # of the best fixed point of the same bracket
     closing_log2_mse: float  # of the best fixed point of the tightest bracket, see `brackets.bounds`
     worst: float  # largest |log2 error|
-    width: float  # mean width of the bracket
+    width: float  # mean width of the bracket; inf if one has no upper end
     infinite: int  # rows of infinite height
     infinite_found: int  # of these, predicted infinite
     infinite_false: int  # finite rows predicted infinite
     violations: int  # certified bounds that do not hold
+    asked: int = 0  # codes that experts were asked about; bounds decided the others
     predict_microseconds: float = field(default=float("nan"), compare=False)  # a code
     exact_microseconds: float = field(default=float("nan"), compare=False)
 
     @property
     def gain(self) -> float:
-        """What learning adds: the fixed point's mse over the ensemble's."""
-        return self.fixed_log2_mse / self.log2_mse if self.log2_mse > 0 else float("nan")
+        """The mse of the best fixed point of the experts' bracket over the ensemble's, nan where both are rounding.
+
+        Not all of it is learnt: what the tightest bounds decide is in it too, see closing_log2_mse.
+        """
+        if not (self.log2_mse > 0 and max(self.fixed_log2_mse, self.log2_mse) > ROUNDING):
+            return float("nan")
+        return self.fixed_log2_mse / self.log2_mse
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,15 @@ class Report:
     """Scores of all groups, and microseconds per code (brackets and experts; exact solver).
 
     wrong_labels counts labels of the file that differ from the exact height; scores go by the labels all the same.
-    kept: of each group a fair sample and its HARDEST codes, hardest first, where `evaluate` was asked to keep some.
+    kept: of each group a fair sample, its HARDEST codes, hardest first, and a fair sample of those that experts were
+    asked about, where `evaluate` was asked to keep some.
     """
 
     scores: tuple[Score, ...]
     predict_microseconds: float
     exact_microseconds: float
     wrong_labels: int
-    kept: dict[Group, tuple[Sample, Sample]] = field(default_factory=dict)
+    kept: dict[Group, Kept] = field(default_factory=dict)
 
     @property
     def macro(self) -> float:
@@ -173,15 +187,14 @@ def evaluate(
     if not source.rows:
         raise DataError("there are no rows to evaluate")
     found: dict[Group, dict[int, Tally]] = {group: {} for group in source.groups}
-    kept: dict[Group, tuple[Sample, Sample]] = {}
-    for number, rows, (group, tally, seen) in over(source, partial(_tallied, predictor, threads, keep), advance):
+    kept: dict[Group, Kept] = {}
+    for number, _, (group, tally, seen) in over(source, partial(_tallied, predictor, threads, keep), advance):
         found[group][number] = tally
         if seen is not None:
-            fair, hard = (part.at_rows(rows) for part in seen)
-            before = kept.get(group)
-            kept[group] = (
-                joined([fair] if before is None else [before[0], fair], _most(keep, group)),
-                joined([hard] if before is None else [before[1], hard], HARDEST),
+            limits = _most(keep, group), HARDEST, _most(keep, group)
+            pairs = zip(kept.get(group, seen), seen, limits, strict=True)
+            kept[group] = tuple(  # type: ignore[assignment]
+                now if group not in kept else joined([before, now], most) for before, now, most in pairs
             )
     # in the order of the rows: who was done first must not change the last digit of a sum
     whole = {group: _together([parts[i] for i in sorted(parts)]) for group, parts in found.items()}
@@ -209,6 +222,7 @@ class Tally:
     infinite_found: int
     infinite_false: int
     violations: int
+    asked: int
     wrong: int
     spent: float  # on predictions
     exact: float  # on exact heights
@@ -222,7 +236,7 @@ def _together(parts: list[Tally]) -> Tally:
 
 def _tallied(
     predictor: Predictor, threads: int | None, keep: int, codes: Codes, group: Group
-) -> tuple[Group, Tally, tuple[Sample, Sample] | None]:
+) -> tuple[Group, Tally, Kept | None]:
     P, m = codes.P, group[2]
     predictor.predict(P[:1], m)  # compile before the clock starts
     m_height(P[:1], m)
@@ -235,22 +249,23 @@ def _tallied(
     tight, above = bounds(P, m, threads=threads)
     h = true if codes.h is None else codes.h
     infinite = np.isinf(true)
+    asked = ~np.isnan(values[:, POSITION]) if values.shape[1] > POSITION else ~infinite
     scored = ~infinite & np.isfinite(h)
     log2_h = np.log2(h[scored])
     error = np.log2(best[scored]) - log2_h
     low, width = _bits(lower[scored], upper[scored])
-    tiny = 1e-14  # the exact height is rounded too
     tally = Tally(
         codes=len(h),
         scored=int(scored.sum()),
         error=float(np.sum(error**2)),
         fixed=_moments(low, width, log2_h),
         closing=_moments(*_bits(tight[scored], above[scored]), log2_h),
-        width=float(width.sum()),
+        width=float(width.sum()) if np.isfinite(upper[scored]).all() else float("inf"),
         infinite=int(infinite.sum()),
         infinite_found=int((infinite & np.isinf(best)).sum()),
         infinite_false=int((~infinite & np.isinf(best)).sum()),
-        violations=int(((lower > true * (1 + tiny)) | (upper < true * (1 - tiny))).sum()),
+        violations=int((_fails(true, lower, upper) | _fails(true, tight, above)).sum()),
+        asked=int(asked.sum()),
         wrong=int((~np.isclose(h, true, rtol=1e-6, atol=0)).sum()),
         spent=middle - start,
         exact=end - middle,
@@ -258,9 +273,16 @@ def _tallied(
     )
     if not keep:
         return group, tally, None
-    every = Sample(keys_of(P, m).astype(np.float64), np.arange(len(h)), P, true, h, values)
+    every = Sample(mixed(codes.row.astype(np.uint64)).astype(np.float64), codes.row, P, true, h, values)
     hard = every.with_keys(-np.abs(every.error)).first(HARDEST)  # nan comes last
-    return group, tally, (every.first(_most(keep, group)), hard)
+    most = _most(keep, group)
+    return group, tally, (every.first(most), hard, every.where(asked).first(most))
+
+
+def _fails(true: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
+    tiny = 1e-14  # the exact height is rounded too
+    fails: NDArray[np.bool_] = (lower > true * (1 + tiny)) | (upper < true * (1 - tiny))
+    return fails
 
 
 def _bits(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -278,10 +300,10 @@ def _moments(low: NDArray[np.float64], width: NDArray[np.float64], log2_h: NDArr
 
 def _at_best(moments: NDArray[np.float64], codes: int) -> float:
     """Mean squared error of the best fixed point in [0, 1], in bits squared; nan without codes."""
-    off, mixed, width = moments
-    share = min(1.0, max(0.0, mixed / width)) if width > 0 else 0.0
+    off, cross, width = moments
+    share = min(1.0, max(0.0, cross / width)) if width > 0 else 0.0
     # a difference of near numbers where one point is right for all; rounding must not make it negative
-    return max(0.0, float(off - share * (2.0 * mixed - share * width))) / codes if codes else float("nan")
+    return max(0.0, float(off - share * (2.0 * cross - share * width))) / codes if codes else float("nan")
 
 
 def _score(group: Group, t: Tally) -> Score:
@@ -301,6 +323,7 @@ def _score(group: Group, t: Tally) -> Score:
         infinite_found=t.infinite_found,
         infinite_false=t.infinite_false,
         violations=t.violations,
+        asked=t.asked,
         predict_microseconds=1e6 * t.spent / t.codes,
         exact_microseconds=1e6 * t.exact / t.codes,
     )

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P
 from .ensemble import Predictor
 from .errors import CodeError
 from .exact import m_height
 from .heights import Height, expected_seconds
-from .kinds import random_codes
 from .masks import LONGEST
 from .minors import MAX_N, minimum_distance, smallest_minors
 from .pictures import ORANGE, VERMILLION, picture
@@ -27,7 +26,7 @@ FILLS = {"top": VERMILLION, "large": ORANGE, "small": "#9aa5b1"}
 """Colours of a codeword's largest entry, of the others of its m + 1 largest, and of the rest."""
 
 OTHERS = 400
-"""Random codes of the same size that a code is compared with."""
+"""Codes of the same entries at other places and with other signs, which a code is compared with."""
 
 PATIENCE = 5.0
 """Seconds that the comparison may take, by a guess."""
@@ -48,7 +47,8 @@ class Explanation:
         more than a millionth of a bit, so they often agree to the last digit.
     distance: minimum Hamming distance, n <= 16.
     minor, basis: the smallest |p(B)| over the largest, over independent columns, and its B, n <= 16.
-    better: share of OTHERS random normal codes of this size that have a larger height. typical: their median.
+    better: share of OTHERS codes of the same entries, drawn at random and with random signs, that have a larger height.
+    typical: their median.
     """
 
     height: Height
@@ -109,8 +109,8 @@ class Explanation:
             verdict = f"Bad: lower than only {max(share, 1.0):.0f} % of {OTHERS}"
         else:
             verdict = f"Bad: lower than none of {OTHERS}"
-        verdict += f" random codes of this size (median {self.typical:.4g})"
-        if self.minor is not None and self.minor < 1e-2 and share < 25.0:
+        verdict += f" codes with these entries at random (median {self.typical:.4g})"
+        if self.minor is not None and self.minor < 1e-2 and share < 25.0 and self.basis != tuple(range(h.k)):
             why += f"; the minor of columns {_set(self.basis or ())} is only {self.minor:.1g} of the largest, "
             why += "so a codeword can be small on them and large elsewhere"
         return f"{verdict}; {why}."
@@ -306,12 +306,19 @@ def explain(
         basis = tuple(sorted(int(names[j]) for j in columns))
     better = typical = None
     if height.finished and (n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE):
-        others = m_height(random_codes("normal", OTHERS, k, r, np.random.default_rng([n, k])), level, threads=threads)
+        others = m_height(_shuffled(code), level, threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
         height, lower, upper, predicted, spread, low, high, coverage, weights, experts, distance, minor, basis,
         better, typical,
     )  # fmt: skip
+
+
+def _shuffled(P: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(OTHERS, k, r): codes of the entries of P, each drawn at random, with random signs; always the same for a P."""
+    rng = np.random.default_rng(P.shape)
+    shape = (OTHERS, *P.shape)
+    return rng.choice(P.ravel(), shape) * rng.choice((-1.0, 1.0), shape)
 
 
 def _only(place: int) -> Any:

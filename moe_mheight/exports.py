@@ -145,7 +145,7 @@ def export_onnx(
         'low-0.onnx'
     """
     onnx, runtime = onnx_itself()
-    final = Path(folder)
+    final = Path(folder).resolve()  # of a link its target, of "." a name
     _refuse_taken(final, force)
     if isinstance(models, (str, Path)) and is_raw(Path(models)):
         raise ModelError(f"{models} holds raw-view experts; only those that read brackets are exported")
@@ -212,6 +212,8 @@ def export_onnx(
 
 
 def _refuse_taken(final: Path, force: bool) -> None:
+    if final in (Path.cwd(), *Path.cwd().parents):
+        raise FolderError(f"{final} is where you are; an export takes a folder of its own")
     if not final.exists() or (final.is_dir() and not any(final.iterdir())):
         return
     if not force:

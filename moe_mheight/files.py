@@ -98,7 +98,12 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         try:
             n, k, m, P = row
         except (TypeError, ValueError) as error:
-            raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}") from error
+            hint = ""
+            if isinstance(row, (int, float)):
+                hint = "; are these the heights? The file of rows comes first"
+            elif isinstance(row, (list, tuple)) and all(isinstance(x, (int, float)) for x in row):
+                hint = "; a matrix alone is for `mheight exact` and `mheight explain`, with --matrix and --m"
+            raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}{hint}") from error
         try:
             matrix = check_row(n, k, m, pickles.plain(P), max_n=BITS)
         except CodeError as error:
@@ -178,7 +183,10 @@ def _kind(content: bytes, name: str) -> str:
         return "json"
     if content[:1] in b"\x80(]lc":
         return "pickle"
-    raise DataError(f"{name} is neither a pickle, an .npz nor a .json")
+    raise DataError(
+        f"{name} is neither a pickle, an .npz nor a .json of codes; a matrix alone is for "
+        "`mheight exact` and `mheight explain`, with --matrix and --m"
+    )
 
 
 def _from_json(content: bytes, name: str) -> Data:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import FolderError
 
 PART = ".part"
 """Ending of temporary names; what a killed process left under such a name may be removed."""
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """One JSON document; JSON has no infinity, so that is the string "inf"."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def identity(models: Path) -> str:
@@ -28,7 +43,7 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         FolderError: the file cannot be written, as on a full disk; what was there before stays.
     """
-    temporary = path.with_name(path.name + PART)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
         with open(temporary, "wb") as handle:
             handle.write(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -27,11 +28,17 @@ DRAWN = 150
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Coverages that are asked for, to see what is found."""
 
+NAMES = ("error", r"predicted-\w+", "calibration", r"router-\d+", "spread", "width", "minor", "timings")
+"""Of all pictures, as regular expressions."""
+
+FEW = 20
+"""Codes that a line of coverage needs."""
+
 MOST_SIZES = 6
-"""Lengths n whose routing is drawn."""
+"""Lengths n whose routing is drawn, those of most codes."""
 
 MINOR_CODES = 60
-"""Codes a group of n = 16 whose smallest minor is looked for; twice as many for each coordinate less."""
+"""Codes a group whose smallest minor is looked for where n is 16, where each has 12,870 of them."""
 
 WIDTH = 4.4
 """Inches of every picture; its text has about 9 pixels where a phone shows it at 340."""
@@ -50,29 +57,35 @@ class Picture:
     draw: Callable[[Any], None]
 
 
-def coverage(predictor: Any, report: Report, threads: int | None) -> dict[str, Any]:
-    """How often intervals hold the exact height, by tier, for each of LEVELS."""
-    held: dict[str, Floats] = defaultdict(lambda: np.zeros(len(LEVELS)))
-    codes: dict[str, int] = defaultdict(int)
-    for group, (sample, _) in report.kept.items():
-        P, true = sample.P[np.isfinite(sample.true)], sample.true[np.isfinite(sample.true)]
-        if not len(P):
-            continue
-        codes[tier_of(*group)] += len(P)
-        for i, level in enumerate(LEVELS):
-            low, high = predictor.measure(P, group[2], coverage=level, threads=threads)[:, -2:].T
-            held[tier_of(*group)][i] += int(((low <= true) & (true <= high)).sum())
-    observed = {tier: (held[tier] / codes[tier]).tolist() for tier in TIERS if tier in codes}
-    return {"nominal": list(LEVELS), "observed": observed, "codes": dict(codes)}
+def coverage(predictor: Any, report: Report) -> dict[str, Any]:
+    """How often intervals hold the exact height, by tier, for each of LEVELS: of a fair sample, and of those codes
+    alone that experts were asked about, where a tier has FEW of them."""
+    held: dict[str, Any] = {}
+    for place, which in ((0, ""), (2, "_asked")):
+        hits: dict[str, Floats] = defaultdict(lambda: np.zeros(len(LEVELS)))
+        codes: dict[str, int] = defaultdict(int)
+        for group, samples in report.kept.items():
+            sample = samples[place].where(np.isfinite(samples[place].true))
+            codes[tier_of(*group)] += len(sample.P)
+            for i, level in enumerate(LEVELS):
+                low, high = predictor.intervals_of(sample.P, group[2], sample.values, level)
+                hits[tier_of(*group)][i] += int(((low <= sample.true) & (sample.true <= high)).sum())
+        enough = [tier for tier in TIERS if codes[tier] >= (FEW if which else 1)]
+        held[f"observed{which}"] = {tier: (hits[tier] / codes[tier]).tolist() for tier in enough}
+        held[f"codes{which}"] = {tier: codes[tier] for tier in TIERS if tier in codes}
+    return {"nominal": list(LEVELS), **held}
 
 
 def routes(predictor: Any, report: Report) -> dict[int, dict[tuple[int, int], list[float]]]:
-    """The router's weights for all (k, m) of the lengths that there are."""
-    lengths = sorted({score.group[0] for score in report.scores})[:MOST_SIZES]
-    return {
-        n: {(k, m): list(map(float, predictor.router(n, k, m))) for k in range(1, n) for m in range(1, n - k + 1)}
-        for n in lengths
-    }
+    """The router's weights for all (k, m) of the lengths that there are, but where a user's router knows none."""
+    found: dict[int, dict[tuple[int, int], list[float]]] = {}
+    for n in sorted({score.group[0] for score in report.scores}):
+        found[n] = {}
+        for k in range(1, n):
+            for m in range(1, n - k + 1):
+                with suppress(Exception):
+                    found[n][k, m] = list(map(float, predictor.router(n, k, m)))
+    return found
 
 
 def references(report: Report) -> dict[str, list[float]]:
@@ -108,16 +121,17 @@ def pictures(
     tall = 1.7 + 0.25 * len(names)
     yield Picture(
         "error", "Error of each group",
-        "Left is better. Hollow triangles are what certified brackets give without learning: their best fixed point. "
-        "Squares and diamonds are others, each on its own data.", tall,
+        "Left is better. Hollow triangles are what certified brackets give without learning: their best fixed point, "
+        "chosen knowing the heights. Squares and diamonds are others, each on its own data.", tall,
         partial(charts.group_errors, names=names, columns={
-            "ensemble": [s.log2_mse for s in scores],
+            "predicted": [s.log2_mse for s in scores],
             "tightest bracket, fixed point": [s.closing_log2_mse for s in scores],
-            "experts' bracket, fixed point": [s.fixed_log2_mse for s in scores], **references(report),
+            **({} if covered is None else {"experts' bracket, fixed point": [s.fixed_log2_mse for s in scores]}),
+            **references(report),
         }),
     )  # fmt: skip
     parts: dict[str, list[Sample]] = defaultdict(list)
-    for group, (sample, _) in report.kept.items():
+    for group, (sample, *_) in report.kept.items():
         parts[tier_of(*group)].append(sample.first(DRAWN))
     for tier in (tier for tier in TIERS if tier in parts):
         kept = [(np.isfinite(s.true) & np.isfinite(s.values[:, 2]), s) for s in parts[tier]]
@@ -125,41 +139,50 @@ def pictures(
         low, high, said = (np.concatenate([np.log2(s.values[at, i]) for at, s in kept]) for i in (0, 1, 2))
         yield Picture(
             f"predicted-{tier}", f"Predicted against true, {tier} tier",
-            "Above, each code's certified bracket is a bar, often thinner than the line. Below, the same codes seen "
-            "from the exact height: how far the bracket reaches, and how far the prediction is off.", 4.8,
+            "Each code has its certified bracket as a bar. Above, most are thinner than the line. Below, the same "
+            "codes seen from the exact height, on a scale that is logarithmic either way from 0: how far the bracket "
+            "that experts answer in reaches, and how far the prediction is off.", 4.8,
             partial(charts.predicted, log2_h=truth, low=low, high=high, said=said),
         )  # fmt: skip
     if covered is not None:
         yield Picture(
             "calibration", "Calibration of the intervals",
-            "Of the intervals asked for with some coverage, the share that hold the exact height. On the diagonal they "
-            "keep their promise; below, by how much they miss it, grey what chance makes of right ones.", 4.8,
-            partial(charts.calibration, nominal=LEVELS, observed=covered["observed"], codes=covered["codes"]),
+            "Of the intervals asked for with some coverage, the share that hold the exact height, and below, by how "
+            "much that misses the coverage; within the grey band, chance explains it. Where bounds decide a height, as "
+            f"for all but {sum(s.asked for s in scores):,} of {sum(s.codes for s in scores):,} codes, the interval is "
+            "a piece of them, cut by chance to that coverage. Dashed: only codes that experts were asked about, where "
+            f"a tier has {FEW} or more.", 4.8,
+            partial(charts.calibration, **covered),
         )  # fmt: skip
-    for n, cells in routed.items():
+    drawn = sorted(routed, key=lambda n: -sum(s.codes for s in scores if s.group[0] == n))[:MOST_SIZES]
+    rest = [str(n) for n in routed if n not in drawn]
+    for n in sorted(drawn):
         yield Picture(
             f"router-{n}", f"Who is asked at n = {n}",
-            "Weights of the three experts for every (k, m); split cells are shared. Framed: groups of this data.", 4.4,
-            partial(charts.routing, n=n, weights=cells, marked={score.group for score in scores}),
+            "Weights of the three experts for every (k, m): a cell of two colours is two experts' answer, mixed. "
+            "Framed: groups of this data." + (f" Not drawn: n = {', '.join(rest)}, see report.json." if rest else ""),
+            4.4, partial(charts.routing, n=n, weights=routed[n], marked={score.group for score in scores}),
         )  # fmt: skip
     if covered is not None:
         points = {tier: [_alone(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}
         yield Picture(
             "spread", "Spread across seeds against error",
-            "What the seeds of the tier say when they are asked about every open bracket, also where bounds decide the "
-            "height and nobody needs them. Where seeds differ, they err.", 4.2,
+            "What the seeds of the tier say when they are asked about every open bracket, also where tighter bounds "
+            "decide the height and nobody needs them. Where seeds differ, they err.", 4.2,
             partial(charts.against, points=_joined(points), x="standard deviation over the seeds, bits"),
         )  # fmt: skip
     points = {tier: [_width(s) for s in parts.get(tier, [])] for tier in TIERS}
     yield Picture(
         "width", "Error against the width of the bracket",
-        "Each point a code, lines through medians of eight bins.", 4.2,
+        "Of the bracket that experts answer in. Each point a code, lines through medians of up to eight bins. Errors "
+        "far below the width are those of codes that tighter bounds decide.", 4.2,
         partial(charts.against, points=_joined(points), x="width of the bracket, bits"),
     )  # fmt: skip
     points = {tier: [_minor(s) for s in parts.get(tier, [])] for tier in TIERS}
     yield Picture(
         "minor", "Error against the smallest minor",
-        "How near k columns come to dependence: the nearer, the larger heights can be.", 4.2,
+        "How near k columns come to dependence, relative to the largest minor (that of the identity, 1, counts "
+        "too). The nearer, the larger heights can be, and the more digits they cost.", 4.2,
         partial(charts.against, points=_joined(points), x="smallest minor over the largest"),
     )  # fmt: skip
     yield Picture(
@@ -172,17 +195,17 @@ def pictures(
 
 
 def _samples(report: Report, tier: str) -> list[tuple[tuple[int, int, int], Sample]]:
-    return [(group, fair.first(DRAWN)) for group, (fair, _) in report.kept.items() if tier_of(*group) == tier]
+    return [(group, fair.first(DRAWN)) for group, (fair, *_) in report.kept.items() if tier_of(*group) == tier]
 
 
 def _width(sample: Sample) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore"):  # inf - inf
-        return np.log2(sample.values[:, 1]) - np.log2(sample.values[:, 0]), np.abs(sample.error)
+        return np.log2(sample.values[:, 1]) - np.log2(sample.values[:, 0]), np.abs(sample.missed)
 
 
 def _minor(sample: Sample) -> tuple[Floats, Floats]:
     few = sample.first(some(DRAWN, sum(sample.P.shape[1:]), 14, least=MINOR_CODES))
-    return smallest_minors(few.P)[0], np.abs(few.error)
+    return smallest_minors(few.P)[0], np.abs(few.missed)
 
 
 def _joined(points: dict[str, list[tuple[Floats, Floats]]]) -> dict[str, tuple[Floats, Floats]]:

@@ -28,7 +28,7 @@ from .masks import BITS, LONGEST
 from .tiers import TIERS
 from .unrolled import Unrolled, unroll
 
-TIED = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+TIES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 """Relative differences up to which entries of the codeword count as equally large; the first one that will do."""
 
 CLOSE = 1e-6
@@ -85,7 +85,7 @@ def _of_generator(G: NDArray[np.float64], c: NDArray[np.float64], m: int) -> NDA
     inside, h = order[m:], abs(word[a])
     u = word[: len(G)]  # G is [I | P]
     gradient = np.full_like(G, np.nan)
-    for slip in TIED:
+    for slip in TIES:
         tied = inside[np.abs(word[inside]) >= 1.0 - slip]
         signs = np.sign(word[tied])
         y, missed = nnls(G[:, tied] * signs, G[:, a])  # basic: its columns are independent
@@ -121,6 +121,9 @@ def torch_height(P: Tensor, m: Any) -> Tensor:
     Returns:
         () or (B,), of P's type and device.
 
+    Raises:
+        CodeError: P or m is out of range, or P is no tensor of floating-point numbers.
+
     Example:
         >>> import torch
         >>> from moe_mheight.gradients import torch_height
@@ -129,7 +132,15 @@ def torch_height(P: Tensor, m: Any) -> Tensor:
         >>> P.grad.round().tolist()
         [[3.0, -1.0], [-6.0, 2.0]]
     """
+    _check_tensor(P)
     return _Height.apply(P, m)
+
+
+def _check_tensor(P: Any) -> None:
+    if not isinstance(P, Tensor):
+        raise CodeError(f"P must be a torch tensor, got {type(P).__name__}; arrays are for the gradients without torch")
+    if not P.is_floating_point():
+        raise CodeError(f"P must hold floating-point numbers, got {P.dtype}; give P.double()")
 
 
 def prediction_gradient(
@@ -273,6 +284,5 @@ def torch_prediction(P: Tensor, m: Any, predictor: Predictor | None = None, *, b
         >>> P.grad.round().tolist()
         [[4.0, -1.0], [-12.0, 3.0]]
     """
-    if not P.is_floating_point():
-        raise CodeError(f"P must hold floating-point numbers, got {P.dtype}; give P.double()")
+    _check_tensor(P)
     return _Prediction.apply(P, m, Predictor.load() if predictor is None else predictor, budget)

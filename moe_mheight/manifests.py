@@ -96,7 +96,10 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{folder} is no set of shards: cannot read {path.name}: {error.strerror or error}") from error
+        raise DataError(
+            f"{folder} is no set of shards: cannot read {path.name}: {error.strerror or error}; of files in a folder "
+            "give the names"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {brief(error)}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

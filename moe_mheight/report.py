@@ -5,23 +5,24 @@ The page is templates/report.html, filled by Jinja; matplotlib draws (see `chart
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import __version__, gallery
-from .errors import DataError, ModelError
+from . import gallery
+from .cards import provenance
+from .ensemble import CEILING, FLOOR
+from .errors import DataError, FolderError, ModelError
 from .evaluation import HARDEST, REFERENCE_MACRO, Report
 from .exact import m_height
 from .explanations import bars
-from .folders import write_file
+from .files import refuse_existing
+from .folders import as_json, locked, write_file
 from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from .tiers import tier_of
@@ -55,9 +56,12 @@ def write_report(
     *,
     about: dict[str, str] | None = None,
     verdicts: Iterable[Any] = (),
+    force: bool = False,
     threads: int | None = None,
 ) -> list[Path]:
     """Write report.html, report.json and the pictures into a folder, which is made where it is missing.
+
+    All is drawn before anything is written, and the page comes last: where it is, it is whole.
 
     Args:
         folder: where to.
@@ -65,56 +69,80 @@ def write_report(
         report: from `evaluation.evaluate(..., keep=KEEP)`.
         about: lines for the page's head, such as {"data": "rows.pkl", "models": "mine"}.
         verdicts: from `criteria.judge`.
+        force: replace a report that is there.
         threads: default all cores.
 
     Returns:
         The files, the page first.
 
     Raises:
-        DataError: the evaluation kept no codes, or the folder cannot be made. FolderError: a file cannot be written.
-        ModelError: the extra is missing.
+        DataError: the evaluation kept no codes, the folder cannot be made, or a file of a report is there (and not
+            force). FolderError: a file cannot be written, or another process writes there. ModelError: the extra is
+            missing.
     """
     template = _template()
     if not report.kept:
         raise DataError(f"a report needs single codes: evaluate(..., keep={KEEP})")
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    refuse_existing(taken(folder), force)
     bracketed = hasattr(predictor, "predict_interval")
     worst = _worst(report, threads)
-    with warnings.catch_warnings():  # of extrapolation: told when the codes were predicted
-        warnings.simplefilter("ignore")
-        covered = gallery.coverage(predictor, report, threads) if bracketed else None
+    covered = gallery.coverage(predictor, report) if bracketed else None
     routed = gallery.routes(predictor, report) if bracketed else {}
     facts = {
-        "format": FORMAT, "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "version": __version__,
+        "format": FORMAT, "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "provenance": provenance(),
         "about": dict(about or {}), "evaluation": report.as_dict(),
         "criteria": [verdict.as_dict() for verdict in verdicts],
         "calibration": covered,
         "router": {str(n): {f"{k},{m}": shares for (k, m), shares in cells.items()} for n, cells in routed.items()},
         "worst": worst,
     }  # fmt: skip
-    shown, written = [], []
+    shown: list[tuple[gallery.Picture, str]] = []
+    files: dict[str, bytes] = {}
     for picture in gallery.pictures(predictor, report, covered, routed, threads):
         with drawing(gallery.WIDTH, picture.height, picture.name) as figure:
             picture.draw(figure)
-            for form in ("svg", "png"):
-                made = content(figure, form)
-                written.append(folder / f"{picture.name}.{form}")
-                write_file(written[-1], made)
-                if form == "svg":
-                    shown.append((picture, inline(made.decode(), picture.title)))
-    plainly = json.dumps(_plain(facts), indent=1, allow_nan=False)
+            made = {form: content(figure, form) for form in ("svg", "png")}
+        files |= {f"{picture.name}.{form}": inside for form, inside in made.items()}
+        shown.append((picture, inline(made["svg"].decode(), picture.title)))
+    figures = as_json(facts, indent=1)
+    files["report.json"] = (figures + "\n").encode()
     page = template.render(
-        facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, hardest=HARDEST,
-        references=gallery.references(report), macro_references=REFERENCE_MACRO, json=plainly.replace("<", "\\u003c"),
-        rows=sum(score.codes for score in report.scores), bars=bars, kept=KEEP,
+        facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, drawn=gallery.DRAWN,
+        references=gallery.references(report), macro_references=REFERENCE_MACRO, json=figures.replace("<", "\\u003c"),
+        rows=sum(score.codes for score in report.scores), bars=bars,
     )  # fmt: skip
-    write_file(folder / "report.json", (plainly + "\n").encode())
-    write_file(folder / "report.html", page.encode())
-    return [folder / "report.html", folder / "report.json", *written]
+    files["report.html"] = page.encode(errors="backslashreplace")  # a file's name need not be text
+    _put(folder, files, force)
+    return [folder / name for name in reversed(files)]
+
+
+def taken(folder: Path) -> list[Path]:
+    """Files in a folder that have names of a report's."""
+    names = re.compile(rf"report\.(html|json)|({'|'.join(gallery.NAMES)})\.(png|svg)")
+    return sorted(path for path in folder.iterdir() if names.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
+    """Write all files, the last one last, or none; those of an older report go first."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    with locked(folder):
+        before = taken(folder)
+        refuse_existing(before, force)
+        try:
+            for path in reversed(before):  # the page, then the rest
+                path.unlink()
+            for name, inside in files.items():
+                write_file(folder / name, inside)
+        except BaseException as error:
+            for name in files:
+                (folder / name).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise FolderError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise
 
 
 def _template() -> Any:
@@ -137,20 +165,11 @@ def _tiny(value: float | None) -> str:
 
 
 def _gain(value: float) -> str:
-    return "> 100,000" if value > 1e5 else f"{value:,.1f}"
+    return "–" if value != value else "> 100,000" if value > 1e5 else f"{value:,.1f}"
 
 
 def _height(value: float) -> str:
     return f"{value:.8g}"
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold; it has no infinity, so that is the string "inf"."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def inline(svg: str, title: str) -> str:
@@ -170,7 +189,7 @@ def inline(svg: str, title: str) -> str:
 
 def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
     """The codes of the largest errors of all groups, each with the codeword that decides its height."""
-    hard = [(abs(error), group, sample, i) for group, (_, sample) in report.kept.items()
+    hard = [(abs(error), group, sample, i) for group, (_, sample, _) in report.kept.items()
             for i, error in enumerate(sample.error) if error == error]  # fmt: skip
     out = []
     for _, group, sample, i in sorted(hard, key=lambda one: -one[0])[:HARDEST]:
@@ -178,12 +197,14 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
         found = m_height(P, m, details=True, threads=threads)
         ratios, columns = smallest_minors(P[None])
         word = found.witness / np.abs(found.witness).max()
-        lower, upper, predicted = map(float, sample.values[i, :3])
+        values = sample.values[i]
+        lower, upper = map(float, values[[FLOOR, CEILING]] if len(values) > CEILING else values[:2])
+        predicted, width = float(values[2]), inf if upper == inf else float(np.log2(upper) - np.log2(lower))
         out.append({
             "n": n, "k": k, "m": m, "tier": tier_of(n, k, m), "row": int(sample.rows[i]),
             "true": float(sample.true[i]), "label": float(sample.h[i]), "predicted": predicted,
             "error_bits": float(sample.error[i]), "lower": lower, "upper": upper,
-            "width_bits": float(np.log2(upper / lower)) if lower < upper < inf else 0.0,
+            "width_bits": width,
             "spread_bits": float(sample.values[i, 3]) if sample.values.shape[1] > 3 else None,
             "wrong_label": not np.isclose(sample.h[i], sample.true[i], rtol=1e-6, atol=0),
             "smallest_minor": float(ratios[0]), "its_columns": columns[0].tolist(),

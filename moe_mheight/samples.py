@@ -30,10 +30,21 @@ class Sample:
     @property
     def error(self) -> NDArray[np.float64]:
         """(B,) log2 of prediction over h, in bits; nan where the height or its label is infinite."""
-        scored = np.isfinite(self.true) & np.isfinite(self.h)
-        error = np.full(len(self.h), np.nan)
-        error[scored] = np.log2(self.values[scored, 2]) - np.log2(self.h[scored])
+        return self._off(self.h)
+
+    @property
+    def missed(self) -> NDArray[np.float64]:
+        """(B,) log2 of prediction over the exact height, in bits; nan where that is infinite."""
+        return self._off(self.true)
+
+    def _off(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        scored = np.isfinite(self.true) & np.isfinite(h)
+        error = np.full(len(h), np.nan)
+        error[scored] = np.log2(self.values[scored, 2]) - np.log2(h[scored])
         return error
+
+    def where(self, chosen: NDArray[np.bool_]) -> Sample:
+        return Sample(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     def first(self, count: int) -> Sample:
         """No more than `count` codes; of equal keys the first row."""
@@ -42,10 +53,6 @@ class Sample:
 
     def with_keys(self, keys: NDArray[np.float64]) -> Sample:
         return Sample(keys, *(getattr(self, f.name) for f in fields(self)[1:]))
-
-    def at_rows(self, rows: NDArray[np.int64]) -> Sample:
-        """The same codes, rows[i] for row i."""
-        return Sample(self.keys, rows[self.rows], self.P, self.true, self.h, self.values)
 
 
 def joined(parts: list[Sample], count: int) -> Sample:

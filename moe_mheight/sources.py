@@ -187,9 +187,10 @@ def over(
                 step = some(PIECE, group[0], 12, least=8)
                 for at in range(0, len(codes.P), step):
                     rows = slice(at, at + step)
-                    places[next(numbers)] = codes.row[rows].copy()  # a view would keep all of the piece's
+                    number = next(numbers)
+                    places[number] = codes.row[rows].copy()  # a view would keep all of the piece's
                     h = None if codes.h is None else codes.h[rows]
-                    yield Codes(compact(codes.P[rows]), codes.row[:0], h), group  # small, for it may travel
+                    yield Codes(compact(codes.P[rows]), places[number], h), group  # small, for it may travel
 
     for number, result in each(partial(_apply, function), tasks()):
         rows = places.pop(number)

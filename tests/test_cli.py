@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from tiny_models import tiny_models
 
-from moe_mheight import ModelError
+from moe_mheight import ModelError, bounds
 
 ROWS = [
     [4, 2, 2, [[1, 1], [1, 2]]],
@@ -746,7 +746,9 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
         places = np.array([row[:3] == group for row in file["rows"]])
         finite = places & np.isfinite(label)
         bits = np.log2(values["heights"][finite]) - np.log2(label[finite])
-        width = np.log2(values["upper"][finite]) - np.log2(values["lower"][finite])
+        P = np.array([row[3] for row, mine in zip(file["rows"], finite, strict=True) if mine])
+        lower, upper = bounds(P, group[2], closing=False)
+        width = np.log2(upper) - np.log2(lower)
         errors.append((bits**2).mean())
         assert score["tier"] == tier
         assert score["codes"] == places.sum() == 30

@@ -120,7 +120,10 @@ def test_what_is_measured(untrained, rng):
         with_ends = untrained.measure(P, m, coverage=0.8)
         assert np.array_equal(with_ends[:, : len(COLUMNS)], measured, equal_nan=True)
         assert np.array_equal(with_ends[:, len(COLUMNS) :].T, untrained.predict_interval(P, m, coverage=0.8))
-        assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[:2], strict=True))
+        assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[6:8], strict=True))
+        assert all(np.array_equal(*pair) for pair in zip(found.tightest, measured.T[6:8], strict=True))
+        ends = untrained.intervals_of(P, m, measured, 0.8)
+        assert np.array_equal(ends, untrained.predict_interval(P, m, coverage=0.8))
         asked = read(found).asked
         assert np.array_equal(asked, ~np.isnan(column["position"]))
         assert np.array_equal(asked, ~np.isnan(column["doubt"]))

@@ -167,6 +167,14 @@ def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkey
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert export_onnx(folder, models, force=True) == first
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert export_onnx(tmp_path / "link", models, force=True) == first
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "onnx"]
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(FolderError, match="is where you are"):
+            export_onnx(".", models, force=True)
     (folder / "mine.txt").write_text("kept")
     with pytest.raises(FolderError, match="not replaced"):
         export_onnx(folder, models, force=True)

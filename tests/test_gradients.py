@@ -106,3 +106,10 @@ def test_descent_finds_better_codes(rng):
     after = torch_height(P, 3).detach()
     assert (after < before).all()
     assert after.median() < 0.7 * before.median()
+
+
+def test_torch_height_takes_floating_tensors_only():
+    whole = torch.tensor([[1, 1], [1, 3]])
+    for wrong in (whole, whole.numpy(), [[1.0, 1.0], [1.0, 3.0]]):
+        with pytest.raises(CodeError, match="P must"):
+            torch_height(wrong, 2)

@@ -517,3 +517,14 @@ def test_workers_that_are_spawned(folder):  # noqa: F811
     names = sorted(path.name for path in Path("set").glob("*.npz"))
     assert len(names) == 4
     assert all(Path("set", name).read_bytes() == Path("same", name).read_bytes() for name in names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_are_closed(folder, closed):  # noqa: F811
+    (folder / "codes.json").write_text("[[4, 2, 2, [[1, 1], [1, 2]]]]", encoding="utf-8")
+    for command in ("exact codes.json", "predict codes.json", "generate --help"):
+        line = f"{shlex.quote(sys.executable)} -m moe_mheight {command} {closed}"
+        done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from moe_mheight import Predictor, evaluation
+from moe_mheight import Predictor, evaluation, m_height
 from moe_mheight.errors import DataError, FolderError
+from moe_mheight.evaluation import REFERENCE
 from moe_mheight.minors import smallest_minors
 from moe_mheight.sources import of
+from moe_mheight.tiers import HEADLINE
 
 pytest.importorskip("matplotlib", reason="the report needs the extra plot")
 pytest.importorskip("jinja2", reason="the report needs the extra plot")
@@ -114,13 +116,42 @@ def test_the_figures_have_a_schema(made):
                 jsonschema.validate({k: v for k, v in document.items() if k != key}, schema)
 
 
+COLUMNS = [
+    "tier", "codes", "asked", "log2_mse", "closing_log2_mse", "fixed_log2_mse", "gain", "seed", "peer", "worst",
+    "width", "infinite", "infinite_found", "infinite_false", "violations", "predict_microseconds", "exact_microseconds",
+]  # fmt: skip
+
+
 def test_shown_scores_are_the_evaluation_s(made):
+    """Each cell of the table of groups, and the headings over them."""
     folder, _, report, _, _ = made
-    page = Page((folder / "report.html").read_text(encoding="utf-8"))
-    cells = page.texts["td"]
-    at = cells.index("9, 4, 2")
-    assert cells[at + 1 : at + 3] == ["low", "60"]
-    assert float(cells[at + 3]) == pytest.approx(report.scores[0].log2_mse, rel=0.05)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    table = re.search(r'aria-label="Scores of the groups"><table>(.*?)</table>', text, re.S)[1]
+    heads = re.findall(r"<button[^>]*>(.*?)</button>", table)
+    assert heads == [
+        "n, k, m", "tier", "codes", "asked", "log2-MSE", "closing", "fixed", "gain", "seed", "best peer", "worst, bits",
+        "width, bits", "infinite", "found", "false", "violations", "predict, µs", "exact, µs",
+    ]  # fmt: skip
+    body = re.search(r"<tbody>(.*?)</tbody>", table, re.S)[1]
+    others = [values[HEADLINE.index((9, 4, 2))] for values in REFERENCE.values()]
+    for line, score in zip(re.findall(r"<tr>(.*?)</tr>", body, re.S), report.scores, strict=True):
+        values = dict(zip(COLUMNS, re.findall(r'<td(?: data-value="(.*?)")?>', line)[1:], strict=True))
+        for name, shown in values.items():
+            if name in ("seed", "peer"):
+                continue
+            known = getattr(score, name)
+            assert shown == ("" if name == "tier" else str(known)), name
+        if score.group == (9, 4, 2):
+            assert [float(values[name]) for name in ("seed", "peer")] == others
+    cards = {what: value for value, what in re.findall(r"<li><b[^>]*>(.*?)</b><span>(.*?)</span>", text)}
+    for what, value in (
+        ("log2-MSE, macro", report.macro),
+        ("best fixed point of the bracket that experts answer in", report.fixed_macro),
+        ("best fixed point of the tightest bracket", report.closing_macro),
+        ("bits, worst code", max(score.worst for score in report.scores)),
+        ("wrong labels in the data", report.wrong_labels),
+    ):
+        assert float(cards[what]) == pytest.approx(value, rel=0.06), what
 
 
 def test_the_worst_codes_are_the_worst(made):
@@ -144,7 +175,14 @@ def test_the_worst_codes_are_the_worst(made):
         assert np.linalg.lstsq(G.T, c, rcond=None)[1].sum() < 1e-18 * (c @ c) + 1e-20  # a codeword
         size = np.sort(np.abs(c))[::-1]
         assert size[0] / size[w["m"]] == pytest.approx(w["true"], rel=1e-6)
+        lower, upper = predictor.bounds(w["P"], w["m"])
+        assert (w["lower"], w["upper"]) == (lower, upper)
+        assert w["width_bits"] == pytest.approx(np.log2(upper) - np.log2(lower))
         assert w["lower"] <= w["true"] * (1 + 1e-12)
+        minors = [abs(np.linalg.det(G[:, B])) for B in combinations(range(w["n"]), w["k"])]
+        assert w["smallest_minor"] == pytest.approx(min(x for x in minors if x > 1e-9 * max(minors)) / max(minors))
+        (measured,) = predictor.measure([w["P"]], w["m"])
+        assert w["spread_bits"] == measured[3]
         assert abs(np.array(w["witness"])[w["largest"]]).min() >= size[w["m"]]
 
 
@@ -174,6 +212,103 @@ def test_calibration_counts_what_intervals_hold(made):
     assert found["observed"]["high"][found["nominal"].index(0.8)] == pytest.approx(held)
 
 
+@pytest.fixture(scope="module")
+def drawn(made):
+    """What each picture is given to draw."""
+    from moe_mheight import gallery
+
+    _, _, report, predictor, _ = made
+    covered, routed = gallery.coverage(predictor, report), gallery.routes(predictor, report)
+    return {p.name: p.draw.keywords for p in gallery.pictures(predictor, report, covered, routed, None)}
+
+
+def test_pictures_are_given_what_was_measured(made, drawn):
+    _, _, report, predictor, _ = made
+    scores = report.scores
+    given = drawn["error"]["columns"]
+    assert list(given.values())[:3] == [
+        [s.log2_mse for s in scores], [s.closing_log2_mse for s in scores], [s.fixed_log2_mse for s in scores],
+    ]  # fmt: skip
+    for name, values in REFERENCE.items():
+        for score, value in zip(scores, given[name], strict=True):
+            known = values[HEADLINE.index(score.group)] if score.group in HEADLINE else np.nan
+            assert value == known or np.isnan([value, known]).all()
+    assert drawn["timings"]["columns"] == {
+        "predict": [s.predict_microseconds for s in scores], "exact": [s.exact_microseconds for s in scores],
+    }  # fmt: skip
+    assert drawn["router-9"]["marked"] == set(GROUPS)
+    assert drawn["router-9"]["weights"][4, 2] == predictor.router(9, 4, 2).tolist()
+    fair = report.kept[(9, 4, 2)][0].first(150)
+    finite = np.isfinite(fair.true)
+    values = predictor.measure(fair.P[finite], 2)
+    low = drawn["predicted-low"]
+    np.testing.assert_allclose(low["log2_h"], np.log2(m_height(fair.P[finite], 2)), rtol=1e-12)
+    for name, column in (("low", 0), ("high", 1), ("said", 2)):
+        np.testing.assert_allclose(low[name], np.log2(values[:, column]), rtol=1e-6, atol=1e-12)
+    off = np.abs(np.log2(values[:, 2]) - np.log2(m_height(fair.P[finite], 2)))
+    width, error = (part[finite] for part in drawn["width"]["points"]["low"])
+    np.testing.assert_allclose(width, np.log2(values[:, 1]) - np.log2(values[:, 0]), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(error, off, rtol=1e-3, atol=1e-12)
+    minor, error = (part[finite] for part in drawn["minor"]["points"]["low"])
+    np.testing.assert_allclose(minor, smallest_minors(fair.P[finite])[0])
+    np.testing.assert_allclose(error, off, rtol=1e-3, atol=1e-12)
+    spread, error = drawn["spread"]["points"]["low"]
+    assert 0 < len(spread) <= finite.sum()
+    assert np.corrcoef(np.log(spread + 1e-15), np.log(error + 1e-15))[0, 1] > 0.3  # seeds differ where they err
+
+
+def artists(draw, **given):
+    """The axes that a chart makes."""
+    from moe_mheight.pictures import drawing
+
+    with drawing(4.4, 4.0) as figure:
+        draw(figure, **given)
+        figure.draw_without_rendering()
+        return figure.axes
+
+
+def test_charts_draw_what_they_are_given():
+    from moe_mheight import charts
+
+    (axis,) = artists(charts.group_errors, names=["a", "b"], columns={"ours": [1e-9, 1e-5], "theirs": [0.1, np.nan]})
+    points = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+    assert points["ours"] == [[1e-9, 0], [1e-5, 1]]
+    assert points["theirs"][0] == [0.1, 0]
+    upper, lower = artists(
+        charts.calibration, nominal=[0.5, 0.9], observed={"low": [0.4, 0.9]}, codes={"low": 100},
+        observed_asked={"low": [0.7, 1.0]}, codes_asked={"low": 25},
+    )  # fmt: skip
+    labels = {line.get_label(): line for line in upper.lines}
+    assert labels["low, all 100"].get_ydata().tolist() == [0.4, 0.9]
+    assert labels["low, asked 25"].get_linestyle() == "--"
+    assert [line.get_ydata().round(9).tolist() for line in lower.lines] == [[-10.0, 0.0], [20.0, 10.0]]
+    band = lower.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(196 * 0.5 / 5)  # 95 % of 25 fair coins
+    (axis,) = artists(charts.routing, n=4, weights={(1, 1): [0.25, 0.75, 0.0], (2, 2): [0, 0, 1]}, marked={(4, 2, 2)})
+    boxes = [patch.get_bbox().bounds for patch in axis.patches]
+    assert [round(width, 2) for _, _, width, _ in boxes] == [0.23, 0.69, 0.92, 0.96]
+    assert boxes[3][:2] == pytest.approx((1.52, 1.52))  # the frame is around (2, 2)
+    (axis,) = artists(charts.against, points={"low": (np.array([1e-3, 1.0]), np.array([1e-9, 0.0]))}, x="x")
+    assert axis.lines[0].get_xydata().tolist() == [[1e-3, 1e-9], [1.0, charts.LEAST]]
+
+
+def test_a_bracket_without_an_end_is_drawn_to_the_edge(tmp_path):
+    from moe_mheight import charts
+
+    truth = np.array([1.0, 2.0])
+    _, off = artists(charts.predicted, log2_h=truth, low=truth - 0.1, high=np.array([1.1, np.inf]), said=truth)
+    assert np.isfinite(off.get_ylim()).all()
+
+
+def test_badly_scaled_codes_are_reported_too(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [[12, 6, 3, (rng.normal(size=(6, 6)) * np.exp(rng.normal(size=(6, 6)) * 7)).tolist()] for _ in range(60)]
+    (tmp_path / "codes.json").write_text(json.dumps(rows), encoding="utf-8")
+    done = run("ensemble-eval", tmp_path / "codes.json", "--report", tmp_path / "out", "--quiet", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["groups"][0]["width"] == "inf"
+
+
 def test_smallest_minors_against_determinants_one_by_one():
     rng = np.random.default_rng(0)
     P = rng.integers(-4, 5, (20, 3, 3)).astype(float)
@@ -198,13 +333,16 @@ def test_what_is_kept_does_not_depend_on_the_pieces():
             codes = data[group]
             place = {int(row): i for i, row in enumerate(codes.row)}
             assert all((codes.P[place[int(row)]] == P).all() for row, P in zip(one.rows, one.P, strict=True))
-    assert {len(fair.rows) for fair, _ in whole.values()} == {20}
+    assert {len(fair.rows) for fair, *_ in whole.values()} == {20}
 
 
 def test_a_sample_prefers_no_kind_of_code():
     data = evaluation.default_data(400, 5, ((9, 4, 2),))
     kept = evaluation.evaluate(Predictor.load(), data, keep=200).kept[(9, 4, 2)][0]
     assert 0.35 < np.mean(kept.rows < 200) < 0.65  # the four kinds follow each other
+    data[(9, 4, 2)].P[::2] = data[(9, 4, 2)].P[0]  # nor copies
+    kept = evaluation.evaluate(Predictor.load(), data, keep=200).kept[(9, 4, 2)][0]
+    assert 0.35 < np.mean(kept.rows % 2) < 0.65
 
 
 def test_nothing_kept_nothing_reported(tmp_path):
@@ -239,10 +377,50 @@ def test_the_command(tmp_path):
     done = run(*args)
     assert done.exit_code == 0, done.output
     assert "report.html and" in done.output
+    (tmp_path / "a" / "b" / "router-4.svg").write_text("of older data", encoding="utf-8")
+    (tmp_path / "a" / "b" / "mine.txt").write_text("mine", encoding="utf-8")
     again = run(*args)
     assert isinstance(again.exception, DataError)
     assert "--force" in str(again.exception)
     assert run(*args, "--force").exit_code == 0
+    left = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert {"mine.txt", "report.html", "router-5.png"} <= left
+    assert "router-4.svg" not in left
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "error.png").write_text("somebody's", encoding="utf-8")
+    assert "error.png exists" in str(run(*args[:-1], tmp_path / "other").exception)
+
+
+def test_a_report_that_cannot_be_finished_leaves_nothing(made, tmp_path, monkeypatch):
+    from moe_mheight import report as module
+
+    def full(path, content, before=module.write_file):
+        if path.name == "report.html":
+            raise FolderError("no space left")
+        before(path, content)
+
+    monkeypatch.setattr(module, "write_file", full)
+    with pytest.raises(FolderError, match="no space left"):
+        module.write_report(tmp_path / "new", made[3], made[2])
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_names_that_are_not_text(made, tmp_path):
+    from moe_mheight.report import write_report
+
+    write_report(tmp_path, made[3], made[2], about={"data": "bad\udcff.json"})
+    assert "bad\\udcff.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_router_that_knows_few_sizes(made, tmp_path):
+    from moe_mheight.report import write_report
+    from moe_mheight.router import slack_weights
+
+    known = {group: slack_weights(*group) for group in GROUPS}
+    predictor = Predictor.load(router=lambda n, k, m: known[n, k, m])
+    write_report(tmp_path, predictor, made[2])
+    facts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(facts["router"]["9"]) == {"4,2", "5,3"}
 
 
 def test_without_the_extra_nothing_is_computed(tmp_path, monkeypatch):
@@ -288,7 +466,7 @@ def test_tables_sort(made, screenshots):
         chromium = play.chromium.launch(executable_path=screenshots.browser(), args=screenshots.FLAGS)
         page = chromium.new_page()
         page.goto((made[0] / "report.html").as_uri())
-        for column, kind in (("codes", float), ("error, bits", float), ("n, k, m", str)):
+        for column, kind in (("codes", float), ("error, bits", float), ("n, k, m", float)):
             button = page.locator("th button", has_text=column).last
             for down in (False, True):
                 button.click()
