@@ -161,7 +161,8 @@ def _fresh() -> bool:
 def main() -> None:
     """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
     if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
-        sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     if instruction := os.environ.get("_MHEIGHT_COMPLETE"):
         sys.exit(shell_complete(mheight, {}, "mheight", "_MHEIGHT_COMPLETE", instruction))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":

@@ -292,6 +292,8 @@ class Bar:
     def update(self, count: int) -> None:
         self.pace.update(count)
         self.bar.update(count)
+        if not count:  # click shows a new note with the next step only
+            self.bar.render_progress()
 
 
 class Lines:

@@ -187,6 +187,8 @@ def _bracket(
     folder = Path(models or "mheight-models")
 
     def newest(records: list[dict[str, Any]]) -> str:
+        if "doing" in records[0]:
+            return str(records[0]["doing"])
         return "  ".join(f"{r['view']} {r['seed']} {r['validation']['macro']:.1e}" for r in records)
 
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)

@@ -269,7 +269,7 @@ def explain(
         >>> from moe_mheight import explain
         >>> found = explain([[1, 1], [1, 2]], 1)
         >>> found.height.value, found.distance, found.sentence.split(":")[0]
-        (2.0, 3, 'Good')
+        (2.0, 3, 'Ordinary')
     """
     batch, single = check_P(P, max_n=64)
     if not single:

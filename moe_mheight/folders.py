@@ -43,7 +43,7 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         FolderError: the file cannot be written, as on a full disk; what was there before stays.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    temporary = path.with_name(path.name + PART)
     try:
         with open(temporary, "wb") as handle:
             handle.write(content)

@@ -216,7 +216,8 @@ def train_tier(
         architecture: default Architecture().
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
         force: replace a finished tier, drop an unfinished one.
-        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member.
+        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member; at
+            last, with a record of what is "doing", that held-out codes are measured, which takes a minute.
 
     Returns:
         The config of the finished tier and, as "metrics", its held-out figures.
@@ -259,6 +260,8 @@ def train_tier(
         config["provenance"] = provenance() | {"device": device}
         history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
         (partial / "finished").mkdir()
+        if report is not None:
+            report(sum(lengths.values()), sum(lengths.values()), [{"doing": "calibrating and measuring"}])
         return finish(partial / "finished", config, experts, weights, history)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import zlib
 from pathlib import Path
@@ -49,3 +50,18 @@ def _read_oracles(path):
         (code["name"], np.array(code["G"], float), np.array([special.get(h, h) for h in code["profile"]], float))
         for code in json.loads(path.read_text())
     ]
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """benchmarks/screenshots.py, where there is a browser to look with."""
+    path = HERE.parent / "benchmarks" / "screenshots.py"
+    pytest.importorskip("playwright", reason="looking at pages needs playwright (extra dev)")
+    if not path.exists():
+        pytest.skip("benchmarks are in the repository only")
+    spec = importlib.util.spec_from_file_location("screenshots", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.browser() is None:
+        pytest.skip("no Chromium on the PATH to look at pages with")
+    return module

@@ -13,7 +13,7 @@ from moe_mheight import CodeError, bounds, equivalent, height_profile, random_co
 from moe_mheight.brackets import brackets
 from moe_mheight.kinds import KINDS
 from moe_mheight.minors import LARGEST_RATIO
-from moe_mheight.reweighting import BEYOND, CANDIDATES, FIRST, STEPS, TOKENS
+from moe_mheight.reweighting import BEYOND, CANDIDATES, FIRST, STEPS, TIED, TOKENS
 
 NAMES = ("outside", "token_lower", "token_upper", "y", "c", "basic_y", "basic_c")
 EXACT = 2e-15  # the exact solver's own rounding, as in test_exact
@@ -175,8 +175,12 @@ def test_what_tokens_hold(k, r, m, steps, rng):
 
     np.testing.assert_allclose(found.y.sum(axis=2), 1, rtol=1e-5)  # float32
     assert (found.y >= 0).all()
-    assert (found.c[:, :, 0] == 1).all()
-    assert (np.diff(found.c, axis=2) <= 0).all()
+    assert (found.c.max(axis=2) == 1).all()
+    # in descending order of |c|, but where that ties, as it does on a basis, of |y|
+    sizes = found.c.astype(np.float64) / TIED
+    sure = np.abs(sizes % 1.0 - 0.5) > 0.01  # c is float32 here, and sorted in float64
+    falls = np.diff(np.rint(sizes) + 0.9 * found.y, axis=2) <= 1e-6
+    assert falls[sure[:, :, 1:] & sure[:, :, :-1]].all()
     assert (found.c >= 0).all()
 
 

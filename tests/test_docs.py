@@ -3,7 +3,6 @@ their commands run and print what is shown, and their reference names everything
 
 import contextlib
 import html
-import importlib.util
 import inspect
 import io
 import json
@@ -281,19 +280,6 @@ def test_search_works_without_a_server(site):
     assert index.startswith("var __index = {")
     assert len(json.loads(index.removeprefix("var __index = "))["docs"]) > 100
     assert "iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def screenshots():
-    """benchmarks/screenshots.py, where there is a browser to look with."""
-    path = ROOT / "benchmarks" / "screenshots.py"
-    pytest.importorskip("playwright", reason="looking at pages needs playwright (extra dev)")
-    spec = importlib.util.spec_from_file_location("screenshots", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if module.browser() is None:
-        pytest.skip("no Chromium on the PATH to look at pages with")
-    return module
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The report: what it says is what was measured, it needs no network, and a browser has nothing to complain about."""
 
-import importlib.util
 import json
 import re
 import sys
@@ -438,21 +437,6 @@ def test_the_raw_view_too(tmp_path):
     assert done.exit_code == 0, done.output
     assert "no router" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("router*"))
-
-
-@pytest.fixture(scope="module")
-def screenshots():
-    """benchmarks/screenshots.py, where there is a browser to look with."""
-    path = Path(__file__).parent.parent / "benchmarks" / "screenshots.py"
-    pytest.importorskip("playwright", reason="looking at pages needs playwright (extra dev)")
-    if not path.exists():
-        pytest.skip("benchmarks are in the repository only")
-    spec = importlib.util.spec_from_file_location("screenshots", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if module.browser() is None:
-        pytest.skip("no Chromium on the PATH to look at pages with")
-    return module
 
 
 def test_in_a_browser(made, screenshots):

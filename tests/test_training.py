@@ -150,11 +150,11 @@ def test_training_learns_and_loads(quick, tmp_path):
     told = []
 
     def report(done, total, newest):
-        told.append((done, total, [record["view"] for record in newest]))
+        told.append((done, total, [record.get("view", record.get("doing")) for record in newest]))
 
     config = train_tier("low", tmp_path, seeds=1, chunks=14, architecture=TINY, device="cpu", report=report)
     assert told[0] == (0, 28, [])
-    assert told[-1] == (28, 28, ["seed", "search"])
+    assert told[-2:] == [(28, 28, ["seed", "search"]), (28, 28, ["calibrating and measuring"])]
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     loaded, *both = load_tier(tmp_path / "low")
     assert loaded["architecture"] == config["architecture"]
