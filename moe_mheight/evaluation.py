@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .brackets import bounds
 from .calibration import mixed
-from .ensemble import COLUMNS, Predictor
+from .ensemble import CEILING, COLUMNS, FLOOR, Predictor
 from .errors import DataError
 from .exact import m_height
 from .files import Codes, Data, Group, silently
@@ -246,7 +245,8 @@ def _tallied(
     middle = time.perf_counter()
     true = m_height(P, m, threads=threads)
     end = time.perf_counter()
-    tight, above = bounds(P, m, threads=threads)
+    # what a predictor of the raw view measures is the tightest bracket
+    tight, above = values.T[[FLOOR, CEILING]] if values.shape[1] > CEILING else (lower, upper)
     h = true if codes.h is None else codes.h
     infinite = np.isinf(true)
     asked = ~np.isnan(values[:, POSITION]) if values.shape[1] > POSITION else ~infinite

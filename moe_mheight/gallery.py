@@ -23,7 +23,7 @@ from .sources import some
 from .tiers import HEADLINE, TIERS, tier_of
 
 DRAWN = 150
-"""Of these, the ones that become points of a picture."""
+"""Codes of each group that become points of a picture."""
 
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Coverages that are asked for, to see what is found."""

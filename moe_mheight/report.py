@@ -6,6 +6,7 @@ The page is templates/report.html, filled by Jinja; matplotlib draws (see `chart
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from math import inf
@@ -22,7 +23,7 @@ from .evaluation import HARDEST, REFERENCE_MACRO, Report
 from .exact import m_height
 from .explanations import bars
 from .files import refuse_existing
-from .folders import as_json, locked, write_file
+from .folders import PART, as_json, locked, write_file
 from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from .tiers import tier_of
@@ -61,7 +62,7 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, report.json and the pictures into a folder, which is made where it is missing.
 
-    All is drawn before anything is written, and the page comes last: where it is, it is whole.
+    All is drawn and written aside before anything is replaced, and the page comes last: where it is, it is whole.
 
     Args:
         folder: where to.
@@ -124,7 +125,7 @@ def taken(folder: Path) -> list[Path]:
 
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
-    """Write all files, the last one last, or none; those of an older report go first."""
+    """Write all files aside, then move them in, the last one last, for those of an older report; or nothing changes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -132,17 +133,20 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
     with locked(folder):
         before = taken(folder)
         refuse_existing(before, force)
+        aside = folder / f"report{PART}"
         try:
+            shutil.rmtree(aside, ignore_errors=True)  # of a killed process
+            aside.mkdir()
+            for name, inside in files.items():
+                write_file(aside / name, inside)
             for path in reversed(before):  # the page, then the rest
                 path.unlink()
-            for name, inside in files.items():
-                write_file(folder / name, inside)
-        except BaseException as error:
             for name in files:
-                (folder / name).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise FolderError(f"cannot write {folder}: {error.strerror or error}") from error
-            raise
+                (aside / name).replace(folder / name)
+        except OSError as error:
+            raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _template() -> Any:

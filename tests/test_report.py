@@ -402,6 +402,13 @@ def test_a_report_that_cannot_be_finished_leaves_nothing(made, tmp_path, monkeyp
     with pytest.raises(FolderError, match="no space left"):
         module.write_report(tmp_path / "new", made[3], made[2])
     assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "old").mkdir()
+    older = {name: f"older {name}" for name in ("report.html", "error.png", "router-4.svg")}
+    for name, text in older.items():
+        (tmp_path / "old" / name).write_text(text, encoding="utf-8")
+    with pytest.raises(FolderError, match="no space left"):
+        module.write_report(tmp_path / "old", made[3], made[2], force=True)
+    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "old").iterdir()} == older
 
 
 def test_names_that_are_not_text(made, tmp_path):
