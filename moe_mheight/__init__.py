@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from .certificates import certify
     from .codes import equivalent, from_parity_check, generator, parity_check, systematic
     from .ensemble import Predictor
+    from .enumeration import minimum_distance
     from .errors import CodeError, DataError, MHeightError, ModelError
     from .estimators import ExactHeight, MHeightRegressor
     from .exact import height_profile, m_height
     from .explanations import explain
     from .kinds import random_codes
-    from .minors import minimum_distance
     from .verification import verify
     from .witnesses import witness
 
@@ -70,7 +70,7 @@ _HOME = {
     "explain": "explanations",
     "height_profile": "exact",
     "m_height": "exact",
-    "minimum_distance": "minors",
+    "minimum_distance": "enumeration",
     "verify": "verification",
     "witness": "witnesses",
 }

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .certified import residuals, upper_bound
 from .codes import check_m, check_P, like_input
+from .enumeration import minimum_distance
 from .errors import CodeError
 from .kernels import LANES, compiled, over_batch
 from .least_squares import (
@@ -28,7 +29,7 @@ from .least_squares import (
     solve_weighted,
 )
 from .masks import LONGEST
-from .minors import LARGEST_RATIO, MAX_N, load_lanes, minimum_distance
+from .minors import LARGEST_RATIO, MAX_N, load_lanes
 from .reweighting import CANDIDATES, STEPS, Brackets, gather, insert, reweight
 from .search import search
 

@@ -7,6 +7,7 @@ does change the code.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
     Raises:
         CodeError: P is ragged, not real, not finite, empty, out of range, or longer than max_n.
     """
-    if isinstance(P, (list, tuple)):
-        _refuse_nesting(P, what)
-    try:
-        raw = np.asarray(P)
-    except ValueError as error:
-        raise CodeError(f"{what} must be a rectangular matrix, got rows of different lengths") from error
+    raw = as_numbers(P, what)
+    if (rounded := beyond_float64(P, raw)) is not None:
+        raise CodeError(
+            f"{what} has the entry {brief(rounded)}, which float64 rounds (integers are safe up to 2^53): only "
+            "m_height, height_profile and certify take it as it is; for the others round it yourself"
+        )
     if raw.dtype == object:
         raw = _from_objects(raw, what)
     if raw.dtype.kind not in "iuf":
@@ -75,6 +76,49 @@ def _refuse_nesting(P: Any, what: str) -> None:
         level = [inner for outer in level if isinstance(outer, (list, tuple)) for inner in outer]
     if any(isinstance(inner, (list, tuple)) for inner in level):
         raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
+
+
+def as_numbers(P: Any, what: str = "P") -> NDArray[Any]:
+    """P as an array of whatever type NumPy finds for it.
+
+    Raises:
+        CodeError: P is ragged, nested too deep, or a pair (P, order).
+    """
+    if isinstance(P, tuple) and len(P) == 2 and isinstance(P[0], np.ndarray) and P[0].ndim == 2 and np.ndim(P[1]) == 1:
+        raise CodeError(
+            f"{what} is a pair (P, order), as systematic and from_parity_check return it: give the first of the two"
+        )
+    if isinstance(P, (list, tuple)):
+        _refuse_nesting(P, what)
+    try:
+        return np.asarray(P)
+    except ValueError as error:
+        raise CodeError(f"{what} must be a rectangular matrix, got rows of different lengths") from error
+
+
+def beyond_float64(P: Any, raw: NDArray[Any]) -> int | Fraction | None:
+    """An entry of P, given as an integer or a fraction, that float64 would round; None where there is none.
+
+    raw: P as NumPy reads it, which may have rounded already.
+    """
+    if raw.dtype.kind in "iuf":
+        exact = isinstance(P, np.ndarray) and raw.dtype.kind == "f"
+        if exact or raw.size == 0 or not (raw.max() > EVERY_INTEGER or raw.min() < -EVERY_INTEGER):
+            return None
+    entries = raw.ravel().tolist() if isinstance(P, np.ndarray) else np.asarray(P, dtype=object).ravel().tolist()
+    for entry in entries:
+        value = entry.item() if isinstance(entry, np.generic) else entry
+        if isinstance(value, (int, Fraction)):
+            try:
+                if float(value) != value:
+                    return value
+            except OverflowError:
+                return value
+    return None
+
+
+EVERY_INTEGER = 2**53
+"""Up to here float64 holds every integer."""
 
 
 def _from_objects(raw: NDArray[Any], what: str) -> NDArray[np.float64]:

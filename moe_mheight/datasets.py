@@ -189,10 +189,11 @@ def _invariants(P, exact_below, masks, first, source, entry, sign, parts, out): 
     low = np.empty_like(minor)
     total = np.empty((parts.shape[0], LANES))
     sums = np.empty((4, LANES))
+    sure, whole = np.empty(LANES), np.empty(LANES)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole)
         sums[:] = 0.0
         for b in range(minor.shape[0]):
             for lane in range(LANES):

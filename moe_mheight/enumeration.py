@@ -11,13 +11,36 @@ through the lattice of sets S: a minimum over k + 1 of the sets S - i covers eve
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .codes import check_P, like_input
 from .kernels import LANES, compiled, over_batch
-from .minors import exact_integer_limit, load_lanes, minor_lanes, minor_tables, subsets
+from .minors import (
+    LARGEST_RATIO,
+    MAX_N,
+    UNDERFLOW,
+    exact_integer_limit,
+    load_lanes,
+    minor_lanes,
+    minor_tables,
+    permanent_lanes,
+    rounding_units,
+    subsets,
+    whole_minors,
+)
+
+BEFORE_THE_RULE, BEYOND_THE_RULE = LARGEST_RATIO * (1.0 - 1e-9), LARGEST_RATIO * (1.0 + 1e-9)
+"""Between these rounding may decide on which side of LARGEST_RATIO a height of a real code is."""
+
+
+def lattice_sets(n: int, k: int) -> list[int]:
+    """The sets S of the theorem as masks of n - 1 coordinates, a being left out of the numbering; bases first."""
+    return [mask for size in range(k, n) for mask in subsets(n - 1, size)]
 
 
 @cache
@@ -34,7 +57,7 @@ def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
     rank = {mask: b for b, mask in enumerate(minor_tables(n, k)[0].tolist())}
     wide_rank = {mask: d for d, mask in enumerate(subsets(n, k + 1))}
 
-    sets = [mask for size in range(k, n) for mask in subsets(n - 1, size)]
+    sets = lattice_sets(n, k)
     number = {mask: q for q, mask in enumerate(sets)}
     bases = [mask for mask in sets if mask.bit_count() == k]
     larger = sets[len(bases) :]
@@ -58,12 +81,18 @@ def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
 @compiled
 def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[no-untyped-def]
     """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
-    bases = basis.shape[0]
-    for q in range(bases):
+    for q in range(basis.shape[0]):
         t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
         for lane in range(out.shape[0]):
             value = t[lane] * inv[lane]
             out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
+    spread_upwards(cover, least)
+
+
+@compiled
+def spread_upwards(cover, least):  # type: ignore[no-untyped-def]
+    """From minima over the bases to minima over all larger sets."""
+    bases = least.shape[0] - cover.shape[0]
     for q in range(cover.shape[0]):
         out, one, two = least[bases + q], least[cover[q, 0]], least[cover[q, 1]]
         for lane in range(out.shape[0]):
@@ -75,42 +104,296 @@ def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[n
 
 
 @compiled
-def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, wider, cover, level, out):  # type: ignore[no-untyped-def]
+def _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest):  # type: ignore[no-untyped-def]
+    """greatest[m, lane] = max over S of m coordinates less than n, and a outside, of the minimum; at least 2."""
+    bases, r = basis.shape[1], greatest.shape[0] - 1
+    greatest[:] = 2.0  # every h_m is at least h_0 = 1
+    for a in range(basis.shape[0]):
+        spread_minima(inverse, total, basis[a], wider[a], cover, least)
+        for q in range(least.shape[0]):
+            value = least[q]
+            best = greatest[r if q < bases else level[q - bases]]
+            for lane in range(best.shape[0]):
+                best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
+
+
+@compiled
+def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, wider, cover, level, out, sure):  # type: ignore[no-untyped-def]
+    """Profiles, and 1 where they are right to rounding, on the right side of LARGEST_RATIO too, else 0."""
     count, k, r = P.shape
-    n, bases = basis.shape
     x = np.empty((k * r, LANES))
     minor = np.empty((masks.shape[0], LANES))
-    low = np.empty_like(minor)
-    inverse = np.empty_like(minor)
+    low, inverse = np.empty_like(minor), np.empty_like(minor)
     total = np.empty((parts.shape[0], LANES))
-    least = np.empty((bases + cover.shape[0], LANES))
+    least = np.empty((basis.shape[1] + cover.shape[0], LANES))
     greatest = np.empty((r + 1, LANES))
+    right, whole = np.empty(LANES), np.empty(LANES)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, right, whole)
         for b in range(minor.shape[0]):
             for lane in range(minor.shape[1]):
                 inverse[b, lane] = 1.0 / minor[b, lane]
-        greatest[:] = 2.0  # every h_m is at least h_0 = 1
-        for a in range(n):
-            spread_minima(inverse, total, basis[a], wider[a], cover, least)
-            for q in range(least.shape[0]):
-                value = least[q]
-                best = greatest[r if q < bases else level[q - bases]]
-                for lane in range(best.shape[0]):
-                    best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
+        _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest)
         for lane in range(stop - start):
+            sure[start + lane] = right[lane]
             out[start + lane, 0] = 1.0
             for m in range(1, r + 1):
-                out[start + lane, m] = max(greatest[m, lane] - 1.0, out[start + lane, m - 1])
+                h = max(greatest[m, lane] - 1.0, out[start + lane, m - 1])
+                if h > BEFORE_THE_RULE and whole[lane] == 0.0:
+                    if h < BEYOND_THE_RULE:
+                        sure[start + lane] = 0.0
+                    elif h > LARGEST_RATIO:
+                        h = np.inf
+                out[start + lane, m] = h
+
+
+@compiled
+def _minor_ends(whole, first, minor, permanent, lower, upper):  # type: ignore[no-untyped-def]
+    """lower[b, lane] <= |p(B)| <= upper[b, lane]."""
+    for b in range(minor.shape[0]):
+        order = first[b + 1] - first[b]
+        units = rounding_units(order) * 2.0**-106 if order > 1 else 0.0
+        for lane in range(LANES):
+            size, bound = minor[b, lane], permanent[b, lane]
+            off = units * bound + (UNDERFLOW if units > 0.0 and bound > 0.0 else 0.0)
+            lower[b, lane] = max(size * (1.0 - 2.0**-51) - off, 0.0)
+            upper[b, lane] = size * (1.0 + 2.0**-51) + off
+            if whole[lane] > 0.0 and upper[b, lane] < 1.0:  # an integer
+                lower[b, lane], upper[b, lane] = 0.0, 0.0
+
+
+@compiled
+def _sum_parts(parts, minor, total):  # type: ignore[no-untyped-def]
+    total[:] = 0.0
+    for d in range(parts.shape[0]):
+        row = total[d]
+        for t in range(parts.shape[1]):
+            part = minor[parts[d, t]]
+            for lane in range(LANES):
+                row[lane] += part[lane]
+
+
+@compiled
+def _profile_ends(P, masks, first, source, entry, sign, parts, basis, wider, cover, level, out):  # type: ignore[no-untyped-def]
+    """out[code, 0] <= profile <= out[code, 1], by intervals for every minor."""
+    count, k, r = P.shape
+    x = np.empty((k * r, LANES))
+    minor = np.empty((masks.shape[0], LANES))
+    permanent, lower, upper, inverse = (
+        np.empty_like(minor),
+        np.empty_like(minor),
+        np.empty_like(minor),
+        np.empty_like(minor),
+    )
+    total = np.empty((parts.shape[0], LANES))
+    least = np.empty((basis.shape[1] + cover.shape[0], LANES))
+    greatest = np.empty((r + 1, LANES))
+    right, whole = np.empty(LANES), np.empty(LANES)
+    slack = (k + 6) * 2.0**-52
+    for start in range(0, count, LANES):
+        stop = min(start + LANES, count)
+        load_lanes(P, start, stop, x)
+        minor_lanes(x, -1.0, first, source, entry, sign, parts, minor, lower, total, right, whole)
+        permanent_lanes(x, first, source, entry, permanent)
+        _minor_ends(whole, first, minor, permanent, lower, upper)
+        for end in range(2):
+            for b in range(minor.shape[0]):
+                for lane in range(LANES):
+                    inverse[b, lane] = 1.0 / (upper[b, lane] if end == 0 else lower[b, lane])
+            _sum_parts(parts, lower if end == 0 else upper, total)
+            _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest)
+            factor = 1.0 - slack if end == 0 else 1.0 + slack
+            for lane in range(stop - start):
+                out[start + lane, end, 0] = 1.0
+                for m in range(1, r + 1):
+                    value = (greatest[m, lane] * factor - 1.0) * factor
+                    out[start + lane, end, m] = max(value, out[start + lane, end, m - 1])
+
+
+TIGHT = 1e-13
+"""Relative width up to which the two ends of a height are one."""
+
+
+def profile_ends(batch: NDArray[np.float64], threads: int | None = None) -> NDArray[np.float64]:
+    """Certified lower and upper ends of the profiles, (B, 2, r + 1), before any rule of what counts as infinite."""
+    count, k, r = batch.shape
+    out = np.empty((count, 2, r + 1))
+    tables = minor_tables(k + r, k) + lattice_tables(k + r, k)
+    over_batch(lambda i, j: _profile_ends(batch[i:j], *tables, out[i:j]), count, threads)
+    return out
+
+
+def are_whole(batch: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which codes have integer entries only, (B,)."""
+    whole: NDArray[np.bool_] = (np.floor(batch) == batch).all((1, 2))
+    return whole
+
+
+def whole_profile(P: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
+    """The exact profile of one code, correctly rounded, (r + 1,), inf where infinite, whatever the size of the others.
+
+    Args:
+        P: (k, r) ints, Fractions or floats, each standing for itself.
+    """
+    k, r = len(P), len(P[0])
+    least = _whole_minima(tuple(map(tuple, P)))
+    level = lattice_tables(k + r, k)[3]
+    of = np.concatenate([np.full(len(least) - len(level), r), level])
+    out = np.ones(r + 1)
+    for m in range(1, r + 1):
+        out[m] = max(out[m - 1], least[of == m].max())
+    return out
+
+
+@lru_cache(maxsize=4)
+def _whole_minima(P: tuple[tuple[Any, ...], ...]) -> NDArray[np.float64]:
+    """least[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
+    k, r = len(P), len(P[0])
+    n = k + r
+    basis, wider, cover, _ = lattice_tables(n, k)
+    minors, totals = whole_minors(P)
+    least = np.full((basis.shape[1] + len(cover), n), np.inf)
+    for a, (bases, wide) in enumerate(zip(basis.tolist(), wider.tolist(), strict=True)):
+        for q, (b, d) in enumerate(zip(bases, wide, strict=True)):
+            if minors[b]:
+                try:
+                    least[q, a] = (totals[d] - minors[b]) / minors[b]
+                except OverflowError:
+                    least[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
+    spread_upwards(cover, least)
+    return least
+
+
+def deciding_set(P: Sequence[Sequence[Any]], m: int) -> tuple[int, int]:
+    """(outside, a) of the S that decides h_m, exactly: the mask of the m coordinates left out, a among them."""
+    k, r = len(P), len(P[0])
+    n = k + r
+    least = _whole_minima(tuple(map(tuple, P)))
+    sets = lattice_sets(n, k)
+    mine = np.array([n - mask.bit_count() == m for mask in sets])
+    q, a = divmod(int(np.where(mine[:, None], least, -1.0).argmax()), n)
+    inside = sets[q] & ((1 << a) - 1) | sets[q] >> a << (a + 1)
+    return (1 << n) - 1 ^ inside, a
 
 
 def enumerated_profiles(batch: NDArray[np.float64], threads: int | None = None) -> NDArray[np.float64]:
-    """Height profiles of checked codes. Shape: batch (B, k, r), k + r <= 16; the profiles (B, r + 1)."""
+    """Height profiles of checked codes; inf for integers where infinite, for reals above LARGEST_RATIO.
+
+    Shape: batch (B, k, r), k + r <= 16; the profiles (B, r + 1).
+
+    Nearly all are settled by minors that are right to rounding. Where a minor may not be, every minor gets an interval,
+    and where the two ends of a height then differ, Python's integers decide.
+    """
     count, k, r = batch.shape
-    out = np.empty((count, r + 1))
+    out, sure = np.empty((count, r + 1)), np.empty(count)
     tables = minor_tables(k + r, k) + lattice_tables(k + r, k)
     limit = exact_integer_limit(k, r)
-    over_batch(lambda i, j: _profiles(batch[i:j], limit, *tables, out[i:j]), count, threads)
+    over_batch(lambda i, j: _profiles(batch[i:j], limit, *tables, out[i:j], sure[i:j]), count, threads)
+    doubtful = np.flatnonzero(sure == 0.0)
+    if len(doubtful):
+        out[doubtful] = _settled(batch[doubtful], threads)
     return out
+
+
+def _settled(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
+    """Profiles of codes whose minors may be wrong."""
+    real = ~are_whole(batch)[:, None]
+    lower, upper = profile_ends(batch, threads).transpose(1, 0, 2)
+    with np.errstate(invalid="ignore"):
+        out = np.where(lower == upper, lower, (lower + upper) / 2.0)
+        same = (lower == upper) | (upper - lower <= TIGHT * lower)
+    beyond = real & (lower > LARGEST_RATIO)
+    either = real & ~beyond & (upper > LARGEST_RATIO)
+    for i in np.flatnonzero((~(same | beyond) | either).any(1)):
+        out[i] = whole_profile(batch[i].tolist())
+    out[real & (out > LARGEST_RATIO)] = np.inf
+    return out
+
+
+@compiled
+def _distance(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
+    """d by the rank of all sets, where minors are right to rounding and no real height can be infinite; else -1."""
+    count, k, r = P.shape
+    n = k + r
+    x = np.empty((k * r, LANES))
+    minor = np.empty((masks.shape[0], LANES))
+    low = np.empty_like(minor)
+    total = np.empty((parts.shape[0], LANES))
+    sure, whole = np.empty(LANES), np.empty(LANES)
+    zero, steep = np.empty(LANES), np.empty(LANES)
+    spans = np.zeros(1 << n, np.bool_)
+    for start in range(0, count, LANES):
+        stop = min(start + LANES, count)
+        load_lanes(P, start, stop, x)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole)
+        zero[:] = 0.0
+        for b in range(minor.shape[0]):
+            for lane in range(LANES):
+                zero[lane] = 1.0 if minor[b, lane] == 0.0 else zero[lane]
+        steep[:] = 0.0
+        for d in range(parts.shape[0]):
+            for t in range(parts.shape[1]):
+                part = minor[parts[d, t]]
+                for lane in range(LANES):
+                    steep[lane] = 1.0 if total[d, lane] > BEFORE_THE_RULE * part[lane] else steep[lane]
+        for lane in range(stop - start):
+            if sure[lane] == 0.0 or (whole[lane] == 0.0 and steep[lane] > 0.0):
+                out[start + lane] = -1
+            elif zero[lane] == 0.0:
+                out[start + lane] = r + 1
+            else:
+                out[start + lane] = _distance_by_rank(masks, minor[:, lane], spans, n)
+
+
+@compiled
+def _distance_by_rank(masks, minor, spans, n):  # type: ignore[no-untyped-def]
+    """n less the size of the largest column set that does not span."""
+    spans[:] = False
+    for b in range(masks.shape[0]):
+        spans[masks[b]] = minor[b] > 0.0
+    for i in range(n):
+        for mask in range(1 << n):
+            if mask >> i & 1 and spans[mask ^ (1 << i)]:
+                spans[mask] = True
+    distance = n
+    for mask in range(1 << n):
+        if not spans[mask]:
+            size = 0
+            for i in range(n):
+                size += mask >> i & 1
+            distance = min(distance, n - size)
+    return distance
+
+
+def minimum_distance(P: ArrayLike, threads: int | None = None) -> int | NDArray[np.int64]:
+    """Minimum Hamming distance d of the code [I | P]; h_m is infinite exactly when m >= d.
+
+    Args:
+        P: (k, r) or (B, k, r), k + r <= 16. For integer P the answer is exact; for real P a height above
+            minors.LARGEST_RATIO counts as infinite, as in `height_profile`.
+        threads: default all cores.
+
+    Returns:
+        An int, or (B,) int64.
+
+    Raises:
+        CodeError: P is not a real finite matrix, or the code is too long.
+
+    Example:
+        >>> from moe_mheight import minimum_distance
+        >>> minimum_distance([[1, 1], [1, 2]])
+        3
+    """
+    batch, single = check_P(P, max_n=MAX_N)
+    count, k, r = batch.shape
+    out = np.empty(count, np.int64)
+    tables = minor_tables(k + r, k)
+    limit = exact_integer_limit(k, r)
+    over_batch(lambda i, j: _distance(batch[i:j], limit, *tables, out[i:j]), count, threads)
+    doubtful = np.flatnonzero(out < 0)
+    if len(doubtful):
+        infinite = np.isinf(enumerated_profiles(batch[doubtful], threads))
+        out[doubtful] = r + 1 - infinite.sum(1)
+    return like_input(out, single)

@@ -9,29 +9,30 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from math import comb
+from fractions import Fraction
+from math import comb, nextafter
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .codes import check_m, check_P, like_input
-from .enumeration import enumerated_profiles
+from .codes import as_numbers, beyond_float64, check_m, check_P, like_input
+from .enumeration import TIGHT, enumerated_profiles, profile_ends, whole_profile
 from .errors import CodeError, brief
 from .heights import Height, Progress, expected_seconds, silent
 from .kernels import thread_count
 from .masks import BITS
 from .minors import MAX_N
 from .pruned import pruned_search
-from .witnesses import witness
+from .rationals import rational_matrix
+from .witnesses import deciding_sets, exact_word
 
 METHODS = ("auto", "bases", "search")
 
 LONG, ANNOUNCED = 60.0, 5.0
 """Seconds beyond which a search is announced by a warning, and by the command line."""
 
-ENUMERATION_ERROR = 1e-14
-"""Relative error of enumerated heights, which are right to a few units in 1e-15."""
+LARGEST_FLOAT = float(np.finfo(np.float64).max)
 
 
 def choose(n: int, method: str = "auto") -> str:
@@ -66,15 +67,53 @@ def _announce(n: int, k: int, m: int, threads: int | None) -> None:
 
 
 def _by_bases(P: NDArray[np.float64], m: int, began: float) -> Height:
+    """By enumeration, both bounds certified: one by the codeword in fractions, one by an interval for every minor."""
     k, r = P.shape
-    value = float(enumerated_profiles(P[None], 1)[0, m])
-    c = witness(P, m, threads=1)
+    value, upper = float(enumerated_profiles(P[None], 1)[0, m]), float(profile_ends(P[None], 1)[0, 1, m])
+    left, at, _ = deciding_sets(P[None], np.array([m]), 1)
+    z, c = exact_word(P.tolist(), m, int(left[0]), int(at[0]))
+    if value == np.inf:
+        lower = upper = np.inf
+    else:
+        assert z is not None
+        value = float(z)
+        lower = value if Fraction(value) <= z else nextafter(value, 0.0)
+        if not upper <= value * (1.0 + TIGHT):  # intervals were not enough: Python's integers have decided
+            upper = nextafter(value, np.inf)
+        upper = max(upper, value)
     order = tuple(int(j) for j in np.argsort(-np.abs(c), kind="stable")[:m])
-    off = value * ENUMERATION_ERROR if value < np.inf else 0.0
     return Height(
-        k + r, k, m, value, max(value - off, 1.0), value + off, c, order, "bases", "finished",
-        time.monotonic() - began, comb(k + r, k), 0,
-    )  # fmt: skip
+        k + r, k, m, value, lower, upper, c, order, "bases", "finished", time.monotonic() - began, comb(k + r, k), 0
+    )
+
+
+def _beyond_float64(P: Any, method: str) -> list[Any] | None:
+    """The codes of P where it has integers or fractions that float64 would round; None where it has not."""
+    if isinstance(P, np.ndarray) and P.dtype.kind == "f":
+        return None
+    raw = as_numbers(P)
+    if beyond_float64(P, raw) is None:
+        return None
+    entries = np.asarray(P, dtype=object)
+    if entries.ndim not in (2, 3):
+        raise CodeError(f"P must have shape (k, r) or (B, k, r), got {entries.shape}")
+    k, r = entries.shape[-2:]
+    if choose(k + r, method) != "bases":
+        raise CodeError(
+            f"P has entries that float64 rounds, {brief(beyond_float64(P, raw))} among them; a search takes integers "
+            f"up to 2^53, bases any up to n = {MAX_N}, and certify(P, m) any"
+        )
+    return [rational_matrix(matrix) for matrix in entries.reshape(-1, k, r).tolist()]
+
+
+def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
+    """Profiles of codes given as fractions; what is finite is finite, however large."""
+    out = np.array([whole_profile(F) for F in codes])
+    if (out == LARGEST_FLOAT).any():
+        raise CodeError(
+            f"a height of this code is finite and above {LARGEST_FLOAT:g}; certify(P, m) says it as a fraction"
+        )
+    return out
 
 
 def m_height(
@@ -90,7 +129,8 @@ def m_height(
     """Exact m-height of codes [I | P].
 
     Args:
-        P: (k, r) or (B, k, r), n = k + r <= 64.
+        P: (k, r) or (B, k, r), n = k + r <= 64. Integers and Fractions are taken as they are; those that float64 would
+            round need n <= 16.
         m: int, or (B,) ints, 1 <= m <= r.
         method: "bases" (enumeration, n <= 16), "search" (branch and bound), or "auto", which takes bases up to n = 16.
         details: return a `Height`, which also holds the method, a certified bracket and a codeword that attains it.
@@ -119,13 +159,19 @@ def m_height(
         >>> found.value, found.method, found.finished
         (3.0, 'search', True)
     """
+    details = details or time_limit is not None
+    real = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (real and time_limit > 0.0):
+        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
+    if codes := _beyond_float64(P, method):
+        levels = check_m(m, len(codes), len(codes[0][0]))
+        if details:
+            raise CodeError("details are for entries that float64 holds; certify(P, m) has them for all others")
+        return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], np.ndim(P) == 2)
     batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape
     levels = check_m(m, count, r)
     how = choose(k + r, method)
-    details = details or time_limit is not None
-    if time_limit is not None and not (isinstance(time_limit, (int, float)) and time_limit > 0.0):
-        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
     if how == "bases" and not details:
         return like_input(enumerated_profiles(batch, threads)[np.arange(count), levels], single)
     if how == "search" and time_limit is None:
@@ -158,10 +204,10 @@ def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = 
     Returns:
         (r + 1,) or (B, r + 1) float64, dimensionless, non-decreasing along the last axis.
 
-        Precision: the enumeration's minors carry about 32 digits, and so do the search's codewords and residuals: a
-        finite height is right to a few units in 1e-15 for the P given, and the search has proven that nothing beats it
-        by more than 1e-9. For integer P with j! max|P|^j < 2^96, j = min(k, r) (max|P| up to 21,000 at n = 12) infinite
-        is exact, by the search for all integers. Real P carries rounding errors of its own, so there a height above
+        Precision: a finite height is right to a few units in 1e-15 for the very P given, whatever its scale and however
+        near it is to singular: every minor has a bound on its rounding, and where that leaves a doubt Python's integers
+        decide (a search: to 1e-9, with fractions for doubts). For integers of any size, and for fractions, inf means
+        infinite and every finite height is told. Real P carries rounding errors of its own, so there a height above
         1e11 is reported as inf: see minors.LARGEST_RATIO.
 
     Raises:
@@ -174,6 +220,9 @@ def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = 
         >>> height_profile([[1, 1], [1, 2]]).tolist()
         [1.0, 2.0, 3.0]
     """
+    if codes := _beyond_float64(P, method):
+        out = _whole_profiles(codes)
+        return out[0] if np.ndim(P) == 2 else out
     batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape
     if choose(k + r, method) == "bases":

@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P
 from .ensemble import Predictor
+from .enumeration import minimum_distance
 from .errors import CodeError
 from .exact import m_height
 from .heights import Height, expected_seconds
 from .masks import LONGEST
-from .minors import MAX_N, minimum_distance, smallest_minors
+from .minors import MAX_N, smallest_minors
 from .pictures import ORANGE, VERMILLION, picture
 from .tiers import TIERS, tier_of
 

@@ -12,27 +12,56 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import numba as nb
+import numpy as np
 from numba.extending import intrinsic
 
 LANES = 64
 
-_FILES = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-_SOURCE = sha256(b"".join(text for text in _FILES if b"@compiled" in text or b"@inlined" in text)).hexdigest()[:8]
-
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile with numba, keeping the machine code on disk where some folder can be written."""
-    # numba's cache looks at the file of the function itself, not at those it calls: name the whole source in the key
-    function.__qualname__ += "_" + _SOURCE
+    # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
+    function.__qualname__ += "_" + code_key(function)
     build = partial(nb.njit, nogil=True, error_model="numpy", **options)
     try:
         return build(function, cache=True)
     except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
         return build(function)
+
+
+def code_key(function: Callable[..., Any]) -> str:
+    """A hash of a kernel's bytecode, of the kernels it calls and of the constants that become part of it."""
+    parts: list[Any] = []
+    for code in _bodies(function):
+        known = [name for name in code.co_names if name in function.__globals__]
+        parts += [_plain(code), [_key_of(name, function.__globals__[name]) for name in known]]
+    return sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _bodies(function: Callable[..., Any]) -> list[CodeType]:
+    """The code of a function and of the functions inside it."""
+    bodies: list[CodeType] = [function.__code__]
+    for body in bodies:
+        bodies += [value for value in body.co_consts if isinstance(value, CodeType)]
+    return bodies
+
+
+def _plain(code: CodeType) -> tuple[Any, ...]:
+    return code.co_code, code.co_names, [value for value in code.co_consts if not isinstance(value, CodeType)]
+
+
+def _key_of(name: str, value: Any) -> Any:
+    if kernel := getattr(value, "py_func", None):
+        return kernel.__qualname__  # which ends in its own key
+    if machine_code := getattr(value, "_defn", None):  # an intrinsic
+        return [_plain(code) for code in _bodies(machine_code)]
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return name if callable(value) or isinstance(value, ModuleType) else repr(value)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,21 +2,23 @@
 
 The minor on a column set B is, up to sign, a minor of P: rows outside B, parity columns inside B. All C(n, k) of them
 come from Laplace expansion along the last column, in double-double arithmetic (about 32 digits), so that what is left
-of a cancellation is still right, and integer minors are exact.
+of a cancellation is still right, and integer minors are exact. How far off a minor may be is bounded by the same
+expansion without signs, a permanent. Where that is not enough, `whole_minors` has them all as Python integers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from itertools import combinations
-from math import factorial
+from math import factorial, lcm
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from .codes import check_P, like_input
-from .kernels import LANES, compiled, fma, over_batch
+from .kernels import LANES, compiled, fma
 
 MAX_N = 16
 """Longest code whose minors are enumerated (12,870 of them at (16, 8))."""
@@ -25,9 +27,14 @@ EXACT_INTEGERS = 2.0**96
 """For integer P with j! max|P|^j below this (j = min(k, r)) zero minors are recognised exactly."""
 
 LARGEST_RATIO = 1e11
-"""Real P: columns B are a basis when every other column is a combination of them with coefficients summing, in absolute
-value, to at most this. So finite heights of real codes end here, far below what rounding makes of an infinite one
-(measured: 5e14 and more) and far above what random codes reach (1e9)."""
+"""Real P: a height above this counts as infinite. It lies far below what rounding makes of an infinite one (measured:
+5e14 and more) and far above what random codes reach (1e9). The height of an integer P may be any number."""
+
+SURE = 2.0**-50
+"""Relative error up to which a minor counts as right to rounding."""
+
+UNDERFLOW = 1e-290
+"""What underflow may add to the error of a minor, and more."""
 
 
 def subsets(n: int, size: int) -> list[int]:
@@ -71,57 +78,45 @@ def load_lanes(P, start, stop, x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _drop_stray_bases(parts, minor, reached):  # type: ignore[no-untyped-def]
-    """Zero what no exchange of columns connects with the largest minor: bases of a matroid are always connected.
+def rounding_units(order):  # type: ignore[no-untyped-def]
+    """A minor of this order is off by no more than this many times 2^-106 times the permanent of its sizes.
 
-    Where columns are dependent several times over, minors are products of rounding errors, and beside zeros such a one
-    can look like a basis.
+    With v = 2^-53 the low parts are below (t + 3) v A after t terms of an expansion whose permanent is A, and each term
+    rounds them by v thrice: less than 3 (t + 3)^2 v^2 A, t <= order, on top of what the smaller minors brought along.
     """
-    zeros, best = 0, 0
-    for b in range(minor.shape[0]):
-        zeros += minor[b] == 0.0
-        best = b if minor[b] > minor[best] else best
-    if zeros == 0:
-        return
-    reached[:] = 0.0
-    reached[best] = 1.0
-    grown = True
-    while grown:
-        grown = False
-        for d in range(parts.shape[0]):
-            touched, open_ends = False, False
-            for t in range(parts.shape[1]):
-                b = parts[d, t]
-                touched |= reached[b] > 0.0
-                open_ends |= reached[b] == 0.0 and minor[b] > 0.0
-            if touched and open_ends:
-                grown = True
-                for t in range(parts.shape[1]):
-                    if minor[parts[d, t]] > 0.0:
-                        reached[parts[d, t]] = 1.0
-    for b in range(minor.shape[0]):
-        if reached[b] == 0.0:
-            minor[b] = 0.0
+    return 8.0 * (order + 3.0) ** 3
 
 
 @compiled
-def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total):  # type: ignore[no-untyped-def]
-    """Fill minor[b, lane] with |p(B)|, 0 where B is no basis, and total[d, lane] with T(D), the sum of its parts.
+def permanent_lanes(x, first, source, entry, permanent):  # type: ignore[no-untyped-def]
+    """permanent[b, lane] = the expansion of minor b with all signs positive."""
+    permanent[0] = 1.0
+    for b in range(1, permanent.shape[0]):
+        out = permanent[b]
+        out[:] = 0.0
+        for t in range(first[b], first[b + 1]):
+            smaller, value = permanent[source[t]], x[entry[t]]
+            for lane in range(LANES):
+                out[lane] += abs(value[lane]) * smaller[lane]
+
+
+@compiled
+def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole):  # type: ignore[no-untyped-def]
+    """Fill minor[b, lane] with |p(B)| and total[d, lane] with T(D), the sum of its parts.
 
     low: work space like minor, for the digits beyond float64.
+    sure: (LANES,), 1 where every minor is right to rounding, and 0 exactly where it vanishes; 0 where one may not be.
+    whole: (LANES,), 1 where all entries are integers, else 0.
     """
-    integer = np.empty(LANES)
-    for lane in range(LANES):
-        integer[lane] = 1.0
-        largest = 0.0
-        for e in range(x.shape[0]):
-            largest = max(largest, abs(x[e, lane]))
-            if x[e, lane] != np.floor(x[e, lane]):
-                integer[lane] = 0.0
-        if largest > exact_below:
-            integer[lane] = 0.0
-        minor[0, lane] = 1.0
-        low[0, lane] = 0.0
+    largest = np.zeros(LANES)
+    whole[:] = 1.0
+    for e in range(x.shape[0]):
+        value = x[e]
+        for lane in range(LANES):
+            largest[lane] = max(largest[lane], abs(value[lane]))
+            whole[lane] = whole[lane] if value[lane] == np.floor(value[lane]) else 0.0
+    minor[0] = 1.0
+    low[0] = 0.0
     for b in range(1, minor.shape[0]):
         hi, lo = minor[b], low[b]
         for lane in range(LANES):
@@ -143,11 +138,24 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             summed = hi[lane] + lo[lane]
             lo[lane] -= summed - hi[lane]
             hi[lane] = summed
+    sure[:] = 1.0
+    limit, before, bound, zero = np.zeros(LANES), 0, np.ones(LANES), np.empty(LANES)
+    for lane in range(LANES):
+        zero[lane] = 0.5 if whole[lane] > 0.0 and largest[lane] <= exact_below else 0.0
     for b in range(minor.shape[0]):
+        order = first[b + 1] - first[b]
+        if order > before:  # no permanent of this order is larger than order! largest^order
+            before = order
+            for lane in range(LANES):
+                bound[lane] *= order * largest[lane]
+                certain = zero[lane] > 0.0 or order == 1
+                units = rounding_units(order) * 2.0**-106
+                limit[lane] = 0.0 if certain else (units * bound[lane] + UNDERFLOW) / SURE
+        out = minor[b]
         for lane in range(LANES):
-            minor[b, lane] = abs(minor[b, lane])
-    # by Cramer's rule T(B + a) / |p(B)| - 1 is the absolute sum of column a's coefficients on B: low keeps the largest
-    low[:] = 0.0
+            size = abs(out[lane])
+            sure[lane] = 0.0 if size < limit[lane] else sure[lane]
+            out[lane] = 0.0 if size < zero[lane] else size
     for d in range(parts.shape[0]):
         row = total[d]
         row[:] = 0.0
@@ -155,17 +163,6 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             part = minor[parts[d, t]]
             for lane in range(LANES):
                 row[lane] += part[lane]
-        for t in range(parts.shape[1]):
-            largest = low[parts[d, t]]
-            for lane in range(LANES):
-                largest[lane] = max(largest[lane], row[lane])
-    for b in range(minor.shape[0]):
-        for lane in range(LANES):
-            limit = 0.5 if integer[lane] > 0.0 else low[b, lane] / LARGEST_RATIO
-            minor[b, lane] = 0.0 if minor[b, lane] < limit else minor[b, lane]
-    for lane in range(LANES):
-        if integer[lane] == 0.0:
-            _drop_stray_bases(parts, minor[:, lane], low[:, lane])
 
 
 def exact_integer_limit(k: int, r: int) -> float:
@@ -174,70 +171,26 @@ def exact_integer_limit(k: int, r: int) -> float:
     return float((EXACT_INTEGERS / factorial(j)) ** (1.0 / j))
 
 
-@compiled
-def _distance(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
-    count, k, r = P.shape
-    n = k + r
-    x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    low = np.empty_like(minor)
-    total = np.empty((parts.shape[0], LANES))
-    spans = np.zeros(1 << n, np.bool_)
-    for start in range(0, count, LANES):
-        stop = min(start + LANES, count)
-        load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total)
-        for lane in range(stop - start):
-            distance = r + 1
-            for b in range(masks.shape[0]):
-                if minor[b, lane] == 0.0:
-                    distance = 0
-                    break
-            if distance == 0:
-                spans[:] = False
-                for b in range(masks.shape[0]):
-                    spans[masks[b]] = minor[b, lane] > 0.0
-                for i in range(n):
-                    for mask in range(1 << n):
-                        if mask >> i & 1 and spans[mask ^ (1 << i)]:
-                            spans[mask] = True
-                # d is n less the size of the largest column set that does not span
-                distance = n
-                for mask in range(1 << n):
-                    if not spans[mask]:
-                        size = 0
-                        for i in range(n):
-                            size += mask >> i & 1
-                        distance = min(distance, n - size)
-            out[start + lane] = distance
-
-
-def minimum_distance(P: ArrayLike, threads: int | None = None) -> int | NDArray[np.int64]:
-    """Minimum Hamming distance d of the code [I | P]; h_m is infinite exactly when m >= d.
+def whole_minors(P: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
+    """|p(B)| of every B, times one common factor, and T(D) of every D times the same, as Python integers.
 
     Args:
-        P: (k, r) or (B, k, r), k + r <= 16. For integer P the answer is exact (see `exact_integer_limit`), for
-            real P it goes by LARGEST_RATIO.
-        threads: default all cores.
-
-    Returns:
-        An int, or (B,) int64.
-
-    Raises:
-        CodeError: P is not a real finite matrix, or the code is too long.
-
-    Example:
-        >>> from moe_mheight import minimum_distance
-        >>> minimum_distance([[1, 1], [1, 2]])
-        3
+        P: (k, r) ints, Fractions or floats, each standing for itself.
     """
-    batch, single = check_P(P, max_n=MAX_N)
-    count, k, r = batch.shape
-    out = np.empty(count, np.int64)
-    tables = minor_tables(k + r, k)
-    limit = exact_integer_limit(k, r)
-    over_batch(lambda i, j: _distance(batch[i:j], limit, *tables, out[i:j]), count, threads)
-    return like_input(out, single)
+    F = [[Fraction(value) for value in row] for row in P]
+    k, r = len(F), len(F[0])
+    scale = lcm(*(value.denominator for row in F for value in row))
+    flat = [int(value * scale) for row in F for value in row]
+    masks, first, source, entry, sign, parts = (table.tolist() for table in minor_tables(k + r, k))
+    minors = [1]
+    for b in range(1, len(masks)):
+        terms = range(first[b], first[b + 1])
+        minors.append(sum(sign[t] * flat[entry[t]] * minors[source[t]] for t in terms))
+    # a minor of order j has the factor scale^j so far
+    most = min(k, r)
+    powers = [scale ** (most - j) for j in range(most + 1)]
+    sizes = [abs(p) * powers[first[b + 1] - first[b]] for b, p in enumerate(minors)]
+    return sizes, [sum(sizes[b] for b in those) for those in parts]
 
 
 def smallest_minors(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

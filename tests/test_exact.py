@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import pickle
+from collections import Counter
 from fractions import Fraction
 from itertools import combinations
 from math import inf
+from pathlib import Path
 
 import brute
 import numpy as np
 import pytest
 
-from moe_mheight import equivalent, height_profile, m_height, minimum_distance, random_codes, systematic
+from moe_mheight import (
+    CodeError,
+    bounds,
+    equivalent,
+    height_profile,
+    m_height,
+    minimum_distance,
+    random_codes,
+    systematic,
+    witness,
+)
+from moe_mheight.enumeration import profile_ends
+from moe_mheight.kernels import LANES
 from moe_mheight.kinds import KINDS
-from moe_mheight.minors import LARGEST_RATIO, exact_integer_limit
+from moe_mheight.minors import (
+    LARGEST_RATIO,
+    exact_integer_limit,
+    load_lanes,
+    minor_lanes,
+    minor_tables,
+    permanent_lanes,
+    rounding_units,
+    whole_minors,
+)
 
 EXACT = 2e-15
 """A minor is rounded once, a sum of k + 1 of them and a quotient follow: a few units of 2^-52."""
@@ -131,6 +156,121 @@ def test_large_integers(k, r, rng):
 
 def test_exact_integer_limit_as_documented():
     assert 21_000 < exact_integer_limit(6, 6) < 22_000
+
+
+# badly scaled, nearly singular and huge
+
+
+def hard_codes():
+    codes = json.loads((Path(__file__).parent / "hard_codes.json").read_text())["codes"]
+    return {code["name"]: (code["P"], [inf if h is None else h for h in code["profile"]]) for code in codes}
+
+
+@pytest.mark.parametrize("name", hard_codes())
+def test_hard_codes(name):
+    P, truth = hard_codes()[name]
+    np.testing.assert_allclose(height_profile(P), truth, rtol=1e-14)
+    np.testing.assert_allclose([m_height(P, m) for m in range(1, len(truth))], truth[1:], rtol=1e-14)
+    if "beyond" in name:
+        return
+    infinite = [m for m, h in enumerate(truth) if h == inf]
+    assert minimum_distance(P) == min(infinite, default=len(truth))
+    for m in range(1, len(truth)):
+        for method in ("bases", "search"):
+            found = m_height(P, m, method=method, details=True)
+            assert found.value == pytest.approx(truth[m], rel=1e-9)
+            assert found.lower <= truth[m] * (1 + 1e-15)
+            assert found.upper >= truth[m] * (1 - 1e-15)
+            if truth[m] < inf:
+                assert brute.height_of(found.witness, m) == pytest.approx(found.lower, rel=1e-14)
+        lower, upper = bounds(P, m)
+        assert lower <= truth[m] <= upper
+
+
+@pytest.mark.parametrize("name", ["real_5x6", "integer_5x5", "integer_7x7", "integer_beyond_2_53"])
+def test_faults_that_were_reported(shared, name):
+    P = json.loads((shared / "faults" / f"wrong_{name}.json").read_text())
+    np.testing.assert_allclose(height_profile(P), hard_codes()[name.replace("_", " ")][1], rtol=1e-14)
+
+
+@pytest.fixture(scope="module")
+def truth_benchmark():
+    path = Path(__file__).parent.parent / "benchmarks" / "truth.py"
+    if not path.exists():
+        pytest.skip("benchmarks are in the repository only")
+    spec = importlib.util.spec_from_file_location("truth", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["near-singular", "worst-set", "scaled", "integer", "combined"])
+def test_hard_kinds_in_small(truth_benchmark, kind):
+    tally = Counter()
+    for number in (1, 2, 3, 5, 8, 13):
+        tally.update(truth_benchmark.one_batch(kind, number, count=40, seed=5, share=0.1))
+    assert tally["codes"] >= 200
+    assert tally["against reference"] >= 10
+    wrong = [name for name in tally if name.startswith(("wrong", "contradicts", "distance", "certificate differs"))]
+    assert len(wrong) >= 5
+    assert {name: tally[name] for name in wrong} == dict.fromkeys(wrong, 0)
+
+
+def test_the_bound_on_a_minor_s_rounding(rng):
+    """Measured against integers: no minor is off by more than what the permanent allows, and some come near."""
+    used = []
+    for k, r in [(2, 2), (3, 3), (4, 4), (4, 5), (3, 6), (6, 3)]:
+        P = rng.normal(size=(LANES, k, r)) * 10.0 ** rng.integers(-3, 4, (LANES, k, 1))
+        P[:, :, 0] = P[:, :, -1] * rng.normal(size=(LANES, 1)) + 10.0 ** rng.uniform(-18, -6, (LANES, 1)) * P[:, :, 0]
+        masks, first, source, entry, sign, parts = minor_tables(k + r, k)
+        x, minor = np.empty((k * r, LANES)), np.empty((len(masks), LANES))
+        low, permanent, total = np.empty_like(minor), np.empty_like(minor), np.empty((len(parts), LANES))
+        load_lanes(P, 0, LANES, x)
+        minor_lanes(x, 0.0, first, source, entry, sign, parts, minor, low, total, np.empty(LANES), np.empty(LANES))
+        permanent_lanes(x, first, source, entry, permanent)
+        for lane in range(0, LANES, 8):
+            F = [[Fraction(value) for value in row] for row in P[lane].tolist()]
+            scale = max(value.denominator for row in F for value in row) ** min(k, r)
+            exact = whole_minors(P[lane].tolist())[0]
+            for b, order in enumerate(np.diff(first)):
+                off = abs(Fraction(minor[b, lane]) - Fraction(exact[b], scale))
+                allowed = Fraction(rounding_units(order)) / 2**106 * Fraction(permanent[b, lane])
+                assert off <= allowed + Fraction(minor[b, lane]) / 2**52
+                used.append(float((off - Fraction(minor[b, lane]) / 2**53) / allowed) if allowed else 0.0)
+    assert max(used) > 1e-6
+
+
+def test_the_ends_of_a_profile_hold_it(rng):
+    for k, r in [(2, 4), (3, 3), (4, 4), (5, 3)]:
+        P = rng.normal(size=(30, k, r)) * 10.0 ** rng.integers(-8, 9, (30, 1, r))
+        P[:, :, 0] = P[:, :, 1] * (1 + 10.0 ** rng.uniform(-17, -3, (30, 1)))
+        for matrix, (lower, upper) in zip(P, profile_ends(P), strict=True):
+            truth = brute.profile(matrix.tolist())
+            for low, h, high in zip(lower, truth, upper, strict=True):
+                assert low <= h <= high
+
+
+def test_integers_and_fractions_that_float64_rounds(rng):
+    P = [[2**60 + 1, 3], [5, 2**60 - 1]]
+    truth = brute.profile(P)
+    for same in (P, np.array(P), np.array(P, dtype=object), [P, P]):
+        found = np.atleast_2d(height_profile(same))
+        assert max(brute.error(h, t) for h, t in zip(found[0], truth, strict=True)) < 1e-15
+    F = [[Fraction(1, 3), Fraction(1, 7)], [Fraction(2, 3), Fraction(2, 7)]]  # rank 1: infinite, and not by rounding
+    assert height_profile(F).tolist() == [float(h) for h in brute.profile(F)]
+    assert m_height([[10**300, 3]], 2) == 1e300
+    for call in (minimum_distance, lambda P: bounds(P, 1), lambda P: witness(P, 1)):
+        with pytest.raises(CodeError, match=r"has the entry 1152921504606846977, which float64 rounds"):
+            call(P)
+    with pytest.raises(CodeError, match=r"finite and above 1\.79769e"):
+        m_height([[10**400]], 1)
+    with pytest.raises(CodeError, match=r"a search takes integers up to 2\^53"):
+        m_height(P, 1, method="search")
+
+
+def test_a_pair_of_matrix_and_order_is_named():
+    with pytest.raises(CodeError, match=r"a pair \(P, order\), as systematic and from_parity_check return it"):
+        height_profile(systematic([[2.0, 0, 1], [0, 1, 1]]))
 
 
 # real codes: what counts as infinite
