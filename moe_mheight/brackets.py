@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .certified import residuals, upper_bound
 from .codes import check_m, check_P, like_input
-from .enumeration import minimum_distance
+from .enumeration import are_whole, minimum_distance
 from .errors import CodeError
 from .kernels import LANES, compiled, over_batch
 from .least_squares import (
@@ -30,6 +30,7 @@ from .least_squares import (
 )
 from .masks import LONGEST
 from .minors import LARGEST_RATIO, MAX_N, load_lanes
+from .rationals import rational_matrix, short_of_rank
 from .reweighting import CANDIDATES, STEPS, Brackets, gather, insert, reweight
 from .search import search
 
@@ -177,8 +178,8 @@ def brackets(
         threads: default all cores; the answer does not depend on it.
 
     Returns:
-        Brackets. Infinite heights are recognised by the rank of all sets up to n = 16; beyond, by a lower bound above
-        minors.LARGEST_RATIO.
+        Brackets. Infinite heights are recognised exactly up to n = 16 (`minimum_distance`); beyond, of integers by a
+        token's S that is short of rank, of reals by a lower bound above minors.LARGEST_RATIO.
 
     Raises:
         CodeError: P, m, steps or budget is out of range.
@@ -200,11 +201,27 @@ def brackets(
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, closing=closing, budget=budget, threads=threads)
-    infinite = found.token_lower[..., -1].max(1) > LARGEST_RATIO
     if n <= MAX_N:
         infinite = m >= np.atleast_1d(minimum_distance(batch, threads))
+    else:
+        infinite = _infinite(batch, found)
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
+
+
+def _infinite(P: NDArray[np.float64], found: Brackets) -> NDArray[np.bool_]:
+    """Which codes are seen to have an infinite height: reals by LARGEST_RATIO, integers by a set S short of rank.
+
+    Where rounding has made a large height of an infinite one, S is a token's or what the witness nearly vanishes on.
+    """
+    large = found.token_lower[..., -1] > LARGEST_RATIO
+    out: NDArray[np.bool_] = large.any(1)
+    for i in np.flatnonzero(out & are_whole(P)):
+        F = rational_matrix(P[i])
+        words = np.argsort(-np.abs(found.witness[i]), kind="stable")[: found.m]
+        left = [words.tolist(), *found.outside[i][large[i]].tolist()]
+        out[i] = any(short_of_rank(F, set(range(found.n)) - set(some)) for some in left)
+    return out
 
 
 def bounds(

@@ -318,7 +318,8 @@ def equivalent(
         rng: where the draws come from.
         permute: permute the coordinates (within the information set and within the rest, when not resystematised).
         signs: flip the signs of coordinates.
-        resystematise: take another, well-conditioned information set.
+        resystematise: take another, well-conditioned information set; a code whose entries would leave MAGNITUDES
+            keeps its own.
 
     Returns:
         Of P's shape. Exact up to rounding: without resystematise the entries are only moved and negated.
@@ -338,6 +339,10 @@ def equivalent(
         out = np.linalg.solve(
             np.take_along_axis(G, chosen[:, None, :], 2), np.take_along_axis(G, others[:, None, :], 2)
         )
+        size = np.abs(out)
+        out[size < MAGNITUDES[0]] = 0.0  # what rounding left of a zero
+        beyond = ~(size <= MAGNITUDES[1]).all((1, 2))  # too badly scaled for another information set
+        out[beyond] = batch[beyond]
     else:
         out = batch.copy()
     if permute:

@@ -40,6 +40,9 @@ REMEMBERED = 4096
 FRESH = 64
 """Linear programs after which a table is made again from G, before it drifts."""
 
+LARGEST_OF_INTEGERS = 1e19
+"""Heights up to here leave MARGIN to the 32 digits that bounds and codewords are computed with."""
+
 DONE, STOPPED, DOUBTFUL = 0, 1, 2
 """How a search ended: through; by the stop flag; at an (S, a) that needs exact arithmetic: S looks short of rank, or
 rounding keeps its bound above tau."""
@@ -77,12 +80,22 @@ def inherit(live, count, tail, level, gone):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, space, x, rest, word):  # type: ignore[no-untyped-def]
+def largest_height(G):  # type: ignore[no-untyped-def]
+    """Above this a real code's height counts as infinite, and that of integers is beyond what float64 pairs tell."""
+    for i in range(G.shape[0]):
+        for j in range(G.shape[1]):
+            if G[i, j] != np.floor(G[i, j]):
+                return LARGEST_RATIO
+    return LARGEST_OF_INTEGERS
+
+
+@compiled
+def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, largest_told, space, x, rest, word):  # type: ignore[no-untyped-def]
     """A basis that avoids the coordinates `out`, with |y|_1 <= tau where there is one: (mask, its bound, best).
 
     Where there is none, its codeword's height may be a new best, with x, rest, word. `certain`: out is what a T may
     leave out, so codewords met on the way count; else they do not, and the bound is inf where tau is not reached.
-    A bound of -1 says that a set looks short of rank.
+    A bound of -1 says that a set looks short of rank, or its height is above `largest_told`.
     """
     k, n = G.shape
     banned = out | np.int64(1) << a
@@ -99,7 +112,7 @@ def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, space, x, r
                 for p in range(k):
                     y[p], low[p] = D[i, p], 0.0
                 height = height_of(G, y, low, m, trial)
-                if largest * LARGEST_RATIO <= 1.0 or height > LARGEST_RATIO:
+                if largest * largest_told <= 1.0 or height > largest_told:
                     return np.int64(0), -1.0, best
                 if height > best:
                     best = height
@@ -118,7 +131,7 @@ def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, space, x, r
             if not certain:
                 continue
             height = certified_height(G, D, basis, column, m, space[5, :k], space[6, :k], trial)
-            if height > LARGEST_RATIO:
+            if height > largest_told:
                 return np.int64(0), -1.0, best
             if height > best:
                 best = height
@@ -160,6 +173,7 @@ def search_target(G, a, m, alike, first_out, first_kept, tau, best, known, stop,
     D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
     space = np.empty((7, n + 1))
     first_table(G, a, D, basis, row_of)
+    largest_told = largest_height(G)
     depth = max(m - 1 - count_bits(first_out), 1)
     live = np.empty((depth, REMEMBERED, 3), np.int64)
     count, tail = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
@@ -215,7 +229,7 @@ def search_target(G, a, m, alike, first_out, first_kept, tau, best, known, stop,
                     mask, bound = known[q, 0], best
             if not bound <= tau:
                 mask, bound, height = best_without(
-                    G, D, basis, row_of, without, a, m, best, tau, certain, space, x, rest, word
+                    G, D, basis, row_of, without, a, m, best, tau, certain, largest_told, space, x, rest, word
                 )
             if height > best:
                 best = height

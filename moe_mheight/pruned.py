@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from . import rationals
 from .exchanges import first_promises
 from .heights import Height, Progress, expected_seconds, silent
-from .hitting import DONE, DOUBTFUL, MARGIN, best_without, search_target
+from .hitting import DONE, DOUBTFUL, MARGIN, best_without, largest_height, search_target
 from .joint import common_basis, search_all
 from .kernels import compiled, thread_count
 from .masks import BITS, lowest_bit
@@ -58,6 +58,7 @@ def first_words(G, masks, m, best, x, rest, word):  # type: ignore[no-untyped-de
     k, n = G.shape
     D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
     space = np.empty((7, n + 1))
+    told = largest_height(G)
     for mask in masks:
         left = mask
         while left:
@@ -66,7 +67,7 @@ def first_words(G, masks, m, best, x, rest, word):  # type: ignore[no-untyped-de
             first_table(G, a, D, basis, row_of)
             tau = best * (1.0 + MARGIN)
             out = mask ^ np.int64(1) << a
-            _, bound, best = best_without(G, D, basis, row_of, out, a, m, best, tau, True, space, x, rest, word)
+            _, bound, best = best_without(G, D, basis, row_of, out, a, m, best, tau, True, told, space, x, rest, word)
             if bound < 0.0:
                 return best
     return best

@@ -90,6 +90,11 @@ def move_to(table: Table, den: int, basis: list[int], inside: Iterable[int]) -> 
     return den, None
 
 
+def short_of_rank(P: Sequence[Sequence[Fraction]], S: Iterable[int]) -> bool:
+    """Whether the columns S of [I | P] have a rank below k."""
+    return move_to(*first_table(P), S)[1] is not None
+
+
 def best_of_set(
     P: Sequence[Sequence[Fraction]], S: Sequence[int], a: int, start: Iterable[int] = ()
 ) -> tuple[Fraction | None, list[int], list[Fraction], list[Fraction]]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import rationals
 from .codes import check_m, check_P
 from .enumeration import deciding_set, lattice_sets, lattice_tables, spread_minima
-from .hitting import best_without
+from .hitting import best_without, largest_height
 from .kernels import LANES, compiled, over_batch
 from .minors import LARGEST_RATIO, MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
 from .tableaus import first_table, height_of
@@ -79,7 +79,21 @@ def _attain(P, m, left, at, words, heights):  # type: ignore[no-untyped-def]
         first_table(G, a, D, basis, row_of)
         out = left[code] & ~(np.int64(1) << a)
         _, _, best = best_without(
-            G, D, basis, row_of, out, a, m[code], best, best * (1.0 + 1e-14), True, space, x, rest, word
+            G,
+            D,
+            basis,
+            row_of,
+            out,
+            a,
+            m[code],
+            best,
+            best * (1.0 + 1e-14),
+            True,
+            largest_height(G),
+            space,
+            x,
+            rest,
+            word,
         )
         heights[code] = best
         largest = 0.0

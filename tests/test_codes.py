@@ -22,7 +22,8 @@ from moe_mheight import (
     systematic,
 )
 from moe_mheight.codes import check_m, check_P, check_row
-from moe_mheight.kinds import KINDS
+from moe_mheight.datasets import orbit_ids
+from moe_mheight.kinds import ALL_KINDS, KINDS
 
 SHAPES = [(k, n - k) for n in range(2, 11) for k in range(1, n)]
 
@@ -179,7 +180,7 @@ def test_P_accepts_what_is_real():
         batch, single = check_P(same)
         assert batch.tolist() == [[[1.0, 2.0]]]
         assert single
-    assert check_P([[10**25, 0]])[0].tolist() == [[[1e25, 0.0]]]
+    assert check_P([[2**80, 0]])[0].tolist() == [[[2.0**80, 0.0]]]
     assert not check_P(np.ones((1, 2, 3)))[1]
 
 
@@ -321,3 +322,22 @@ def test_messages_survive_numbers_too_long_to_print():
     from moe_mheight.errors import brief
 
     assert brief([[10**5000]]) == "a list of numbers too long to print"
+
+
+@pytest.mark.parametrize("kind", [*ALL_KINDS, "scaled"])
+def test_equivalent_codes_are_codes(kind, rng):
+    """Of an equivalent of an equivalent, entries of 3e-49 were refused, and the whole batch with them."""
+    for k, r in [(2, 3), (3, 3), (4, 5), (6, 3), (5, 5)]:
+        P = random_codes("normal" if kind == "scaled" else kind, 100, k, r, rng)
+        if kind == "scaled":
+            P = P * 10.0 ** rng.uniform(-8, 8, (100, k, 1)) * 10.0 ** rng.uniform(-8, 8, (100, 1, r))
+        for _ in range(5):
+            P = equivalent(P, rng)
+        checked, _ = check_P(P)
+        assert np.array_equal(checked, P)
+        assert len(orbit_ids(P)) == 100
+
+
+def test_equivalent_keeps_what_is_too_badly_scaled_to_move(rng):
+    P = np.tile([[1e29, 1e-29], [1e29, 1.0]], (50, 1, 1))
+    assert np.abs(equivalent(P, rng)).max() <= 1e30
