@@ -23,7 +23,7 @@ from .evaluation import HARDEST, REFERENCE_MACRO, Report
 from .exact import m_height
 from .explanations import bars
 from .files import refuse_existing
-from .folders import PART, as_json, locked, write_file
+from .folders import PART, as_json, locked, restore, swap, write_file
 from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from .tiers import tier_of
@@ -125,12 +125,13 @@ def taken(folder: Path) -> list[Path]:
 
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
-    """Write all files aside, then move them in, the last one last, for those of an older report; or nothing changes."""
+    """Write all files aside, then have them take the place of those of an older report, the last one last."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
     with locked(folder):
+        restore(folder)
         before = taken(folder)
         refuse_existing(before, force)
         aside = folder / f"report{PART}"
@@ -139,10 +140,8 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
             aside.mkdir()
             for name, inside in files.items():
                 write_file(aside / name, inside)
-            for path in reversed(before):  # the page, then the rest
-                path.unlink()
-            for name in files:
-                (aside / name).replace(folder / name)
+            stale = [(None, path) for path in before if path.name not in files]
+            swap([*stale, *((aside / name, folder / name) for name in files)])
         except OSError as error:
             raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
         finally:
