@@ -488,7 +488,7 @@ def test_a_report_that_fails_at_any_step_stays(tmp_path, monkeypatch):
     """It said so, and had removed the old page and its pictures."""
     folder = tmp_path / "report"
     old_report(folder)
-    for number in count():
+    for number in count(1):  # before that, a folder that is there
         with monkeypatch.context() as patch:
             fails_at(patch, number)
             try:
