@@ -95,7 +95,8 @@ def write_report(
         "about": dict(about or {}), "evaluation": report.as_dict(),
         "criteria": [verdict.as_dict() for verdict in verdicts],
         "calibration": covered,
-        "router": {str(n): {f"{k},{m}": shares for (k, m), shares in cells.items()} for n, cells in routed.items()},
+        "router": _cells(routed, list),
+        "router_left_out": _cells(routed, str),
         "worst": worst,
     }  # fmt: skip
     shown: list[tuple[gallery.Picture, str]] = []
@@ -116,6 +117,14 @@ def write_report(
     files["report.html"] = page.encode(errors="backslashreplace")  # a file's name need not be text
     _put(folder, files, force)
     return [folder / name for name in reversed(files)]
+
+
+def _cells(routed: dict[int, dict[tuple[int, int], Any]], kind: type) -> dict[str, dict[str, Any]]:
+    """What `gallery.routes` found, or what is said where it found nothing, by n and "k,m"."""
+    return {
+        str(n): {f"{k},{m}": value for (k, m), value in cells.items() if isinstance(value, kind)}
+        for n, cells in routed.items()
+    }
 
 
 def taken(folder: Path) -> list[Path]:
