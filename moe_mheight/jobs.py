@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import joblib
+from joblib.parallel import ParallelBackendBase  # where those who write backends find it in every version
 
 from .errors import MHeightError, brief
 
@@ -87,13 +88,16 @@ def _client(scheduler: str) -> Iterator[Any]:
         client.close()
 
 
-class _Unasked(joblib.ParallelBackendBase):  # type: ignore[misc]
+class _Unasked(ParallelBackendBase):  # type: ignore[misc]
     """A backend that no work is given to: it answers how many workers were asked for, None where nobody asked."""
 
     supports_sharedmem = True
 
     def effective_n_jobs(self, n_jobs: int | None) -> int | None:
         return n_jobs
+
+    def apply_async(self, func: Any, callback: Any = None) -> Any:  # joblib before 1.5 wants one
+        raise NotImplementedError
 
 
 def _given() -> int | None:
@@ -108,7 +112,8 @@ def asked() -> int | None:
 
     A backend without a number asks for what it takes by itself: a cluster for all workers, processes for none.
     """
-    count, taken = _given(), int(joblib.effective_n_jobs(None))
+    count = _given()
+    taken = int(joblib.effective_n_jobs(count))
     return None if count is None and taken == 1 else taken
 
 
