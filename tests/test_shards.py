@@ -288,6 +288,7 @@ class Lists(ParallelBackendBase):
 
     def submit(self, function, callback=None):
         done = Future()
+        done.get = done.result  # joblib before 1.5 asks for that
         done.set_result(function())
         if callback:
             callback(done)
