@@ -24,7 +24,7 @@ import numpy as np
 from . import rationals
 from .codes import check_m, check_P
 from .errors import CodeError, MHeightError
-from .files import replacing
+from .folders import replacing
 from .heights import Height, Progress, silent
 from .masks import BITS
 from .minors import LARGEST_RATIO

@@ -37,7 +37,6 @@ import io
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -57,7 +56,7 @@ from .brackets import brackets
 from .ensemble import Predictor
 from .errors import FolderError, ModelError, brief
 from .experts import Architecture, Expert, one_thread_a_pass, read
-from .folders import PART, write_file
+from .folders import restore, swap, temporary, write_file
 from .kinds import random_codes
 from .raw.models import is_raw
 from .storage import VIEWS, pack
@@ -156,7 +155,8 @@ def export_onnx(
     total = sum(len(experts) for _, *both in predictor.tiers.values() for experts in both)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=PART, dir=final.parent))
+        partial = temporary(final)
+        partial.mkdir()
     except OSError as error:
         raise FolderError(f"cannot make {final}: {error.strerror or error}") from error
     try:
@@ -204,7 +204,6 @@ def export_onnx(
             "files": files,
         }
         write_file(partial / "experts.json", (json.dumps(found, indent=2) + "\n").encode())
-        partial.chmod(0o755)  # temporary folders are private
         _settle(partial, final, force)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -214,6 +213,7 @@ def export_onnx(
 def _refuse_taken(final: Path, force: bool) -> None:
     if final in (Path.cwd(), *Path.cwd().parents):
         raise FolderError(f"{final} is where you are; an export takes a folder of its own")
+    restore(final.parent)
     if not final.exists() or (final.is_dir() and not any(final.iterdir())):
         return
     if not force:
@@ -231,16 +231,7 @@ def _refuse_taken(final: Path, force: bool) -> None:
 def _settle(partial: Path, final: Path, force: bool) -> None:
     """Give the finished folder its name."""
     _refuse_taken(final, force)
-    aside = partial.with_suffix(".replaced")
-    try:
-        if final.exists():
-            final.rename(aside)
-        partial.rename(final)
-    except OSError as error:
-        if aside.exists() and not final.exists():
-            aside.rename(final)
-        raise FolderError(f"cannot write {final}: {error.strerror or error}") from error
-    shutil.rmtree(aside, ignore_errors=True)
+    swap([(partial, final)])
 
 
 def _shapes(architecture: Architecture) -> dict[str, list[str | int]]:

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +27,7 @@ from numpy.typing import NDArray
 from . import pickles
 from .codes import check_P, check_row
 from .errors import CodeError, DataError, brief
+from .folders import replacing, restore
 from .masks import BITS
 
 Group = tuple[int, int, int]
@@ -143,6 +142,8 @@ def read(paths: Sequence[str | Path]) -> Data:
     """
     if not 1 <= len(paths) <= 2:
         raise DataError(f"give one file, or the two files of a pair, got {len(paths)}")
+    for folder in {Path(path).parent for path in paths if str(path) != "-" and not Path(path).exists()}:
+        restore(folder)  # a pair that a killed process has half replaced
     contents = [(str(path), _bytes(path)) for path in paths]
     kinds = {_kind(content, name) for name, content in contents}
     if len(contents) == 1 and kinds == {"npz"}:
@@ -273,31 +274,14 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArra
 
 def refuse_existing(paths: Iterable[Path], force: bool) -> None:
     """Refuse to overwrite, unless forced, before any work is done."""
+    paths = list(paths)
+    for folder in {path.parent for path in paths}:
+        restore(folder)
     for path in paths:
         if path.exists() and (not force or path.is_dir()):
             raise DataError(f"{path} exists" + ("; use --force to overwrite it" if not path.is_dir() else ", a folder"))
         if not path.parent.is_dir():
             raise DataError(f"the folder {path.parent} does not exist")
-
-
-@contextmanager
-def replacing(*paths: Path) -> Iterator[Sequence[BinaryIO]]:
-    """Files under temporary names that take their own when all went well with all, and vanish otherwise."""
-    temporary = [path.with_name(f"{path.name}.{os.getpid()}.part") for path in paths]
-    try:
-        with ExitStack() as stack:
-            handles = [stack.enter_context(open(path, "wb")) for path in temporary]
-            yield handles
-            for handle in handles:
-                handle.flush()
-                os.fsync(handle.fileno())
-        for source, path in zip(temporary, paths, strict=True):
-            os.replace(source, path)
-    except OSError as error:
-        raise DataError(f"cannot write {' and '.join(map(str, paths))}: {error.strerror or error}") from error
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
 
 
 def compact(P: NDArray[np.float64]) -> NDArray[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import charts
 from .brackets import brackets
+from .errors import brief
 from .evaluation import REFERENCE, Report
 from .experts import answers, read
 from .minors import smallest_minors
@@ -76,16 +76,31 @@ def coverage(predictor: Any, report: Report) -> dict[str, Any]:
     return {"nominal": list(LEVELS), **held}
 
 
-def routes(predictor: Any, report: Report) -> dict[int, dict[tuple[int, int], list[float]]]:
-    """The router's weights for all (k, m) of the lengths that there are, but where a user's router knows none."""
-    found: dict[int, dict[tuple[int, int], list[float]]] = {}
+def routes(predictor: Any, report: Report) -> dict[int, dict[tuple[int, int], list[float] | str]]:
+    """The router's weights for all (k, m) of the lengths that there are.
+
+    A user's router may know few sizes: where it has no entry (LookupError) or refuses one (ValueError), what it said
+    stands in place of the weights. Any other error is a fault of the router, and is raised.
+    """
+    found: dict[int, dict[tuple[int, int], list[float] | str]] = {}
     for n in sorted({score.group[0] for score in report.scores}):
         found[n] = {}
         for k in range(1, n):
             for m in range(1, n - k + 1):
-                with suppress(Exception):
+                try:
                     found[n][k, m] = list(map(float, predictor.router(n, k, m)))
+                except (LookupError, ValueError) as error:
+                    found[n][k, m] = f"{type(error).__name__}: {brief(error)}"
     return found
+
+
+def _left_out(cells: dict[tuple[int, int], list[float] | str]) -> str:
+    """A sentence on the sizes that a router gives no weights for."""
+    said = {cell: why for cell, why in cells.items() if isinstance(why, str)}
+    if not said:
+        return ""
+    (k, m), why = next(iter(said.items()))
+    return f" Left out: {len(said)} of {len(cells)} (k, m) that the router has no weights for, as ({k}, {m}): {why}."
 
 
 def references(report: Report) -> dict[str, list[float]]:
@@ -160,8 +175,10 @@ def pictures(
         yield Picture(
             f"router-{n}", f"Who is asked at n = {n}",
             "Weights of the three experts for every (k, m): a cell of two colours is two experts' answer, mixed. "
-            "Framed: groups of this data." + (f" Not drawn: n = {', '.join(rest)}, see report.json." if rest else ""),
-            4.4, partial(charts.routing, n=n, weights=routed[n], marked={score.group for score in scores}),
+            "Framed: groups of this data." + (f" Not drawn: n = {', '.join(rest)}, see report.json." if rest else "")
+            + _left_out(routed[n]),
+            4.4, partial(charts.routing, n=n, marked={score.group for score in scores},
+                         weights={cell: w for cell, w in routed[n].items() if not isinstance(w, str)}),
         )  # fmt: skip
     if covered is not None:
         points = {tier: [_alone(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import joblib
+from joblib.parallel import ParallelBackendBase  # where those who write backends find it in every version
 
 from .errors import MHeightError, brief
 
@@ -87,12 +88,33 @@ def _client(scheduler: str) -> Iterator[Any]:
         client.close()
 
 
+class _Unasked(ParallelBackendBase):  # type: ignore[misc]
+    """A backend that no work is given to: it answers how many workers were asked for, None where nobody asked."""
+
+    supports_sharedmem = True
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int | None:
+        return n_jobs
+
+    def apply_async(self, func: Any, callback: Any = None) -> Any:  # joblib before 1.5 wants one
+        raise NotImplementedError
+
+
+def _given() -> int | None:
+    """The n_jobs of joblib.parallel_config, as given; None where nobody gave any."""
+    with joblib.parallel_config(backend=_Unasked()):
+        count: int | None = joblib.effective_n_jobs(None)
+    return count
+
+
 def asked() -> int | None:
-    """How many workers somebody asked for, by `workers` or joblib.parallel_config; None where nobody did."""
-    backend, count = joblib.parallel.get_active_backend()
-    if count is None and type(backend) is joblib.parallel.BACKENDS[joblib.parallel.DEFAULT_BACKEND]:
-        return None
-    return int(joblib.effective_n_jobs(count))
+    """How many workers somebody asked for, by `workers` or joblib.parallel_config; None where nobody did.
+
+    A backend without a number asks for what it takes by itself: a cluster for all workers, processes for none.
+    """
+    count = _given()
+    taken = int(joblib.effective_n_jobs(count))
+    return None if count is None and taken == 1 else taken
 
 
 def each(
@@ -108,14 +130,13 @@ def each(
     settings = {"n_jobs": jobs} if asked() is None and jobs is not None else {}
     owner = os.getpid()
     calls = (joblib.delayed(_numbered)(function, number, task, owner) for number, task in enumerate(tasks))
-    backend, count = joblib.parallel.get_active_backend()
-    if not getattr(backend, "supports_return_generator", False):
-        while some := list(islice(calls, 4 * joblib.effective_n_jobs(count))):  # Ray's gives lists only
+    try:
+        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch=_ahead(), **settings)
+    except ValueError:  # Ray's gives lists only
+        while some := list(islice(calls, 4 * joblib.effective_n_jobs(settings.get("n_jobs")))):
             yield from joblib.Parallel(**settings)(some)
         return
-    # Dask's takes all workers that there are, whatever was asked for; what is sent out bounds them
-    ahead = count if type(backend).__name__ == "DaskDistributedBackend" and (count or 0) > 0 else "3*n_jobs"
-    results = joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead, **settings)(calls)
+    results = parallel(calls)
     try:
         for result in results:  # noqa: UP028  yield from would close the results itself, with a warning
             yield result
@@ -133,6 +154,15 @@ def each(
                 results.close()
         finally:
             threading.excepthook = told
+
+
+def _ahead() -> int | str:
+    """How many pieces are sent out at a time. Dask's backend takes all workers that there are or come, whatever number
+    was asked for; there, what is sent out bounds them."""
+    count = _given()
+    if count is not None and count > 0 and joblib.effective_n_jobs(2) == joblib.effective_n_jobs(3):
+        return count
+    return "3*n_jobs"
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:

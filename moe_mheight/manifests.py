@@ -22,7 +22,7 @@ import numpy as np
 from . import __version__
 from .errors import DataError, FolderError, brief
 from .files import Group
-from .folders import PART
+from .folders import meant
 
 FORMAT = "moe_mheight shards 1"
 
@@ -123,9 +123,7 @@ def ours(folder: Path) -> bool:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         own = (MANIFEST, FINISHED, "lock")
-        return all(
-            p.name.removesuffix(PART) in own or re.fullmatch(NAME, p.name.removesuffix(PART)) for p in folder.iterdir()
-        )
+        return all(meant(p.name) in own or re.fullmatch(NAME, meant(p.name)) for p in folder.iterdir())
     return isinstance(found, dict) and str(found.get("format")).startswith("moe_mheight shards")
 
 

@@ -6,7 +6,6 @@ matplotlib is an extra: it is imported when a picture is drawn, and its global s
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, ModelError
+from .errors import ModelError
+from .folders import write_file
 
 DPI = 120
 
@@ -75,13 +75,7 @@ def picture(path: Path, width: float, height: float) -> Iterator[Any]:
     with drawing(width, height) as figure:
         yield figure
         made = content(figure, "png")
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(made)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    write_file(path, made)
 
 
 def logarithmic(axis: Any, limits: tuple[float, float] | None = None) -> None:

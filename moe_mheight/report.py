@@ -23,7 +23,7 @@ from .evaluation import HARDEST, REFERENCE_MACRO, Report
 from .exact import m_height
 from .explanations import bars
 from .files import refuse_existing
-from .folders import PART, as_json, locked, write_file
+from .folders import PART, as_json, locked, restore, swap, write_file
 from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from .tiers import tier_of
@@ -95,7 +95,8 @@ def write_report(
         "about": dict(about or {}), "evaluation": report.as_dict(),
         "criteria": [verdict.as_dict() for verdict in verdicts],
         "calibration": covered,
-        "router": {str(n): {f"{k},{m}": shares for (k, m), shares in cells.items()} for n, cells in routed.items()},
+        "router": _cells(routed, list),
+        "router_left_out": _cells(routed, str),
         "worst": worst,
     }  # fmt: skip
     shown: list[tuple[gallery.Picture, str]] = []
@@ -118,6 +119,14 @@ def write_report(
     return [folder / name for name in reversed(files)]
 
 
+def _cells(routed: dict[int, dict[tuple[int, int], Any]], kind: type) -> dict[str, dict[str, Any]]:
+    """What `gallery.routes` found, or what is said where it found nothing, by n and "k,m"."""
+    return {
+        str(n): {f"{k},{m}": value for (k, m), value in cells.items() if isinstance(value, kind)}
+        for n, cells in routed.items()
+    }
+
+
 def taken(folder: Path) -> list[Path]:
     """Files in a folder that have names of a report's."""
     names = re.compile(rf"report\.(html|json)|({'|'.join(gallery.NAMES)})\.(png|svg)")
@@ -125,12 +134,13 @@ def taken(folder: Path) -> list[Path]:
 
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
-    """Write all files aside, then move them in, the last one last, for those of an older report; or nothing changes."""
+    """Write all files aside, then have them take the place of those of an older report, the last one last."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
     with locked(folder):
+        restore(folder)
         before = taken(folder)
         refuse_existing(before, force)
         aside = folder / f"report{PART}"
@@ -139,10 +149,8 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
             aside.mkdir()
             for name, inside in files.items():
                 write_file(aside / name, inside)
-            for path in reversed(before):  # the page, then the rest
-                path.unlink()
-            for name in files:
-                (aside / name).replace(folder / name)
+            stale = [(None, path) for path in before if path.name not in files]
+            swap([*stale, *((aside / name, folder / name) for name in files)])
         except OSError as error:
             raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
         finally:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from . import manifests
 from .errors import DataError, FolderError
 from .files import Data, npz_bytes
-from .folders import PART, locked, write_file
+from .folders import PART, locked, meant, write_file
 from .jobs import each
 from .manifests import FINISHED, MANIFEST, NAME, Shard
 
@@ -67,7 +67,7 @@ def build(
         done = manifests.finished(folder, known) if known is not None else {}
         keep = {"lock", *(() if known is None else (MANIFEST, *done, *(() if known["complete"] else (FINISHED,))))}
         for path in folder.iterdir():
-            plain = path.name.removesuffix(PART)
+            plain = meant(path.name)
             if path.name not in keep and (plain in (MANIFEST, FINISHED) or re.fullmatch(NAME, plain)):
                 path.unlink()
         advance(sum(s.rows for s in shards if s.name in done))

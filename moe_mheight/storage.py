@@ -33,9 +33,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .calibration import check as check_calibration
-from .errors import ModelError, brief
+from .errors import FolderError, ModelError, brief
 from .experts import Architecture, Expert
-from .folders import locked, write_file
+from .folders import locked, restore, swap, sweep, write_file
 from .tiers import TIERS
 
 FORMAT = "moe_mheight tier 3"
@@ -185,6 +185,7 @@ def load_set(folder: Path) -> dict[str, Tier]:
     """All three tiers of a model set."""
     if not folder.is_dir():
         raise ModelError(f"no models at {folder}; train them with `mheight train-expert --tier low --models {folder}`")
+    restore(folder)
     missing = [tier for tier in TIERS if not (folder / tier).is_dir()]
     if missing and (folder / "all").is_dir():
         raise ModelError(f"{folder} holds raw-view experts; moe_mheight.raw.models.RawPredictor loads those")
@@ -204,11 +205,13 @@ def architecture_config(architecture: Architecture) -> dict[str, Any]:
 @contextmanager
 def workshop(final: Path, force: bool) -> Iterator[Path]:
     """Where the folder `final` is made: yields a hidden folder beside it, held for this process, that keeps what is
-    unfinished from one attempt to the next. Its "finished" takes final's name when all went well.
+    unfinished from one attempt to the next. Its "finished" takes final's name when all went well. Killed in between,
+    the next attempt, and whoever loads the set, finishes that (`folders.restore`).
 
     Raises:
-        ModelError: final exists (and not force), or another process is at it.
+        ModelError: final exists (and not force). FolderError: another process is at it, or it cannot be written.
     """
+    restore(final.parent)
     if final.exists() and not force:
         raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
     partial = final.with_name(f".{final.name}.unfinished")
@@ -218,19 +221,25 @@ def workshop(final: Path, force: bool) -> Iterator[Path]:
         raise ModelError(f"cannot make {partial}: {error.strerror or error}") from error
     with locked(partial):
         if force:  # only now: a training that is going on is refused above, not swept away
-            for path in [path for path in partial.iterdir() if path.name != "lock"]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            try:
+                _empty(partial)
+            except OSError as error:
+                raise FolderError(f"cannot empty {partial}: {error.strerror or error}") from error
         elif final.exists():  # made while we came
             raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
         shutil.rmtree(partial / "finished", ignore_errors=True)
+        sweep(partial)
         yield partial
-        if final.exists():  # aside first: at no moment is there neither
-            final.rename(partial / "replaced")
-        (partial / "finished").rename(final)
-        for path in [path for path in partial.iterdir() if path.name != "lock"]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        swap([(partial / "finished", final)])
+        with suppress(OSError):  # what stays is swept when somebody trains here again
+            _empty(partial)
     with suppress(OSError):  # somebody else may have come
         partial.rmdir()
+
+
+def _empty(partial: Path) -> None:
+    for path in [path for path in partial.iterdir() if path.name != "lock"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> Any:

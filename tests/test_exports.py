@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import os
 import re
 import sys
 import textwrap
@@ -132,7 +133,7 @@ def _refuses(rename):
     """A rename that fails for finished folders."""
 
     def renamed(path, target):
-        if path.suffix == ".part":
+        if Path(path).suffix == ".part":
             raise OSError(28, "No space left on device")
         return rename(path, target)
 
@@ -161,7 +162,7 @@ def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkey
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", _refuses(Path.rename))
+        patch.setattr(os, "rename", _refuses(os.rename))
         with pytest.raises(FolderError, match="cannot write"):
             export_onnx(folder, models, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

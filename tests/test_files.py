@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import DataError, files, m_height
+from moe_mheight.errors import FolderError
 from moe_mheight.files import Codes
 
 P = np.array([[1, 1], [1, 2]])
@@ -264,7 +265,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(data, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         files.write_npz(path, interrupted())
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(FolderError, match="cannot write"):
         files.write_npz(tmp_path / "missing" / "file", data.items())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
 
@@ -280,7 +281,7 @@ def test_a_pair_is_replaced_whole_or_not_at_all(data, tmp_path, monkeypatch):
             raise error
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(FolderError, match="No space left"):
         write_pickles(tmp_path / "rows", {group: Codes(-c.P, c.row, 2 * c.h) for group, c in data.items()})
     assert [path.read_bytes() for path in paths] == old
     assert sorted(tmp_path.iterdir()) == sorted(paths)

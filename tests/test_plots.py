@@ -1,6 +1,7 @@
 """Pictures are whole PNG files that are not blank, whose texts keep apart and stay inside, whatever the input lacks."""
 
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import pictures, plots
-from moe_mheight.errors import DataError, ModelError
+from moe_mheight.errors import DataError, FolderError, ModelError
 from moe_mheight.tiers import EVALUATOR, HEADLINE, tier_of
 
 mpl = pytest.importorskip("matplotlib")
@@ -275,12 +276,12 @@ def test_a_picture_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pictures.os, "replace", full)
-    with pytest.raises(DataError, match=r"cannot write .*drawn\.png: No space left on device"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(FolderError, match=r"cannot write .*drawn\.png: No space left on device"):
         DRAWINGS["one point"](rng, old)
     assert list(tmp_path.iterdir()) == [old]
     assert old.read_bytes() == b"old"
-    with pytest.raises(DataError, match="No such file or directory"):
+    with pytest.raises(FolderError, match="No such file or directory"):
         DRAWINGS["one point"](rng, tmp_path / "no folder" / "drawn.png")
 
 

@@ -427,6 +427,32 @@ def test_a_router_that_knows_few_sizes(made, tmp_path):
     write_report(tmp_path, predictor, made[2])
     facts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(facts["router"]["9"]) == {"4,2", "5,3"}
+    said = facts["router_left_out"]["9"]
+    assert len(said) == 36 - 2
+    assert said["1,1"] == "KeyError: (9, 1, 1)"
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Left out: 34 of 36 (k, m) that the router has no weights for, as (1, 1): KeyError: (9, 1, 1)." in page
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, AttributeError, RecursionError, OSError])
+def test_a_router_that_is_broken_is_told(error, made):
+    """What is not expected is not swallowed."""
+    from moe_mheight import gallery
+
+    def broken(n, k, m):
+        raise error("in the router")
+
+    with pytest.raises(error, match="in the router"):
+        gallery.routes(Predictor.load(router=broken), made[2])
+
+
+def test_a_router_may_refuse_sizes(made):
+    from moe_mheight import gallery
+
+    def refuses(n, k, m):
+        raise ValueError("not for me")
+
+    assert set(gallery.routes(Predictor.load(router=refuses), made[2])[9].values()) == {"ValueError: not for me"}
 
 
 def test_without_the_extra_nothing_is_computed(tmp_path, monkeypatch):

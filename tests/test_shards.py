@@ -1,16 +1,22 @@
 """Sets of shards: the same bytes whoever makes them and after any interruption; what is wrong is refused, and said."""
 
+import ast
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import brute
+import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ParallelBackendBase
 from test_cli import assert_refused, folder, mheight  # noqa: F401
 
 from moe_mheight import DataError, MHeightError, manifests, shards
@@ -18,7 +24,7 @@ from moe_mheight.datasets import generate, generate_set
 from moe_mheight.errors import FolderError
 from moe_mheight.files import read, write_npz
 from moe_mheight.folders import PART, locked, write_file
-from moe_mheight.jobs import each, workers
+from moe_mheight.jobs import asked, each, workers
 from moe_mheight.manifests import FINISHED, MANIFEST
 from moe_mheight.sources import by_row, open_codes
 
@@ -269,6 +275,99 @@ def test_each_gives_every_result_once():
     for jobs, backend in ((None, None), (2, "threading"), (2, "loky")):
         with workers(jobs, backend):
             assert sorted(each(square, range(20))) == [(i, i * i) for i in range(20)]
+
+
+class Lists(ParallelBackendBase):
+    """As Ray's: another package's, whose results come as lists."""
+
+    supports_return_generator = False
+    default_n_jobs = 3
+
+    def effective_n_jobs(self, n_jobs):
+        return 3 if n_jobs is None else n_jobs
+
+    def submit(self, function, callback=None):
+        done = Future()
+        done.get = done.result  # joblib before 1.5 asks for that
+        done.set_result(function())
+        if callback:
+            callback(done)
+        return done
+
+    apply_async = submit
+
+    def retrieve_result(self, out, timeout=None):
+        return out.result()
+
+
+def test_how_many_workers_were_asked_for():
+    """By `workers`, or by joblib's own ways, which say 1 as well when nobody has said anything."""
+    assert asked() is None
+    cores = joblib.effective_n_jobs(-1)
+    for config, number in (
+        ({"n_jobs": 1}, 1),
+        ({"n_jobs": 7}, 7),
+        ({"n_jobs": -1}, cores),
+        ({"backend": "threading", "n_jobs": 1}, 1),
+        ({"backend": "threading", "n_jobs": 5}, 5),
+        ({"backend": "loky"}, None),
+        ({"backend": Lists()}, 3),
+        ({"backend": Lists(), "n_jobs": 2}, 2),
+        ({"verbose": 0}, None),
+    ):
+        with joblib.parallel_config(**config):
+            assert asked() == number, config
+            with joblib.parallel_config(verbose=0):
+                assert asked() == number, config
+    with joblib.parallel_backend("threading", n_jobs=4):
+        assert asked() == 4
+    with workers():
+        assert asked() is None
+    with workers(3):
+        assert asked() == 3
+    with workers(None, "threading"):
+        assert asked() == cores
+    assert asked() is None
+
+
+@pytest.mark.parametrize("jobs", [None, 1, 2])
+def test_each_by_other_packages_backends(jobs):
+    config = {"backend": Lists()} if jobs is None else {"backend": Lists(), "n_jobs": jobs}
+    with joblib.parallel_config(**config):
+        assert sorted(each(square, range(20))) == [(i, i * i) for i in range(20)]
+        assert sorted(each(square, range(20), jobs=2)) == [(i, i * i) for i in range(20)]
+
+
+def test_each_obeys_those_who_asked_first():
+    def threads(config, jobs):
+        seen, together = set(), threading.Barrier(2, timeout=1.0)
+
+        def work(_):
+            seen.add(threading.get_ident())
+            with suppress(threading.BrokenBarrierError):
+                together.wait()
+
+        with joblib.parallel_config(**config):
+            list(each(work, range(4), jobs))
+        return len(seen)
+
+    assert threads({"backend": "threading", "n_jobs": 1}, 2) == 1
+    assert threads({"backend": "threading", "n_jobs": 2}, 1) == 2
+    assert threads({}, 1) == 1
+
+
+def test_of_joblib_only_what_it_lists_as_public():
+    """Names that joblib's own __all__ has, and the class that backends are made of; others change without notice."""
+    import moe_mheight
+
+    for path in Path(moe_mheight.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "joblib":
+                assert node.attr in joblib.__all__, f"{path.name}: joblib.{node.attr}"
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "joblib":
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                public = {f"joblib.{name}" for name in joblib.__all__} | {"joblib.parallel.ParallelBackendBase"}
+                assert names <= public, path.name
 
 
 def fails(x):

@@ -26,7 +26,7 @@ from ..checkpoints import in_stages
 from ..errors import DataError, brief
 from ..experts import combined, read_codes
 from ..files import Group
-from ..folders import locked, write_file
+from ..folders import locked, sweep, write_file
 from ..jobs import each
 from ..recipes import Recipe
 from ..tiers import TIERS, tier_of
@@ -82,6 +82,7 @@ def run_table(
     missing = [(row, seed) for row, seed in work if not found[row.name, seed]]
     if train and missing:
         with locked(folder):
+            sweep(folder)
             # the long ones first, so that no core waits for a last one
             missing.sort(key=lambda task: -_effort(task[0]))
             work_on = partial(run, data=data, folder=folder.absolute(), prints=prints)

@@ -24,7 +24,7 @@ from ..brackets import bounds
 from ..codes import check_m, check_P, equivalent, like_input
 from ..errors import CodeError, MHeightError, ModelError, brief
 from ..files import Group, from_rows
-from ..folders import write_file
+from ..folders import restore, write_file
 from ..kernels import thread_count
 from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
 from ..tiers import tier_of
@@ -208,6 +208,7 @@ class RawPredictor:
             ModelError: there is none at the path, or it is damaged.
         """
         folder = Path(path)
+        restore(folder)
         found = {scope: load_tier(folder / scope) for scope in SCOPES if (folder / scope).is_dir()}
         if not found:
             raise ModelError(f"{folder} holds no raw-view models; `mheight train-expert --view raw` makes them")
