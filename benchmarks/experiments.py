@@ -443,9 +443,10 @@ those are at the head of that script. log2-MSE in bits squared, all other errors
 
 ## How far the bracket goes without learning
 
-log2-MSE of the best fixed point of the bracket (four kinds of codes; fitted to their heights, so it is the least that any
-fixed point could have), the widest bracket, and the share of brackets closed to 1e-9 bit. "plain" multiplies each weight by |c| / max|c| a step, as iteratively reweighted least squares does;
-"leaps" are powers of that factor at every other step.
+log2-MSE of the best fixed point of the bracket (four kinds of codes; fitted to their heights, so it is the least that
+any fixed point has), the widest bracket, and the share of brackets closed to 1e-9 bit. "plain" multiplies each weight
+by |c| / max|c| a step, as iteratively reweighted least squares does; "leaps" are powers of that factor at every other
+step.
 
 {brackets}
 

@@ -81,8 +81,9 @@ def results() -> str:
     )
     codes = sum(score.codes for score in report.scores)
     text = (
-        f"Experts were asked about {report.asked} of {codes:,} codes; bounds decided the others to a millionth of a bit. "
-        f"The best credible macro of a peer, {BEST_MACRO}, is of another system than the column, which prints no groups."
+        f"Experts were asked about {report.asked} of {codes:,} codes; bounds decided the others to a millionth of a "
+        f"bit. The best credible macro of a peer, {BEST_MACRO}, is of another system than the column's; it prints no "
+        "groups."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
 
@@ -190,7 +191,8 @@ def raw() -> str:
     minutes = sum(config["trained_minutes"] for config in sets)
     text = (
         f"Trained on {codes[0]:,} codes, validated on {codes[1]:,}, {sets[0]['seeds']} seeds a tier, {minutes:.0f} "
-        "minutes in all; each of the others on its own data. The seed's run 1, again without leaks, had a macro of 1.39."
+        "minutes in all; each of the others on its own data. The seed's run 1, again without leaks, had a macro of "
+        "1.39."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
 

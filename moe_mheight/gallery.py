@@ -119,9 +119,9 @@ def errors(report: Report) -> Picture:
     scores = report.scores
     return Picture(
         "error", "Error of each group",
-        "Left is better. Triangles are bounds alone: the middle of the tightest certified bounds, nothing learnt and "
-        "nothing fitted. At the right, how many codes experts were asked about; where that is 0, bounds decide, and both "
-        "stand together. Squares and diamonds are others, each on its own data.",
+        "Left is better. Triangles are bounds alone: the middle of the tightest certified bounds, nothing learnt, "
+        "nothing fitted. At the right, how many codes networks were asked about; where that is 0, bounds decide, and "
+        "both stand together. Squares and diamonds are others, each on its own data.",
         1.9 + 0.25 * len(scores),
         partial(charts.group_errors, names=[_name(s.group) for s in scores], asked=[s.asked for s in scores], columns={
             "predicted": [s.log2_mse for s in scores],
