@@ -458,8 +458,8 @@ in the tables of results is over the middle of those tightest bounds: it is what
 
 ## Networks and features
 
-One member of the low tier, {chunks} chunks, the field's sizes, four kinds of codes. "bounds alone" is the
-middle of the tightest bounds. One training each: differences of a third mean nothing.
+One member of the low tier, {chunks} chunks, the field's sizes, four kinds of codes; "bounds alone" is the middle of the
+tightest certified bounds. One training each: differences of a third mean nothing.
 
 {experts}
 
