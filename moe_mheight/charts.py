@@ -22,11 +22,14 @@ LEAST = 1e-17
 """Errors below this, in bits, are drawn here: float64 hardly tells them from 0."""
 
 
-def group_errors(figure: Any, names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:
-    """log2-MSE of each group, a row each, on a log axis: one marker for each of the columns, which may hold nan."""
+def group_errors(
+    figure: Any, names: Sequence[str], columns: Mapping[str, Sequence[float]], asked: Sequence[int]
+) -> None:
+    """log2-MSE of each group, a row each, on a log axis: one marker for each of the columns, which may hold nan; at the
+    right, how many of the group's codes experts were asked about."""
     axis = figure.add_subplot()
-    looks = [(BLUE, "o", BLUE), (PURPLE, "v", "none"), (GREY, "^", "none"), (VERMILLION, "s", "none"),
-             (ORANGE, "D", "none"), (GREEN, "P", "none")]  # fmt: skip
+    looks = [(BLUE, "o", BLUE), (PURPLE, "v", "none"), (VERMILLION, "s", "none"), (ORANGE, "D", "none"),
+             (GREEN, "P", "none")]  # fmt: skip
     places = np.arange(len(names))
     drawn = []
     for (label, values), (colour, marker, face) in zip(columns.items(), looks, strict=False):
@@ -40,6 +43,10 @@ def group_errors(figure: Any, names: Sequence[str], columns: Mapping[str, Sequen
     axis.set_yticks(places, names)
     axis.set(ylim=(len(names) - 0.4, -0.6), xlabel="log2-MSE, bits²")
     axis.tick_params(axis="y", length=0)
+    beside = {"textcoords": "offset points", "fontsize": 8.5, "color": GREY, "annotation_clip": False}
+    axis.annotate("asked", (1.0, 1.0), (4, 5), "axes fraction", **beside)
+    for place, count in zip(places, asked, strict=True):
+        axis.annotate(f"{count:,}", (1.0, place), (4, 0), axis.get_yaxis_transform(), va="center", **beside)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.3, columnspacing=1.0)
 
 

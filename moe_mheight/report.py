@@ -19,7 +19,7 @@ from . import gallery
 from .cards import provenance
 from .ensemble import CEILING, FLOOR
 from .errors import DataError, FolderError, ModelError
-from .evaluation import HARDEST, REFERENCE_MACRO, Report
+from .evaluation import HARDEST, Report
 from .exact import m_height
 from .explanations import bars
 from .files import refuse_existing
@@ -28,7 +28,7 @@ from .minors import smallest_minors
 from .pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from .tiers import tier_of
 
-FORMAT = "moe_mheight report 1"
+FORMAT = "moe_mheight report 2"
 
 KEEP = 1000
 """Codes of each group that a report looks at one by one; give it to `evaluation.evaluate`."""
@@ -111,7 +111,7 @@ def write_report(
     files["report.json"] = (figures + "\n").encode()
     page = template.render(
         facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, drawn=gallery.DRAWN,
-        references=gallery.references(report), macro_references=REFERENCE_MACRO, json=figures.replace("<", "\\u003c"),
+        references=gallery.references(report), json=figures.replace("<", "\\u003c"),
         rows=sum(score.codes for score in report.scores), bars=bars,
     )  # fmt: skip
     files["report.html"] = page.encode(errors="backslashreplace")  # a file's name need not be text

@@ -735,12 +735,12 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
     code, out, err = mheight("ensemble-eval", "codes.json", "--models", models, "--json")
     assert (code, err) == (0, "")
     report = json.loads(out, parse_constant=pytest.fail)
-    assert report["format"] == "moe_mheight evaluation 1"
+    assert report["format"] == "moe_mheight evaluation 2"
     file = json.loads((folder / "codes.json").read_text())
     values = json.loads(mheight("predict", "codes.json", "--models", models, "--bounds", "--json")[1])
     values = {name: np.array(list(map(float, values[name]))) for name in ("heights", "lower", "upper")}
     label = np.array([inf if h is None else h for h in file["heights"]])
-    errors = []
+    errors, middles = [], []
     for score, tier in zip(report["groups"], ("low", "medium", "high"), strict=True):
         group = [score[letter] for letter in "nkm"]
         places = np.array([row[:3] == group for row in file["rows"]])
@@ -753,6 +753,9 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
         assert score["tier"] == tier
         assert score["codes"] == places.sum() == 30
         assert score["log2_mse"] == pytest.approx(errors[-1], rel=1e-9, abs=1e-20)
+        middle = (np.log2(values["lower"][finite]) + np.log2(values["upper"][finite])) / 2
+        middles.append(np.mean((middle - np.log2(label[finite])) ** 2))
+        assert score["bounds_log2_mse"] == pytest.approx(middles[-1], rel=1e-9, abs=1e-20)
         assert score["worst"] == pytest.approx(np.abs(bits).max(), rel=1e-9, abs=1e-12)
         assert score["width"] == pytest.approx(width.mean(), rel=1e-9, abs=1e-12)
         assert score["infinite"] == score["infinite_found"] == (places & np.isinf(label)).sum()
@@ -761,7 +764,27 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
     code, out, err = mheight("ensemble-eval", "codes.json", "--models", models, "--show", 1)
     assert (code, err) == (0, "")
     assert all(out.count(f"\n7,3,{m} ") == 2 for m in (2, 3, 4))
-    assert f"macro log2-MSE {np.mean(errors):.2e}" in out
+    assert f"macro log2-MSE {np.mean(errors):.2e}, bounds alone {np.mean(middles):.2e}" in " ".join(out.split())
+
+
+def test_ensemble_eval_shows_one_system_a_column(mheight, models):
+    """Macro figures stand below the groups that they are the mean of, and only where all nine are there."""
+    code, out, _ = mheight("ensemble-eval", "--models", models, "--rows", 4, "--quiet", "--show", 0)
+    assert code == 0
+    head, *rows = (line.split() for line in out.splitlines()[:11])
+    assert head == ["(n,k,m)", "tier", "codes", "asked", "log2-MSE", "bounds", "alone", "gain", "worst", "bit", "width",
+                    "bit", "inf", "viol", "seed", "peer"]  # fmt: skip
+    for column in (-2, -1):
+        others = [float(row[column]) for row in rows]
+        assert others[-1] == pytest.approx(np.mean(others[:-1]), abs=2e-3)
+    assert rows[-1][0] == "macro"
+    assert "best credible macro of a peer: 0.583, of another system" in " ".join(out.split())
+    assert not {"closing", "fixed"} & set(out.split())
+    code, out, _ = mheight(
+        "ensemble-eval", "--models", models, "--rows", 4, "--quiet", "--show", 0, "--groups", "9,4,2"
+    )
+    assert out.splitlines()[1].split()[-2:] == ["0.103", "0.096"]
+    assert len(out.splitlines()[2].split()) == 6
 
 
 def test_ensemble_eval_does_not_blame_the_bounds_for_wrong_labels(mheight, folder, models):

@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from math import inf, nan, nextafter
+from dataclasses import replace
+from math import inf, isnan, nan, nextafter
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def limits(*figures, below=0.5):
 
 
 def score(group, log2_mse, worst, codes=10, infinite=0):
-    return Score(group, "low", codes, log2_mse, 9.0, 9.0, worst, 1.0, infinite, infinite, 0, 0)
+    return Score(group, "low", codes, log2_mse, 9.0, 9.0, worst, 1.0, infinite, infinite, 0, 0, asked=3)
 
 
 def report(*scores):
@@ -82,6 +83,26 @@ def test_the_seeds_run_1_by_its_own_criteria():
     verdicts = judge(load("run2"), figures)
     assert [verdict.value for verdict in verdicts] == pytest.approx([0.495, 1.386, 2.5, 1.386], abs=6e-4)
     assert not any(verdict.passed for verdict in verdicts)
+
+
+def test_gain_is_the_error_of_bounds_alone_over_ours():
+    one, other, none = score((9, 4, 2), 3.0, 1.0), score((9, 4, 5), 6.0, 1.0), score((9, 6, 3), nan, 0.0, infinite=10)
+    assert (one.gain, other.gain) == (3.0, 1.5)
+    whole = report(one, other, none)
+    assert (whole.macro, whole.bounds_macro, whole.gain, whole.asked) == (4.5, 9.0, 2.0, 9)
+    for ours, bounds in ((1e-18, 1e-13), (0.0, 1.0), (nan, nan)):  # rounding, no error, no code
+        assert isnan(replace(one, log2_mse=ours, bounds_log2_mse=bounds).gain)
+
+
+def test_each_reference_is_one_system():
+    """A macro figure is the mean of that system's own groups; who prints no groups is in no column."""
+    from moe_mheight.evaluation import BEST_MACRO, REFERENCE, REFERENCE_MACRO
+
+    assert REFERENCE.keys() == REFERENCE_MACRO.keys()
+    for name, macro in REFERENCE_MACRO.items():
+        assert macro == pytest.approx(sum(REFERENCE[name]) / 9, abs=2e-3), name
+    published = report(score((9, 4, 2), 3.0, 1.0)).as_dict()["reference"]
+    assert sorted(published.values()) == sorted([*REFERENCE_MACRO.values(), BEST_MACRO])
 
 
 def test_groups_of_infinite_codes_do_not_count():

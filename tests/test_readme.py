@@ -65,11 +65,51 @@ def test_one_command_runs_and_one_tests():
     assert "\n" not in first + second
 
 
-def test_tables_are_those_of_the_result_files():
+@pytest.fixture(scope="module")
+def tables():
+    """benchmarks/readme_tables.py."""
     path = ROOT / "benchmarks" / "readme_tables.py"
     spec = importlib.util.spec_from_file_location("readme_tables", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in module.TABLES:
+    return module
+
+
+def test_tables_are_those_of_the_result_files(tables):
+    for name in tables.TABLES:
         page = (ROOT / name).read_text()
-        assert module.filled(page, name) == page
+        assert tables.filled(page, name) == page
+
+
+def test_the_picture_is_of_the_run_of_its_table(tables):
+    (shown,) = re.findall(r"<!-- /results -->.*?!\[[^]]*\]\((\S+)\).*?<!-- exact -->", README, flags=re.S)
+    assert ROOT / shown == tables.PICTURE
+    same = tables.digest().encode() in tables.PICTURE.read_bytes()  # as text in the PNG
+    assert same, "evaluation.json is newer than the picture: python benchmarks/readme_tables.py makes both"
+
+
+def test_the_picture_shows_what_the_table_says(tables):
+    pytest.importorskip("matplotlib", reason="pictures are drawn with matplotlib (extra plot)")
+    from moe_mheight import gallery
+
+    drawn = gallery.errors(tables.evaluation()).draw.keywords
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.results().splitlines()[2:11]]
+    assert [row[0] for row in table] == [f"({name.replace(',', ', ')})" for name in drawn["names"]]
+    assert [int(row[2]) for row in table] == drawn["asked"]
+    for (name, values), column in zip(drawn["columns"].items(), (3, 4, 6, 7), strict=True):
+        assert [float(row[column]) for row in table] == pytest.approx(values, rel=0.06), name
+
+
+@pytest.mark.parametrize("name", ["results", "raw"])
+def test_a_column_is_of_one_system(name):
+    """Below each column of errors stands the mean of that column, and no other system's figure."""
+    lines = re.search(f"<!-- {name} -->\n(.*?)\n\n", README, re.S)[1].splitlines()
+    head, _, *groups, macro = ([cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines)
+    assert macro[0] == "macro"
+    columns = [i for i, title in enumerate(head) if title not in ("(n, k, m)", "tier", "gain", "asked")]
+    assert len(columns) == 4
+    for i in columns:
+        assert float(macro[i]) == pytest.approx(sum(float(row[i]) for row in groups) / 9, rel=0.03, abs=2e-3), head[i]
+    if name == "results":
+        assert int(macro[2]) == sum(int(row[2]) for row in groups)
+        assert float(macro[5]) == pytest.approx(float(macro[4]) / float(macro[3]), rel=0.06)

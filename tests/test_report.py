@@ -96,7 +96,7 @@ def test_the_figures_are_those_of_the_evaluation(made):
     facts = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     inside = re.search(r'id="figures">(.*?)</script>', (folder / "report.html").read_text(encoding="utf-8"), re.S)
     assert json.loads(inside[1]) == facts
-    assert facts["format"] == "moe_mheight report 1"
+    assert facts["format"] == "moe_mheight report 2"
     assert facts["evaluation"]["macro_log2_mse"] == report.macro
     assert [g["log2_mse"] for g in facts["evaluation"]["groups"]] == [s.log2_mse for s in report.scores]
     assert facts["evaluation"]["wrong_labels"] == 2
@@ -116,7 +116,7 @@ def test_the_figures_have_a_schema(made):
 
 
 COLUMNS = [
-    "tier", "codes", "asked", "log2_mse", "closing_log2_mse", "fixed_log2_mse", "gain", "seed", "peer", "worst",
+    "tier", "codes", "asked", "log2_mse", "bounds_log2_mse", "gain", "fixed_log2_mse", "seed", "peer", "worst",
     "width", "infinite", "infinite_found", "infinite_false", "violations", "predict_microseconds", "exact_microseconds",
 ]  # fmt: skip
 
@@ -128,8 +128,8 @@ def test_shown_scores_are_the_evaluation_s(made):
     table = re.search(r'aria-label="Scores of the groups"><table>(.*?)</table>', text, re.S)[1]
     heads = re.findall(r"<button[^>]*>(.*?)</button>", table)
     assert heads == [
-        "n, k, m", "tier", "codes", "asked", "log2-MSE", "closing", "fixed", "gain", "seed", "best peer", "worst, bits",
-        "width, bits", "infinite", "found", "false", "violations", "predict, µs", "exact, µs",
+        "n, k, m", "tier", "codes", "asked", "log2-MSE", "bounds alone", "gain", "fixed", "seed", "peer",
+        "worst, bits", "width, bits", "infinite", "found", "false", "violations", "predict, µs", "exact, µs",
     ]  # fmt: skip
     body = re.search(r"<tbody>(.*?)</tbody>", table, re.S)[1]
     others = [values[HEADLINE.index((9, 4, 2))] for values in REFERENCE.values()]
@@ -145,8 +145,9 @@ def test_shown_scores_are_the_evaluation_s(made):
     cards = {what: value for value, what in re.findall(r"<li><b[^>]*>(.*?)</b><span>(.*?)</span>", text)}
     for what, value in (
         ("log2-MSE, macro", report.macro),
-        ("best fixed point of the bracket that experts answer in", report.fixed_macro),
-        ("best fixed point of the tightest bracket", report.closing_macro),
+        ("bounds alone: their middle, nothing fitted", report.bounds_macro),
+        ("gain: error of bounds alone over ours", report.gain),
+        ("codes that experts were asked about; bounds decided the others", sum(s.asked for s in report.scores)),
         ("bits, worst code", max(score.worst for score in report.scores)),
         ("wrong labels in the data", report.wrong_labels),
     ):
@@ -225,9 +226,10 @@ def test_pictures_are_given_what_was_measured(made, drawn):
     _, _, report, predictor, _ = made
     scores = report.scores
     given = drawn["error"]["columns"]
-    assert list(given.values())[:3] == [
-        [s.log2_mse for s in scores], [s.closing_log2_mse for s in scores], [s.fixed_log2_mse for s in scores],
-    ]  # fmt: skip
+    assert list(given) == ["predicted", "bounds alone", *REFERENCE]
+    assert given["predicted"] == [s.log2_mse for s in scores]
+    assert given["bounds alone"] == [s.bounds_log2_mse for s in scores]
+    assert drawn["error"]["asked"] == [s.asked for s in scores]
     for name, values in REFERENCE.items():
         for score, value in zip(scores, given[name], strict=True):
             known = values[HEADLINE.index(score.group)] if score.group in HEADLINE else np.nan
@@ -269,7 +271,10 @@ def artists(draw, **given):
 def test_charts_draw_what_they_are_given():
     from moe_mheight import charts
 
-    (axis,) = artists(charts.group_errors, names=["a", "b"], columns={"ours": [1e-9, 1e-5], "theirs": [0.1, np.nan]})
+    (axis,) = artists(
+        charts.group_errors, names=["a", "b"], columns={"ours": [1e-9, 1e-5], "theirs": [0.1, np.nan]}, asked=[0, 1234]
+    )
+    assert [text.get_text() for text in axis.texts] == ["asked", "0", "1,234"]
     points = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
     assert points["ours"] == [[1e-9, 0], [1e-5, 1]]
     assert points["theirs"][0] == [0.1, 0]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from test_cli import assert_refused, folder, mheight  # noqa: F401
 
-from moe_mheight import DataError, Predictor, evaluation, manifests, sources
+from moe_mheight import DataError, Predictor, bounds, evaluation, manifests, sources
+from moe_mheight.calibration import mixed
 from moe_mheight.cards import best_fixed
 from moe_mheight.datasets import generate, shuffled
 from moe_mheight.errors import FolderError
@@ -199,9 +200,9 @@ def test_scores_do_not_depend_on_pieces_or_workers(predictor, tmp_path, monkeypa
     parts = scores(open_codes([tmp_path / "set"]))
     for one, other in zip(whole, parts, strict=True):
         assert one.group == other.group
-        for name in ("log2_mse", "fixed_log2_mse", "closing_log2_mse", "worst", "width"):
+        for name in ("log2_mse", "bounds_log2_mse", "fixed_log2_mse", "worst", "width"):
             assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9, abs=1e-30), name
-        for name in ("codes", "infinite", "infinite_found", "infinite_false", "violations"):
+        for name in ("codes", "infinite", "infinite_found", "infinite_false", "violations", "asked"):
             assert getattr(other, name) == getattr(one, name)
     monkeypatch.setattr(sources, "PIECE", 64)
     with workers(2, "threading"):
@@ -209,16 +210,61 @@ def test_scores_do_not_depend_on_pieces_or_workers(predictor, tmp_path, monkeypa
     assert side_by_side == scores(open_codes([tmp_path / "set"]))
 
 
-def test_moments_hold_the_error_of_the_best_fixed_point(rng):
+def test_baselines_know_no_label_of_the_codes_they_are_scored_on(predictor):
+    """Bounds alone are the middle of `bounds`, whatever the labels; the fixed point comes from the other half."""
+    group = (9, 4, 2)
+    data = evaluation.default_data(400, 6, (group,))
+    codes = data[group]
+    codes.h[:] *= np.exp(np.random.default_rng(3).normal(size=len(codes.h)) * 1e-3)  # labels that bounds do not decide
+    (score,) = evaluation.evaluate(predictor, data).scores
+    finite = np.isfinite(codes.h)
+    log2_h = np.log2(codes.h[finite])
+    lower, upper = (np.log2(end) for end in bounds(codes.P[finite], 2))
+    squares = ((lower + upper) / 2 - log2_h) ** 2
+    assert score.bounds_log2_mse == pytest.approx(squares.mean(), rel=1e-9)
+    low, high = (np.log2(end) for end in bounds(codes.P[finite], 2, closing=False))
+    half = mixed(codes.row[finite].astype(np.uint64)) % 2 == 1
+    assert 0.4 < half.mean() < 0.6
+    off = np.empty(len(low))
+    for mine in (half, ~half):
+        share = best_fixed(low[~mine], (high - low)[~mine], log2_h[~mine])
+        off[mine] = (low + share * (high - low) - log2_h)[mine]
+    assert score.fixed_log2_mse == pytest.approx(np.mean(off**2), rel=1e-6)
+
+    asked = ~np.isnan(predictor.measure(codes.P, 2)[:, 4])
+    assert score.asked == asked.sum() > 0
+    first = int(np.flatnonzero(finite)[0])
+    codes.h[first] *= 2.0  # one label moves its own error and no other code's
+    (moved,) = evaluation.evaluate(predictor, data).scores
+    change = (np.sqrt(squares[0]) * np.sign(lower[0] / 2 + upper[0] / 2 - log2_h[0]) - 1.0) ** 2 - squares[0]
+    assert (moved.bounds_log2_mse - score.bounds_log2_mse) * finite.sum() == pytest.approx(change, rel=1e-9)
+
+
+def test_where_nobody_is_asked_the_prediction_is_that_of_bounds_alone(predictor):
+    """So all that the gain counts is learnt."""
+    data = evaluation.default_data(300, 5, ((9, 4, 5), (9, 5, 3), (9, 6, 3)))
+    for score in evaluation.evaluate(predictor, data).scores:
+        assert score.asked == 0
+        assert score.log2_mse == pytest.approx(score.bounds_log2_mse, rel=1e-3, abs=1e-24)
+        assert np.isnan(score.gain)
+
+
+def test_the_fixed_point_of_halves(rng):
     for _ in range(200):
         low, width = rng.normal(size=50), rng.exponential(10.0 ** rng.integers(-9, 1), 50)
         log2_h = low + width * np.clip(rng.normal(rng.uniform(-0.5, 1.5), 0.3, 50), 0, 1)
-        share = best_fixed(low, width, log2_h)
-        expected = np.mean((low + share * width - log2_h) ** 2)
-        found = evaluation._at_best(evaluation._moments(low, width, log2_h), 50)
-        assert found == pytest.approx(expected, rel=1e-5, abs=1e-26)
-    assert evaluation._at_best(np.zeros(3), 5) == 0.0
-    assert np.isnan(evaluation._at_best(np.zeros(3), 0))
+        parts = [(low[at], width[at], log2_h[at]) for at in (slice(0, 20), slice(20, 50))]
+        shares = [best_fixed(*part) for part in parts]
+        expected = sum(
+            np.sum((lows + share * wide - truth) ** 2)
+            for (lows, wide, truth), share in zip(parts, shares[::-1], strict=True)
+        )
+        halves = np.stack([evaluation._moments(*part) for part in parts])
+        assert evaluation._at_other_half(halves, 50) == pytest.approx(expected / 50, rel=1e-5, abs=1e-26)
+    alone = np.stack([evaluation._moments(low, width, log2_h), np.zeros(3)])  # no other half: the middle
+    assert evaluation._at_other_half(alone, 50) == pytest.approx(np.mean((low + width / 2 - log2_h) ** 2), rel=1e-9)
+    assert evaluation._at_other_half(np.zeros((2, 3)), 5) == 0.0
+    assert np.isnan(evaluation._at_other_half(np.zeros((2, 3)), 0))
 
 
 # the commands
