@@ -14,7 +14,6 @@ import io
 import json
 import re
 import sys
-import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,16 +24,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Header, header, promised, unpacked, unpacking
 from .codes import check_P, from_parity_check, systematic
 from .entries import finite, number
 from .errors import CodeError, DataError, brief
+from .files import named_once, not_one_matrix, refuse_packed
 from .matrix_market import matrix_market
 from .rationals import pivot
 
 KINDS = ("P", "G", "H")
 
 LARGEST = 2**26
-"""Bytes of a file, or of an array unpacked from one."""
+"""Bytes of a file."""
 
 MAX_BITS = 2**15
 """Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
@@ -185,6 +186,9 @@ def _content(
     content: bytes, suffix: str, kind: str | None, name: str, longest: int
 ) -> tuple[str | None, Rational | NDArray[np.float64]]:
     """The file's own name for its matrix, if it has one, and the numbers."""
+    refuse_packed(content, name)
+    if content[:1] == b"\x80" or suffix in (".pkl", ".pickle"):
+        raise DataError(f"{name} holds {not_one_matrix(content, name)}")
     if content.startswith(b"PK"):
         return _from_npz(content, kind, name, longest)
     if content.startswith(b"\x93NUMPY"):
@@ -255,7 +259,7 @@ def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None,
             parse_int=str,
             parse_float=str,
             parse_constant=str,
-            object_pairs_hook=_named_once,
+            object_pairs_hook=named_once,
         )
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not valid JSON: {brief(error)}") from error
@@ -266,13 +270,6 @@ def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None,
     if not isinstance(value, list):
         raise DataError(f'{name} must be a list of rows, or an object {{"G": rows}}, got {brief(value)}')
     return key, value
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return out
 
 
 def _chosen(names: Collection[str], kind: str | None, name: str) -> str:
@@ -289,40 +286,35 @@ def _chosen(names: Collection[str], kind: str | None, name: str) -> str:
 
 
 def _from_npz(content: bytes, kind: str | None, name: str, longest: int) -> tuple[str, Rational | NDArray[np.float64]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            key = _chosen(members, kind, name)
-            if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"{name}, {key}: is packed in a way NumPy does not use; save it with numpy.savez")
-            with archive.open(members[key]) as part:
-                unpacked = part.read(LARGEST + 1)  # never a bare read(), which may unpack far more than it returns
-            if len(unpacked) > LARGEST:
-                raise DataError(f"{name}, {key}: unpacks to more than {LARGEST >> 20} MiB")
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {brief(error)})") from error
-    return key, _from_npy(unpacked, f"{name}, {key}", longest)
+    with unpacking(content, name) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        key = _chosen(members, kind, name)
+        inside = f"{name}, {key}"
+        promise = promised(archive, members[key], inside)
+        _check_shape(promise, inside, longest)
+        array = unpacked(archive, members[key], promise, inside)
+    return key, _from_array(array, inside)
 
 
 def _from_npy(content: bytes, name: str, longest: int) -> Rational | NDArray[np.float64]:
-    handle = io.BytesIO(content)
+    _check_shape(header(io.BytesIO(content), name), name, longest)
     try:
-        version = np.lib.format.read_magic(handle)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(handle)
-        if dtype.kind not in "iuf" or len(shape) != 2:
-            raise DataError(f"{name}: must hold real numbers, rows x columns, got {brief(dtype)} {brief(shape)}")
-        if not all(1 <= length <= longest for length in shape):
-            raise DataError(f"{name}: must have 1 to {longest} rows and columns, got shape {brief(shape)}")
-        handle.seek(0)
-        array = np.lib.format.read_array(handle, allow_pickle=False)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged header can raise nearly anything
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # a damaged file can raise nearly anything
         raise DataError(f"{name} is not a readable array ({type(error).__name__}: {brief(error)})") from error
-    if dtype.kind == "f":
+    return _from_array(array, name)
+
+
+def _check_shape(promise: Header, name: str, longest: int) -> None:
+    shape, dtype = promise
+    if dtype.kind not in "iuf" or len(shape) != 2:
+        raise DataError(f"{name}: must hold real numbers, rows x columns, got {brief(dtype)} {brief(shape)}")
+    if not all(1 <= length <= longest for length in shape):
+        raise DataError(f"{name}: must have 1 to {longest} rows and columns, got shape {brief(shape)}")
+
+
+def _from_array(array: NDArray[Any], name: str) -> Rational | NDArray[np.float64]:
+    if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
         for (i, j), value in np.ndenumerate(array):

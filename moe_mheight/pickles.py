@@ -89,7 +89,7 @@ def _numbers(content: Any, dtype: Any, shape: Any, order: Any) -> Any:
         raise DataError("refused: an array in an unusual order")
     if math.prod(shape) * dtype.plain.itemsize != len(content):
         raise DataError("refused: an array of another size than its content")
-    return np.frombuffer(content, dtype.plain).reshape(shape, order=order) if content else np.empty(shape, dtype.plain)
+    return np.ndarray(shape, dtype.plain, content, order="F" if order == "F" else "C")
 
 
 def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
@@ -102,10 +102,8 @@ class _Known(dict[int, Any]):
     """What to do for each opcode; those that are not there end in a refusal."""
 
     def __missing__(self, opcode: int) -> Any:
-        from pickletools import code2op  # its documentation takes longer to import than all else here
-
-        known = code2op.get(chr(opcode))
-        raise DataError(f"refused: the opcode {known.name if known else hex(opcode)}, and {ONLY}")
+        name = next((name for name in pickle.__all__ if getattr(pickle, name) == bytes([opcode])), hex(opcode))
+        raise DataError(f"refused: the opcode {name}, and {ONLY}")
 
 
 _InPython: Any = pickle._Unpickler  # type: ignore[attr-defined]  # the typed stubs leave it out

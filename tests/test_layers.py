@@ -14,7 +14,7 @@ ORDER = [
     "errors", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes",
     "kinds", "minors", "enumeration", "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting",
     "joint", "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles",
-    "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
+    "arrays", "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
     "transversals", "verification",
     "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
     "calibration", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",

@@ -370,7 +370,7 @@ def test_broken_arrays_are_refused(tmp_path, array, words):
 
 def test_hostile_archives_are_refused(tmp_path):
     bomb = npz(("G.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**27) + b" " * 2**27))
-    assert "unpacks to more than 64 MiB" in refusal(save(tmp_path, bomb, "bomb.npz"))
+    assert "not a readable array" in refusal(save(tmp_path, bomb, "bomb.npz"))
     # lzma unpacks as much as it can whatever it is asked for
     assert "numpy.savez" in refusal(save(tmp_path, npz(("G.npy", GOOD), method=zipfile.ZIP_LZMA), "lzma.npz"))
     assert "not a readable .npz" in refusal(save(tmp_path, npz(("G.npy", GOOD))[:-30], "cut.npz"))
