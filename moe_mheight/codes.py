@@ -69,11 +69,18 @@ def _check_entries(batch: NDArray[np.float64], what: str) -> None:
 
 
 def _refuse_nesting(P: Any, what: str) -> None:
-    """Lists inside lists inside lists, perhaps themselves: NumPy would walk them without end."""
-    level = [P]
-    for _ in range(3):
-        level = [inner for outer in level if isinstance(outer, (list, tuple)) for inner in outer]
-    if any(isinstance(inner, (list, tuple)) for inner in level):
+    """Lists inside lists inside lists, perhaps themselves, or one in many places: NumPy would walk them without end."""
+
+    def lists(outer: Any) -> list[Any]:
+        return [inner for inner in outer if isinstance(inner, (list, tuple))]
+
+    wide, most = lists(P), 2**27
+    entries = sum(map(len, wide))
+    if entries <= most:
+        entries = max(entries, sum(len(row) for outer in wide for row in lists(outer)))
+    if entries > most:
+        raise CodeError(f"{what} must be an array where it has more than {most:,} entries, got lists of {entries:,}")
+    if any(lists(row) for outer in wide for row in lists(outer)):
         raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
 
 

@@ -229,13 +229,20 @@ def not_one_matrix(content: bytes, name: str) -> str:
 
 def _remark_zero_columns(data: Data, name: str) -> None:
     """Warn, once a file, of coordinates that are zero in every codeword: they help nothing."""
-    found = [(c.row[at], j) for c in data.values() for at, j in np.argwhere(~c.P.any(axis=1))]
-    if found:
-        row, column = min(found)
+    rows, first = 0, (sys.maxsize, 0)
+    for codes in data.values():
+        zero = codes.P[:, 0] == 0
+        for i in range(1, codes.P.shape[1]):
+            zero &= codes.P[:, i] == 0
+        at = np.flatnonzero(zero.any(axis=1))
+        if len(at):
+            place = at[codes.row[at].argmin()]
+            rows, first = rows + len(at), min(first, (int(codes.row[place]), int(zero[place].argmax())))
+    if rows:
         warnings.warn(
-            f"{name}: P has columns of zeros in {len({row for row, _ in found}):,} of {count(data):,} rows, the first "
-            f"in row {row}, column {column} (counted from 0); such a coordinate is 0 in every codeword",
-            stacklevel=4,
+            f"{name}: P has a column of zeros in {rows:,} of {count(data):,} rows, the first in row {first[0]}, column "
+            f"{first[1]} (counted from 0): such a coordinate is 0 in every codeword",
+            stacklevel=3,
         )
 
 

@@ -143,16 +143,17 @@ def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int
     """X with [I | X] on columns (inside, outside) spanning the rows, inside leftmost; and the rows not needed."""
     table = []
     for row in rows:
-        den = lcm(*(value.denominator for value in row))
+        den = 1
+        for value in row:
+            den = lcm(den, value.denominator)
+            if den.bit_length() > MAX_BITS:
+                raise _too_long(name)
         whole = [int(value * den) for value in row]
         content = gcd(*whole) or 1
         table.append([value // content for value in whole])
     bits = sum(max(value.bit_length() for value in row) for row in table)
     if bits > MAX_BITS:
-        raise DataError(
-            f"{name}: the rows over common denominators have {bits} bits in all, more than {MAX_BITS}, too long for "
-            "exact elimination; give P itself, or write decimals"
-        )
+        raise _too_long(name)
     den, basis = 1, [-1] * len(table)
     for j in range(len(rows[0])):
         i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
@@ -162,6 +163,13 @@ def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int
     outside = [j for j in range(len(rows[0])) if j not in inside]
     X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
     return X, inside, outside, [i for i, j in enumerate(basis) if j < 0]
+
+
+def _too_long(name: str) -> DataError:
+    return DataError(
+        f"{name}: the rows over common denominators have more than {MAX_BITS} bits in all, too long for exact "
+        "elimination; give P itself, or write decimals"
+    )
 
 
 def _bytes(path: str | Path, name: str) -> bytes:
