@@ -75,12 +75,12 @@ def _refuse_nesting(P: Any, what: str) -> None:
         return [inner for inner in outer if isinstance(inner, (list, tuple))]
 
     wide, most = lists(P), 2**27
-    entries = sum(map(len, wide))
-    if entries <= most:
-        entries = max(entries, sum(len(row) for outer in wide for row in lists(outer)))
+    once = {id(outer): outer for outer in wide}
+    size = {key: max(len(outer), sum(map(len, lists(outer)))) for key, outer in once.items()}
+    entries = sum(size[id(outer)] for outer in wide)
     if entries > most:
         raise CodeError(f"{what} must be an array where it has more than {most:,} entries, got lists of {entries:,}")
-    if any(lists(row) for outer in wide for row in lists(outer)):
+    if any(lists(row) for outer in once.values() for row in lists(outer)):
         raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
 
 

@@ -208,12 +208,11 @@ def _of_dict(value: pickles.Dict) -> str:
         group = "*ast.literal_eval(key)" if spelled else "*key"
         return (
             f"{what}, and beside it a list of heights in the same order: pickle [[{group}, P] for key, P in "
-            "matrices.items()], and [heights[key] for key in matrices]"
+            "matrices.items()] and [heights[key] for key in matrices]"
         )
-    return (
-        f"{what}; for one of its matrices, numpy.save('G.npy', the_dict[{brief(key)}]) and `mheight exact G.npy`, with "
-        "--matrix P, G or H"
-    )
+    if isinstance(pickles.plain(first), np.ndarray) or (isinstance(first, list) and first and type(first[0]) is list):
+        what += f"; for one matrix of these, numpy.save('G.npy', the_dict[{brief(key)}]) and `mheight exact G.npy`"
+    return what
 
 
 def not_one_matrix(content: bytes, name: str) -> str:
@@ -256,7 +255,7 @@ def _bytes(path: str | Path) -> bytes:
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
         if isinstance(error, DataError):
             raise
-        raise DataError(f"cannot read {path}: {brief(getattr(error, 'strerror', None) or error)}") from error
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or brief(error)}") from error
 
 
 def _whole(handle: BinaryIO, name: str) -> bytes:

@@ -14,6 +14,7 @@ import io
 import json
 import re
 import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,13 +98,26 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
         raise DataError(f"{name}: {kind} is {rows} x {columns}, a code of length n = {n}; n must be at most {longest}")
     if kind == "G" and rows >= n:
         raise DataError(f"{name}: G must have fewer rows than columns (r = n - k >= 1), got {rows} x {columns}")
+    code = _systematic(matrix, kind, name)
+    zero = [
+        j for j, column in zip(code.order[len(code.P) :], zip(*code.P, strict=True), strict=True) if not any(column)
+    ]
+    if zero:
+        warnings.warn(
+            f"{name}: coordinate {zero[0]} (counted from 0) is 0 in every codeword, as P has a column of zeros",
+            stacklevel=2,
+        )
+    return code
+
+
+def _systematic(matrix: Rational | NDArray[np.float64], kind: str, name: str) -> Matrix:
     if isinstance(matrix, np.ndarray):
         try:
             return _from_floats(matrix, kind)
         except CodeError as error:
             raise DataError(f"{name}: {error}") from error
     if kind == "P":
-        return Matrix(matrix, tuple(range(n)), True, kind)
+        return Matrix(matrix, tuple(range(len(matrix) + len(matrix[0]))), True, kind)
     return _from_generator(matrix, name) if kind == "G" else _from_parity_check(matrix, name)
 
 

@@ -40,7 +40,7 @@ class Dict:
         self.pairs: list[tuple[Any, Any]] = []
 
     def __repr__(self) -> str:
-        return f"a dict of {len(self.pairs)} keys"
+        return f"a dict of {len(self.pairs)} key{'s'[: len(self.pairs) != 1]}"
 
 
 class _Dtype:

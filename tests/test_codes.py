@@ -321,3 +321,12 @@ def test_messages_survive_numbers_too_long_to_print():
     from moe_mheight.errors import brief
 
     assert brief([[10**5000]]) == "a list of numbers too long to print"
+
+
+def test_one_list_in_many_places_is_counted_before_it_is_walked():
+    """6.4e10 entries of 12,000 references."""
+    row = [1] * 4000
+    for matrices in ([[row] * 4000] * 4000, [[row] * 40_000, [row] * 4]):
+        with pytest.raises(CodeError, match="must be an array where it has more than"):
+            check_P(matrices)
+    assert check_P([[[1, 2], [3, 4]]] * 3)[0].tolist() == [[[1, 2], [3, 4]]] * 3
