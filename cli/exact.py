@@ -42,7 +42,7 @@ from .options import (
 @click.option(
     "--out",
     type=click.Path(),
-    help="Write codes with exact heights: .npz, .json or, without an ending, a set of shards.",
+    help="Write codes with exact heights: .npz, .json or, where the name has no ending, a folder of shards.",
 )
 @click.option(
     "--shard-rows",
@@ -149,7 +149,8 @@ def command(
                 files.write_npz(Path(out), exact.items())
             else:
                 files.write_json(Path(out), exact)
-        remark(f"wrote {len(h)} rows to {out}", quiet)
+        what = ", a folder of shards (--out codes.npz for one file)" if folder else ""
+        remark(f"wrote {len(h)} rows to {out}{what}", quiet)
     if report is None:
         if as_json:
             emit({"format": "moe_mheight exact 1", "heights": h.tolist()})

@@ -70,11 +70,18 @@ def _check_entries(batch: NDArray[np.float64], what: str) -> None:
 
 
 def _refuse_nesting(P: Any, what: str) -> None:
-    """Lists inside lists inside lists, perhaps themselves: NumPy would walk them without end."""
-    level = [P]
-    for _ in range(3):
-        level = [inner for outer in level if isinstance(outer, (list, tuple)) for inner in outer]
-    if any(isinstance(inner, (list, tuple)) for inner in level):
+    """Lists inside lists inside lists, perhaps themselves, or one in many places: NumPy would walk them without end."""
+
+    def lists(outer: Any) -> list[Any]:
+        return [inner for inner in outer if isinstance(inner, (list, tuple))]
+
+    wide, most = lists(P), 2**27
+    once = {id(outer): outer for outer in wide}
+    size = {key: max(len(outer), sum(map(len, lists(outer)))) for key, outer in once.items()}
+    entries = sum(size[id(outer)] for outer in wide)
+    if entries > most:
+        raise CodeError(f"{what} must be an array where it has more than {most:,} entries, got lists of {entries:,}")
+    if any(lists(row) for outer in once.values() for row in lists(outer)):
         raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import pickles
+from . import arrays, pickles
 from .codes import check_P, check_row
 from .errors import CodeError, DataError, brief
 from .folders import replacing, restore
@@ -94,19 +96,13 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         raise DataError(f"{name} has {len(rows)} rows but {len(h)} heights")
     gathered: dict[Group, tuple[list[int], list[NDArray[np.float64]]]] = {}
     for i, row in enumerate(rows):
-        try:
-            n, k, m, P = row
-        except (TypeError, ValueError) as error:
-            hint = ""
-            if isinstance(row, (int, float)):
-                hint = "; are these the heights? The file of rows comes first"
-            elif isinstance(row, (list, tuple)) and all(isinstance(x, (int, float)) for x in row):
-                hint = "; a matrix alone is for `mheight exact` and `mheight explain`, with --matrix and --m"
-            raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {type(row).__name__}{hint}") from error
+        if not isinstance(row, (list, tuple)) or len(row) != 4:
+            raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {_no_row(row)}")
+        n, k, m, P = row
         try:
             matrix = check_row(n, k, m, pickles.plain(P), max_n=BITS)
         except CodeError as error:
-            raise DataError(f"{name}, row {i}: {error}") from error
+            raise DataError(f"{name}, row {i}: {error}{_meant(n, k, pickles.plain(P))}") from error
         places, matrices = gathered.setdefault((int(n), int(k), int(m)), ([], []))
         places.append(i)
         matrices.append(matrix)
@@ -116,11 +112,39 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
     }
 
 
+def _no_row(row: Any) -> str:
+    """What stands where a row should, and what it may have been meant for."""
+    if isinstance(row, (int, float, np.number)):
+        return f"{brief(row)}; are these the heights? The file of rows comes first"
+    if isinstance(row, (list, tuple)) and row and all(isinstance(x, (int, float)) for x in row):
+        return f"{len(row)} numbers; a matrix alone is for `mheight exact` and `mheight explain`, with --matrix and --m"
+    if isinstance(row, (list, tuple)):
+        return f"{type(row).__name__} of {len(row)}"
+    return brief(row) if isinstance(row, (dict, pickles.Dict, str)) or row is None else type(row).__name__
+
+
+def _meant(n: Any, k: Any, P: Any) -> str:
+    """A hint where the matrix of a row has the shape of another one that is often meant."""
+    if isinstance(P, (list, tuple)):
+        shape: tuple[int, ...] = (len(P), len(P[0])) if P and isinstance(P[0], (list, tuple)) else ()
+    else:
+        shape = np.shape(P)[-2:]
+    if not (isinstance(n, (int, np.integer)) and isinstance(k, (int, np.integer)) and 0 < k < n):
+        return ""
+    if shape == (k, n):
+        return "; that is a generator's shape: give P of [I | P], as moe_mheight.systematic(G) returns it"
+    if shape == (n - k, n):
+        return "; that is a parity check's shape: give P of [I | P], as moe_mheight.from_parity_check(H) returns it"
+    return "; is it transposed?" if shape == (n - k, k) and n != 2 * k else ""
+
+
 def _check_heights(heights: Any, name: str) -> NDArray[np.float64]:
     if isinstance(heights, np.ndarray):
         if heights.ndim != 1 or heights.dtype.kind not in "iuf":
             raise DataError(f"{name}: heights must be one number a row, got {heights.dtype} {heights.shape}")
-        heights = heights.tolist()
+        if (heights >= 1.0 - 1e-9).all():
+            return heights.astype(np.float64)
+        heights = heights[: np.argmin(heights >= 1.0 - 1e-9) + 1].tolist()
     h = np.empty(len(heights))
     for i, value in enumerate(heights):
         number = np.inf if value is None else value
@@ -144,7 +168,12 @@ def read(paths: Sequence[str | Path]) -> Data:
         raise DataError(f"give one file, or the two files of a pair, got {len(paths)}")
     for folder in {Path(path).parent for path in paths if str(path) != "-" and not Path(path).exists()}:
         restore(folder)  # a pair that a killed process has half replaced
-    contents = [(str(path), _bytes(path)) for path in paths]
+    data = _read([(str(path), _bytes(path)) for path in paths])
+    _remark_zero_columns(data, str(paths[0]))
+    return data
+
+
+def _read(contents: list[tuple[str, bytes]]) -> Data:
     kinds = {_kind(content, name) for name, content in contents}
     if len(contents) == 1 and kinds == {"npz"}:
         return from_npz(contents[0][1], contents[0][0])
@@ -154,6 +183,9 @@ def read(paths: Sequence[str | Path]) -> Data:
         names, formats = " and ".join(name for name, _ in contents), " and ".join(sorted(kinds))
         raise DataError(f"{names}: a pair must be two pickles, got {formats}")
     values = [(name, pickles.load(content, name)) for name, content in contents]
+    for name, value in values:
+        if isinstance(value, pickles.Dict):
+            raise DataError(f"{name} holds {_of_dict(value)}")
     rows = [(name, value) for name, value in values if _is_rows(value) or (isinstance(value, list) and not value)]
     heights = [(name, value) for name, value in values if not _is_rows(value)]
     if len(values) == 1:
@@ -166,23 +198,96 @@ def read(paths: Sequence[str | Path]) -> Data:
     return from_rows(rows[0][1], labels, rows[0][0])
 
 
+def _of_dict(value: pickles.Dict) -> str:
+    """What a dict holds, and how it becomes the lists that are read: keys (n, k, m), the same as text, or others."""
+    if not value.pairs:
+        return "an empty dict; a list of rows [n, k, m, P] is read"
+    key, first = value.pairs[0]
+    what = f"{value!r}, the first {brief(key)}: {brief(first)}; a list of rows [n, k, m, P] is read"
+    spelled = isinstance(key, str) and re.fullmatch(r"[\[(]\d+, *\d+, *\d+[\])]", key)
+    if spelled or (isinstance(key, tuple) and len(key) == 3 and all(isinstance(x, int) for x in key)):
+        group = "*ast.literal_eval(key)" if spelled else "*key"
+        return (
+            f"{what}, and beside it a list of heights in the same order: pickle [[{group}, P] for key, P in "
+            "matrices.items()] and [heights[key] for key in matrices]"
+        )
+    if isinstance(pickles.plain(first), np.ndarray) or (isinstance(first, list) and first and type(first[0]) is list):
+        what += f"; for one matrix of these, numpy.save('G.npy', the_dict[{brief(key)}]) and `mheight exact G.npy`"
+    return what
+
+
+def not_one_matrix(content: bytes, name: str) -> str:
+    """What a pickle holds that was given for the matrix of one code, and what to do with it."""
+    value = pickles.load(content, name)
+    if isinstance(value, pickles.Dict):
+        return _of_dict(value)
+    if _is_rows(value) and len(value[0]) == 4:
+        return "rows [n, k, m, P] of many codes: leave out --m and --matrix, which are for a matrix alone"
+    got = f"an array {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"{got} as a pickle; a matrix alone is read from text, .mtx, .json, .npz or, with numpy.save, from .npy"
+
+
+def _remark_zero_columns(data: Data, name: str) -> None:
+    """Warn, once a file, of coordinates that are zero in every codeword: they help nothing."""
+    rows, first = 0, (sys.maxsize, 0)
+    for codes in data.values():
+        zero = codes.P[:, 0] == 0
+        for i in range(1, codes.P.shape[1]):
+            zero &= codes.P[:, i] == 0
+        at = np.flatnonzero(zero.any(axis=1))
+        if len(at):
+            place = at[codes.row[at].argmin()]
+            rows, first = rows + len(at), min(first, (int(codes.row[place]), int(zero[place].argmax())))
+    if rows:
+        warnings.warn(
+            f"{name}: P has a column of zeros in {rows:,} of {count(data):,} rows, the first in row {first[0]}, column "
+            f"{first[1]} (counted from 0): such a coordinate is 0 in every codeword",
+            stacklevel=3,
+        )
+
+
 def _bytes(path: str | Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
+    """All of a file, unless its beginning says that it is of no kind that is read."""
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        if str(path) == "-":
+            return _whole(sys.stdin.buffer, "-")
+        with open(path, "rb") as handle:
+            return _whole(handle, str(path))
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or brief(error)}") from error
+
+
+def _whole(handle: BinaryIO, name: str) -> bytes:
+    start = handle.read(HEAD)
+    _kind(start, name)
+    return start + handle.read()
+
+
+HEAD = 4096
+"""Bytes that tell what a file is."""
+
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How packed files begin, and who unpacks them."""
+
+
+def refuse_packed(content: bytes, name: str) -> None:
+    """Refuse what has to be unpacked first."""
+    for start, tool in PACKED.items():
+        if content.startswith(start):
+            raise DataError(f"{name} is packed by {tool}: unpack it first, {tool} -d, and give the file that comes out")
 
 
 def _kind(content: bytes, name: str) -> str:
     if not content:
         raise DataError(f"{name} is empty")
+    refuse_packed(content, name)
     if content[:2] == b"PK":
         return "npz"
-    if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
+    if content[:HEAD].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
         return "json"
-    if content[:1] in b"\x80(]lc":
+    if content[:1] in b"\x80(]}lcd":
         return "pickle"
     raise DataError(
         f"{name} is neither a pickle, an .npz nor a .json of codes; a matrix alone is for "
@@ -192,17 +297,26 @@ def _kind(content: bytes, name: str) -> str:
 
 def _from_json(content: bytes, name: str) -> Data:
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=named_once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not valid JSON: {brief(error)}") from error
     if isinstance(value, list):
         return from_rows(value, None, name)
     if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
-        raise DataError(f'{name} must be a list of rows [n, k, m, P] or {{"rows": [...], "heights": [...]}}')
+        got = f"keys {brief(list(value))}" if isinstance(value, dict) else brief(value)
+        raise DataError(f'{name} must be a list of rows [n, k, m, P] or {{"rows": [...], "heights": [...]}}, got {got}')
     heights = value.get("heights")
     if heights is not None and not isinstance(heights, list):
         raise DataError(f"{name}: heights must be a list")
     return from_rows(value["rows"], heights, name)
+
+
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, unless it has two answers to one name."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return out
 
 
 def from_npz(content: bytes, name: str) -> Data:
@@ -211,35 +325,25 @@ def from_npz(content: bytes, name: str) -> Data:
     Raises:
         DataError: they are damaged, or hold no codes.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            arrays = {
-                info.filename.removesuffix(".npy"): _array(archive, info, name)
-                for info in archive.infolist()
-                if re.search(r"/(P|h|row)\.npy$", info.filename)
-            }
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {brief(error)})") from error
+    found = _npz_arrays(content, name)
     data: Data = {}
     total = 0
-    for key in sorted(key for key in arrays if key.endswith("/P")):
+    for key in sorted(key for key in found if key.endswith("/P")):
         match = re.fullmatch(r"(\d{1,3})_(\d{1,3})_(\d{1,3})/P", key)
         if not match:
             raise DataError(f"{name}: the array {brief(key)} is not named like 9_4_2/P")
         n, k, m = map(int, match.groups())
-        if arrays[key].ndim != 3:
-            raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {arrays[key].shape}")
-        if len(arrays[key]):
+        if found[key].ndim != 3:
+            raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {found[key].shape}")
+        if len(found[key]):
             try:
-                check_row(n, k, m, arrays[key][0], max_n=BITS)
-                P, _ = check_P(arrays[key], max_n=BITS)
+                check_row(n, k, m, found[key][0], max_n=BITS)
+                P, _ = check_P(found[key], max_n=BITS)
             except CodeError as error:
-                raise DataError(f"{name}, {key}: {error}") from error
+                raise DataError(f"{name}, {key}: {error}{_meant(n, k, found[key])}") from error
             stem = key[:-2]
-            h = _check_heights(arrays[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in arrays else None
-            row = arrays.get(f"{stem}/row", np.arange(total, total + len(P)))
+            h = _check_heights(found[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in found else None
+            row = found.get(f"{stem}/row", np.arange(total, total + len(P)))
             if row.shape != (len(P),) or row.dtype.kind not in "iu" or (h is not None and len(h) != len(P)):
                 raise DataError(f"{name}, {stem}: row must hold whole numbers, and P, h and row be of one length")
             data[n, k, m] = Codes(P, row.astype(np.int64), h)
@@ -253,23 +357,27 @@ def from_npz(content: bytes, name: str) -> Data:
     return data
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArray[Any]:
-    """One array of an .npz, looked at before any memory is taken for it."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # the others unpack at once, whatever size the archive states
-        raise DataError(f"{name}, {brief(info.filename)}: must be stored or deflated, as NumPy writes it")
-    with archive.open(info) as part:
-        version = np.lib.format.read_magic(part)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(part)
-    size = int(np.prod(shape, dtype=object))
-    if dtype.kind not in "iuf" or len(shape) > 3 or (len(shape) == 3 and shape[1] + shape[2] > BITS):
-        got = f"{brief(dtype)} {brief(shape)}"
-        raise DataError(f"{name}, {brief(info.filename)}: must hold numbers, P of shape (B, k, r), got {got}")
-    if size * dtype.itemsize > info.file_size:
-        raise DataError(f"{name}, {brief(info.filename)}: the header promises more numbers than there are")
-    with archive.open(info) as part:
-        return np.lib.format.read_array(part, allow_pickle=False)
+def _npz_arrays(content: bytes, name: str) -> dict[str, NDArray[Any]]:
+    """The arrays that are ours, P, h and row, all of whose headers are looked at before any is unpacked."""
+    found: dict[str, tuple[zipfile.ZipInfo, arrays.Header]] = {}
+    with arrays.unpacking(content, name) as archive:
+        for info in archive.infolist():
+            if not re.search(r"/(P|h|row)\.npy$", info.filename):
+                continue
+            inside = f"{name}, {brief(info.filename)}"
+            if info.filename in found:
+                raise DataError(f"{inside}: is there twice")
+            shape, dtype = arrays.promised(archive, info, inside)
+            if dtype.kind not in "iuf" or len(shape) > 3 or (len(shape) == 3 and shape[1] + shape[2] > BITS):
+                got = f"{brief(dtype)} {brief(shape)}"
+                raise DataError(f"{inside}: must hold numbers, P of shape (B, k, r), got {got}")
+            found[info.filename] = info, (shape, dtype)
+        numbers = sum(math.prod(shape) for _, (shape, _) in found.values())
+        arrays.refuse_disproportion(numbers, len(content), name)
+        return {
+            key.removesuffix(".npy"): arrays.unpacked(archive, info, promise, f"{name}, {brief(key)}")
+            for key, (info, promise) in found.items()
+        }
 
 
 def refuse_existing(paths: Iterable[Path], force: bool) -> None:

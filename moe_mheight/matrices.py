@@ -14,7 +14,7 @@ import io
 import json
 import re
 import sys
-import zipfile
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,16 +25,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Header, header, promised, unpacked, unpacking
 from .codes import check_P, from_parity_check, systematic
 from .entries import finite, number
 from .errors import CodeError, DataError, brief
+from .files import named_once, not_one_matrix, refuse_packed
 from .matrix_market import matrix_market
 from .rationals import pivot
 
 KINDS = ("P", "G", "H")
 
 LARGEST = 2**26
-"""Bytes of a file, or of an array unpacked from one."""
+"""Bytes of a file."""
 
 MAX_BITS = 2**15
 """Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
@@ -96,13 +98,26 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
         raise DataError(f"{name}: {kind} is {rows} x {columns}, a code of length n = {n}; n must be at most {longest}")
     if kind == "G" and rows >= n:
         raise DataError(f"{name}: G must have fewer rows than columns (r = n - k >= 1), got {rows} x {columns}")
+    code = _systematic(matrix, kind, name)
+    zero = [
+        j for j, column in zip(code.order[len(code.P) :], zip(*code.P, strict=True), strict=True) if not any(column)
+    ]
+    if zero:
+        warnings.warn(
+            f"{name}: coordinate {zero[0]} (counted from 0) is 0 in every codeword, as P has a column of zeros",
+            stacklevel=2,
+        )
+    return code
+
+
+def _systematic(matrix: Rational | NDArray[np.float64], kind: str, name: str) -> Matrix:
     if isinstance(matrix, np.ndarray):
         try:
             return _from_floats(matrix, kind)
         except CodeError as error:
             raise DataError(f"{name}: {error}") from error
     if kind == "P":
-        return Matrix(matrix, tuple(range(n)), True, kind)
+        return Matrix(matrix, tuple(range(len(matrix) + len(matrix[0]))), True, kind)
     return _from_generator(matrix, name) if kind == "G" else _from_parity_check(matrix, name)
 
 
@@ -142,16 +157,17 @@ def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int
     """X with [I | X] on columns (inside, outside) spanning the rows, inside leftmost; and the rows not needed."""
     table = []
     for row in rows:
-        den = lcm(*(value.denominator for value in row))
+        den = 1
+        for value in row:
+            den = lcm(den, value.denominator)
+            if den.bit_length() > MAX_BITS:
+                raise _too_long(name)
         whole = [int(value * den) for value in row]
         content = gcd(*whole) or 1
         table.append([value // content for value in whole])
     bits = sum(max(value.bit_length() for value in row) for row in table)
     if bits > MAX_BITS:
-        raise DataError(
-            f"{name}: the rows over common denominators have {bits} bits in all, more than {MAX_BITS}, too long for "
-            "exact elimination; give P itself, or write decimals"
-        )
+        raise _too_long(name)
     den, basis = 1, [-1] * len(table)
     for j in range(len(rows[0])):
         i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
@@ -161,6 +177,13 @@ def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int
     outside = [j for j in range(len(rows[0])) if j not in inside]
     X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
     return X, inside, outside, [i for i, j in enumerate(basis) if j < 0]
+
+
+def _too_long(name: str) -> DataError:
+    return DataError(
+        f"{name}: the rows over common denominators have more than {MAX_BITS} bits in all, too long for exact "
+        "elimination; give P itself, or write decimals"
+    )
 
 
 def _bytes(path: str | Path, name: str) -> bytes:
@@ -185,6 +208,9 @@ def _content(
     content: bytes, suffix: str, kind: str | None, name: str, longest: int
 ) -> tuple[str | None, Rational | NDArray[np.float64]]:
     """The file's own name for its matrix, if it has one, and the numbers."""
+    refuse_packed(content, name)
+    if content[:1] == b"\x80" or suffix in (".pkl", ".pickle"):
+        raise DataError(f"{name} holds {not_one_matrix(content, name)}")
     if content.startswith(b"PK"):
         return _from_npz(content, kind, name, longest)
     if content.startswith(b"\x93NUMPY"):
@@ -255,7 +281,7 @@ def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None,
             parse_int=str,
             parse_float=str,
             parse_constant=str,
-            object_pairs_hook=_named_once,
+            object_pairs_hook=named_once,
         )
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not valid JSON: {brief(error)}") from error
@@ -266,13 +292,6 @@ def _from_json(content: bytes, kind: str | None, name: str) -> tuple[str | None,
     if not isinstance(value, list):
         raise DataError(f'{name} must be a list of rows, or an object {{"G": rows}}, got {brief(value)}')
     return key, value
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return out
 
 
 def _chosen(names: Collection[str], kind: str | None, name: str) -> str:
@@ -289,40 +308,35 @@ def _chosen(names: Collection[str], kind: str | None, name: str) -> str:
 
 
 def _from_npz(content: bytes, kind: str | None, name: str, longest: int) -> tuple[str, Rational | NDArray[np.float64]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            key = _chosen(members, kind, name)
-            if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"{name}, {key}: is packed in a way NumPy does not use; save it with numpy.savez")
-            with archive.open(members[key]) as part:
-                unpacked = part.read(LARGEST + 1)  # never a bare read(), which may unpack far more than it returns
-            if len(unpacked) > LARGEST:
-                raise DataError(f"{name}, {key}: unpacks to more than {LARGEST >> 20} MiB")
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataError(f"{name} is not a readable .npz ({type(error).__name__}: {brief(error)})") from error
-    return key, _from_npy(unpacked, f"{name}, {key}", longest)
+    with unpacking(content, name) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        key = _chosen(members, kind, name)
+        inside = f"{name}, {key}"
+        promise = promised(archive, members[key], inside)
+        _check_shape(promise, inside, longest)
+        array = unpacked(archive, members[key], promise, inside)
+    return key, _from_array(array, inside)
 
 
 def _from_npy(content: bytes, name: str, longest: int) -> Rational | NDArray[np.float64]:
-    handle = io.BytesIO(content)
+    _check_shape(header(io.BytesIO(content), name), name, longest)
     try:
-        version = np.lib.format.read_magic(handle)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(handle)
-        if dtype.kind not in "iuf" or len(shape) != 2:
-            raise DataError(f"{name}: must hold real numbers, rows x columns, got {brief(dtype)} {brief(shape)}")
-        if not all(1 <= length <= longest for length in shape):
-            raise DataError(f"{name}: must have 1 to {longest} rows and columns, got shape {brief(shape)}")
-        handle.seek(0)
-        array = np.lib.format.read_array(handle, allow_pickle=False)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged header can raise nearly anything
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # a damaged file can raise nearly anything
         raise DataError(f"{name} is not a readable array ({type(error).__name__}: {brief(error)})") from error
-    if dtype.kind == "f":
+    return _from_array(array, name)
+
+
+def _check_shape(promise: Header, name: str, longest: int) -> None:
+    shape, dtype = promise
+    if dtype.kind not in "iuf" or len(shape) != 2:
+        raise DataError(f"{name}: must hold real numbers, rows x columns, got {brief(dtype)} {brief(shape)}")
+    if not all(1 <= length <= longest for length in shape):
+        raise DataError(f"{name}: must have 1 to {longest} rows and columns, got shape {brief(shape)}")
+
+
+def _from_array(array: NDArray[Any], name: str) -> Rational | NDArray[np.float64]:
+    if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
         for (i, j), value in np.ndenumerate(array):

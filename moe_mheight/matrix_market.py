@@ -23,7 +23,8 @@ def matrix_market(lines: Iterator[str], name: str, longest: int) -> list[list[Fr
             why = ", which holds no numbers" if word == "pattern" else ""
             raise DataError(f"{name}: line 1 must have one of {', '.join(allowed)}, got {brief(word)}{why}")
     layout, field, symmetry = words[2:]
-    body = (line.split(None, longest * longest) for line in lines if line.strip() and line.lstrip()[0] != "%")
+    most = 3 if layout == "coordinate" else longest * longest
+    body = (line.split(None, most) for line in lines if line.strip() and line.lstrip()[0] != "%")
     size = next(body, [])
     if len(size) != 2 + (layout == "coordinate") or not all(re.fullmatch("[0-9]{1,9}", word) for word in size):
         wanted = "rows columns entries" if layout == "coordinate" else "rows columns"

@@ -341,3 +341,12 @@ def test_equivalent_codes_are_codes(kind, rng):
 def test_equivalent_keeps_what_is_too_badly_scaled_to_move(rng):
     P = np.tile([[1e29, 1e-29], [1e29, 1.0]], (50, 1, 1))
     assert np.abs(equivalent(P, rng)).max() <= 1e30
+
+
+def test_one_list_in_many_places_is_counted_before_it_is_walked():
+    """6.4e10 entries of 12,000 references."""
+    row = [1] * 4000
+    for matrices in ([[row] * 4000] * 4000, [[row] * 40_000, [row] * 4]):
+        with pytest.raises(CodeError, match="must be an array where it has more than"):
+            check_P(matrices)
+    assert check_P([[[1, 2], [3, 4]]] * 3)[0].tolist() == [[[1, 2], [3, 4]]] * 3

@@ -14,6 +14,7 @@ ORDER = [
     "errors", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes",
     "kinds", "minors", "enumeration", "least_squares", "certified", "exchanges", "tableaus", "hitting", "rationals",
     "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles",
+    "arrays",
     "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
     "transversals", "verification", "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor",
     "pictures", "plots", "streams", "calibration", "experts", "unrolled", "recipes", "storage", "cards",

@@ -274,7 +274,7 @@ def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
     write_json(Path("codes.json"), data)
     write_pickles(Path("rows.pkl"), Path("heights.pkl"), data)
     code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
-    assert (code, err) == (0, "wrote 210 rows to set\n")
+    assert (code, err) == (0, "wrote 210 rows to set, a folder of shards (--out codes.npz for one file)\n")
     assert out.startswith("210 labels: 210 right")
     assert listed(open_codes(["set"]).whole()) == listed(data)
     for command in (["predict"], ["predict", "--bounds", "--interval", 0.9], ["exact"], ["exact", "--json"]):
