@@ -16,9 +16,8 @@ import re
 import sys
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,12 @@ from .codes import check_P, from_parity_check, systematic
 from .entries import finite, number
 from .errors import CodeError, DataError, brief
 from .matrix_market import matrix_market
-from .rationals import pivot
+from .rationals import eliminate, whole_rows
 
 KINDS = ("P", "G", "H")
 
 LARGEST = 2**26
 """Bytes of a file, or of an array unpacked from one."""
-
-MAX_BITS = 2**15
-"""Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
-time that exact elimination takes (a minute at worst)."""
 
 Rational = list[list[Fraction]]
 Numbers = list[list[Fraction | float]]
@@ -55,9 +50,13 @@ class Matrix:
     """Whether P is rational; otherwise it is float64."""
     kind: str
     """What was read: "P", "G" or "H"."""
+    entries: Rational | NDArray[np.float64] = field(repr=False)
+    """The matrix that was read, as it was written."""
 
 
-def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64) -> Matrix:
+def read_matrix(
+    path: str | Path, kind: str | None = None, *, longest: int = 64, otherwise: str | None = None
+) -> Matrix:
     r"""The code of one matrix in a file.
 
     A rational G or H is made systematic exactly: the information set is the leftmost one of G, and what the rightmost
@@ -69,6 +68,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
             check, where a rational one may have rows to spare. Default: the name of the array or key in the file, or
             else the end of the file's name, as in P.csv or code_G.mtx.
         longest: largest n.
+        otherwise: the kind where neither `kind` nor the file says one.
 
     Raises:
         DataError: no such matrix is there; one line that says where and why.
@@ -87,7 +87,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
     content = _bytes(path, name)
     key, matrix = _content(content, Path(path).suffix.lower(), kind, name, longest)
     stem = re.fullmatch(r"(?:.*_)?([PGH])", Path(path).stem, re.IGNORECASE | re.DOTALL)
-    kind = kind or key or (stem[1].upper() if stem else None)
+    kind = kind or key or (stem[1].upper() if stem else otherwise)
     if kind is None:
         raise DataError(f"{name} does not say which matrix it holds: say --matrix P, G or H")
     rows, columns = len(matrix), len(matrix[0])
@@ -102,7 +102,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
         except CodeError as error:
             raise DataError(f"{name}: {error}") from error
     if kind == "P":
-        return Matrix(matrix, tuple(range(n)), True, kind)
+        return Matrix(matrix, tuple(range(n)), True, kind, matrix)
     return _from_generator(matrix, name) if kind == "G" else _from_parity_check(matrix, name)
 
 
@@ -114,7 +114,7 @@ def _from_floats(matrix: NDArray[np.float64], kind: str) -> Matrix:
         rows, columns = np.argsort(order[:k]), np.argsort(order[k:])
         P, order = P[np.ix_(rows, columns)], np.concatenate([order[:k][rows], order[k:][columns]])
     checked, _ = check_P(P, what="P" if kind == "P" else f"the systematic form of {kind}")
-    return Matrix(checked[0], tuple(order.tolist()), False, kind)
+    return Matrix(checked[0], tuple(order.tolist()), False, kind, matrix)
 
 
 def _from_generator(G: Rational, name: str) -> Matrix:
@@ -124,7 +124,7 @@ def _from_generator(G: Rational, name: str) -> Matrix:
             f"{name}: G must have rank k = {len(G)}, got {len(inside)}; row {spare[0] + 1} (counted from 1) is a "
             "combination of the others: drop it"
         )
-    return Matrix(P, (*inside, *outside), True, "G")
+    return Matrix(P, (*inside, *outside), True, "G", G)
 
 
 def _from_parity_check(H: Rational, name: str) -> Matrix:
@@ -135,28 +135,16 @@ def _from_parity_check(H: Rational, name: str) -> Matrix:
         what = f"rank n = {n}, so that no nonzero c has H c = 0" if parity else "rank 0, so that r = 0"
         raise DataError(f"{name}: H must have rank n - k with 1 <= k < n, got {what}; is it the matrix you mean?")
     P = [[-value for value in column[::-1]] for column in list(zip(*X, strict=True))[::-1]]
-    return Matrix(P, tuple(n - 1 - j for j in (*information[::-1], *parity[::-1])), True, "H")
+    return Matrix(P, tuple(n - 1 - j for j in (*information[::-1], *parity[::-1])), True, "H", H)
 
 
 def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int], list[int]]:
     """X with [I | X] on columns (inside, outside) spanning the rows, inside leftmost; and the rows not needed."""
-    table = []
-    for row in rows:
-        den = lcm(*(value.denominator for value in row))
-        whole = [int(value * den) for value in row]
-        content = gcd(*whole) or 1
-        table.append([value // content for value in whole])
-    bits = sum(max(value.bit_length() for value in row) for row in table)
-    if bits > MAX_BITS:
-        raise DataError(
-            f"{name}: the rows over common denominators have {bits} bits in all, more than {MAX_BITS}, too long for "
-            "exact elimination; give P itself, or write decimals"
-        )
-    den, basis = 1, [-1] * len(table)
-    for j in range(len(rows[0])):
-        i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
-        if i is not None:
-            den = pivot(table, den, basis, i, j)
+    try:
+        table = whole_rows(rows, name)
+    except CodeError as error:
+        raise DataError(str(error)) from error
+    den, basis = eliminate(table, range(len(rows[0])))
     inside = sorted(j for j in basis if j >= 0)
     outside = [j for j in range(len(rows[0])) if j not in inside]
     X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
