@@ -85,7 +85,8 @@ def as_floats(P: Sequence[Sequence[Fraction | float]] | NDArray[np.float64], wha
     """
     out = np.zeros((len(P), len(P[0])))
     for (i, j), _ in np.ndenumerate(out):
-        value = Fraction(P[i][j])
+        entry: Any = P[i][j]
+        value = Fraction(entry)
         if value and not MAGNITUDES[0] <= abs(value) <= MAGNITUDES[1]:
             raise CodeError(
                 f"{what}[{i}][{j}] must have a size in [{MAGNITUDES[0]:g}, {MAGNITUDES[1]:g}] or be 0, "
