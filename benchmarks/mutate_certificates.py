@@ -157,6 +157,11 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
     at(value, path[:-1])[path[-1]] = new
 
 
+def length(c: dict[str, Any]) -> int:
+    """n, whatever was made of it."""
+    return len(c["P"]) + len(c["P"][0])
+
+
 def a_leaf(c: dict[str, Any], draw: random.Random) -> tuple[Any, ...]:
     """Mostly a number or a word, by field, so that long lists do not take all."""
     field = draw.choice([key for key in c if key != "sha256"])
@@ -172,13 +177,13 @@ def numeric(c: dict[str, Any], draw: random.Random) -> None:
         if isinstance(old, int):
             new: Any = old + draw.choice([-2, -1, 1, 2])
         elif path[0] == "bases":
-            new = f"{int(old, 16) ^ 1 << draw.randrange(c['n']):x}"
+            new = f"{int(old, 16) ^ 1 << draw.randrange(length(c)):x}"
         elif "." in old or "e" in old:
             new = repr(float(old) * draw.choice([1 + 1e-15, 1 - 1e-15, 1 + 1e-9, 2.0, 0.5, -1.0, 1.001]))
         else:
             x = Fraction(old)
             new = str(draw.choice([x + 1, x - 1, -x, x * 2, x / 3, x + Fraction(1, 10**9), 1 / x if x else x]))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, ArithmeticError, AttributeError):
         return
     put(c, path, new)
 
@@ -265,7 +270,7 @@ def keys(c: dict[str, Any], draw: random.Random) -> None:
 def bases(c: dict[str, Any], draw: random.Random) -> None:
     """Sets of columns left out, added, in another order."""
     masks = c["bases"]
-    n = c["n"]
+    n = length(c)
     for _ in range(draw.randint(1, 3)):
         how = draw.randrange(4)
         if how == 0 and masks:
@@ -287,7 +292,7 @@ def places(c: dict[str, Any], draw: random.Random) -> None:
     if draw.random() < 0.6:
         draw.shuffle(found)
     else:
-        found[draw.randrange(len(found))] = draw.randrange(c["n"])
+        found[draw.randrange(len(found))] = draw.randrange(length(c))
 
 
 def kinds(c: dict[str, Any], draw: random.Random) -> None:
@@ -400,7 +405,9 @@ def change_one(c: dict[str, Any], name: str, draw: random.Random) -> str:
     """One to three changes; what the first is called."""
     chosen = [junk] if name == "junk" else draw.choices(CHANGES, k=draw.choice([1, 1, 1, 2, 3]))
     for change in chosen:
-        with suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):  # an earlier one left nothing
+        with suppress(
+            KeyError, IndexError, TypeError, ValueError, ArithmeticError, AttributeError
+        ):  # an earlier one left nothing
             change(c, draw)
     return chosen[0].__name__
 
