@@ -177,7 +177,7 @@ def test_interrupted_says_what_it_has(folder):  # noqa: F811
     command = [sys.executable, "-m", "moe_mheight", "exact", "code.npz", "--m", "9", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
     try:
-        assert json.loads(process.stderr.readline())["progress"] == "h_9"  # it is at work
+        next(line for line in process.stderr if "progress" in line)  # it is at work
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=300)
     finally:
