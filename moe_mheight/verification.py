@@ -25,7 +25,7 @@ lower <= h_m <= upper for the code whose entries are exactly those doubles. An i
 h_m is infinite when some nonzero codeword has n - m zeros. Real codes hardly ever have exact zeros, so in float64 a
 codeword of height above 1e11 counts as infinite too, as it does in the rest of this package; the verdict says which.
 
-This module, `claims`, `reductions` and `transversals` share no code with the solvers that make certificates.
+This module, `claims`, `reductions` and `transversals` use no code of the solvers that make certificates.
 """
 
 from __future__ import annotations
