@@ -170,6 +170,9 @@ def _certified(
     watch: Callable[[Progress], None],
 ) -> tuple[dict[str, Any], Height]:
     """The certificate, and what the search in float64 had found."""
+    number = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and time_limit > 0.0):
+        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
     code = _read(P, matrix)
     m = int(check_m(m, 1, len(code.P[0]))[0])
     began = time.monotonic()

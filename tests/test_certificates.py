@@ -387,6 +387,13 @@ def test_parity_checks_may_have_rows_to_spare():
     assert made["height"] == text(brute.profile(exact_part(H[:2], "H"))[2])
 
 
+@pytest.mark.parametrize("limit", [0, -1, True, "5", float("nan"), [5]])
+def test_time_limits_are_numbers_of_seconds(limit):
+    with pytest.raises(CodeError, match="time_limit must be a number of seconds > 0"):
+        certify([[1, 2]], 1, time_limit=limit)
+    certify([[1, 2]], 1, time_limit=np.int64(60))
+
+
 def test_what_counts_as_rational():
     assert is_rational([[1, 2]])
     assert is_rational([["1/3", 2.0]])
