@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,33 @@ from .options import (
 )
 
 
+class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """Some m: "3", "1-6" or "2,4-5"."""
+
+    name = "m"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        found: list[int] = []
+        for part in str(value).split(","):
+            ends = re.fullmatch(r"\s*([0-9]{1,3})\s*(?:-\s*([0-9]{1,3})\s*)?", part, re.ASCII)
+            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
+            if not 1 <= first <= last:
+                self.fail(f"{value!r} must be whole numbers >= 1, like 3, 1-6 or 2,4.", param, ctx)
+            found += range(first, last + 1)
+        return tuple(found)
+
+
 @click.command("exact")
 @data_argument(required=True)
-@click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
+@click.option(
+    "--m",
+    "m",
+    type=Levels(),
+    multiple=True,
+    help="One code: its m-heights, for these m: 3, 1-6, 2,4; may be repeated.  [default: every m]",
+)
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
 @click.option(
     "--method",
@@ -37,7 +63,11 @@ from .options import (
 )
 @click.option("--time-limit", type=float, metavar="SECONDS", help="One code: end each search, with the bracket so far.")
 @click.option(
-    "--certificate", type=click.Path(dir_okay=False), help="One code and m: write a proof, for mheight verify."
+    "--certificate",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="One code, with --m: write a proof, for mheight verify. For several m one file each: proof.json becomes "
+    "proof-1.json, proof-2.json and so on.",
 )
 @click.option(
     "--out",
@@ -66,7 +96,7 @@ from .options import (
 @output_options
 def command(
     data: tuple[str, ...],
-    m: int | None,
+    m: tuple[tuple[int, ...], ...],
     matrix: str | None,
     method: str,
     time_limit: float | None,
@@ -97,7 +127,8 @@ def command(
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
     longer than 16 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a search
     with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
-    proof. Integers and fractions like -3/4 are taken exactly.
+    proof, which names the matrix in DATA. Integers and fractions like -3/4 are taken exactly, those that float64
+    would round too.
 
     \b
     Examples:
@@ -107,14 +138,16 @@ def command(
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight exact -
       mheight exact code.csv --matrix G --m 6
       mheight exact H.mtx --m 4 --time-limit 60 --certificate proof.json
+      mheight exact P.csv --m 1-6 --certificate proof.json
     """
-    one_code = m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES
+    levels = sorted({level for some in m for level in some})
+    one_code = bool(levels) or matrix is not None or Path(data[0]).suffix.lower() in MATRICES
     if one_code:
         if len(data) > 1 or out is not None or check or partial or shard_rows:
             raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
         if (jobs, backend, scheduler) != (None, None, None):
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
-        return _one_code(data[0], m, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
+        return _one_code(data[0], levels, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
     if time_limit is not None or certificate is not None or method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
     from moe_mheight import files, labels
@@ -188,7 +221,7 @@ def command(
 
 def _one_code(
     path: str,
-    m: int | None,
+    levels: list[int],
     kind: str | None,
     method: str,
     time_limit: float | None,
@@ -198,25 +231,30 @@ def _one_code(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    import numpy as np
+    from moe_mheight import certificates, exact, files, heights, matrices, rationals
 
-    from moe_mheight import certificates, exact, files, heights, matrices
-
-    if certificate is not None:
-        if m is None:
-            raise click.UsageError("--certificate needs --m")
-        files.refuse_existing([Path(certificate)], force)
+    proofs = _files(certificate, levels)
+    if certificate is not None and not levels:
+        raise click.UsageError("--certificate needs --m, as in --m 1-6")
+    files.refuse_existing([Path(proof) for proof in proofs.values()], force)
     if time_limit is not None and not 0.0 < time_limit < float("inf"):
         raise click.UsageError(f"--time-limit must be a number of seconds > 0, got {time_limit}")
     read = matrices.read_matrix(path, kind)
-    P = np.array([[float(value) for value in row] for row in read.P])
+    P = rationals.as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P")
     k, r = P.shape
     n = k + r
-    if m is not None and m > r:
-        raise click.UsageError(f"--m must be at most n - k = {r}, got {m}")
-    how = "search" if certificate is not None else exact.choose(n, method)
+    if levels and levels[-1] > r:
+        raise click.UsageError(f"--m must be at most n - k = {r}, got {levels[-1]}")
+    rounded = read.exact and any(
+        value != near
+        for row, line in zip(read.P, P.tolist(), strict=True)
+        for value, near in zip(row, line, strict=True)
+    )
+    how = exact.choose(n, method)
+    how = "search" if certificate is not None or rounded else how
     code, results = 0, []
-    for level in [m] if m is not None else range(1, r + 1):
+    for level in levels or range(1, r + 1):
+        proof = proofs.get(level)
         expected = heights.expected_seconds(n, k, level, threads)
         if how == "search" and expected > exact.ANNOUNCED:
             remark(
@@ -228,20 +266,28 @@ def _one_code(
             if certificate is not None:
                 try:
                     made = certificates.certify(
-                        read.P, level, path=certificate, threads=threads, time_limit=time_limit, watch=watch
+                        read.entries,
+                        level,
+                        matrix=read.kind,
+                        path=proof,
+                        threads=threads,
+                        time_limit=time_limit,
+                        watch=watch,
                     )
                     found = None
                 except certificates.UnfinishedError as error:
                     found = error.found
+            elif rounded:
+                found = certificates.exact_height(read.P, level, threads=threads, time_limit=time_limit, watch=watch)
             else:
                 found = exact.m_height(
                     P, level, method=method, details=True, time_limit=time_limit, threads=threads, watch=watch
                 )
         if made is not None:
-            results.append({"m": level, "method": "search", "height": made["height"], "certificate": certificate})
+            results.append({"m": level, "method": "search", "height": made["height"], "certificate": proof})
             if not as_json:
                 click.echo(_claim(made))
-            remark(f"wrote {certificate}: {len(made['bases']):,} bases; mheight verify {certificate} checks it", quiet)
+            remark(f"wrote {proof}: {len(made['bases']):,} bases; mheight verify {proof} {path} checks it", quiet)
             continue
         assert found is not None
         results.append(_plain(found, read.order))
@@ -251,7 +297,7 @@ def _one_code(
             code = 130
             break
         if certificate is not None:
-            remark(f"{certificate} was not written: the search did not end", quiet)
+            remark(f"{proof} was not written: the search did not end", quiet)
     if as_json:
         emit({"format": "moe_mheight heights 1", "n": n, "k": k, "matrix": read.kind, "heights": results})
     return code
@@ -280,13 +326,26 @@ def _claim(made: dict[str, Any]) -> str:
     height = made["height"]
     if isinstance(height, dict):
         return f"{height['lower']} <= h_{made['m']} <= {height['upper']}  (proven)"
-    number = f" = {_rounded(height)!r}" if "/" in height else ""
+    number = f" = {_rounded(height)}" if "/" in height else ""
     return f"h_{made['m']} = {height}{number}  (proven)"
 
 
-def _rounded(height: str) -> float:
-    top, bottom = height.split("/")
-    return int(top) / int(bottom)
+def _rounded(height: str) -> str:
+    from moe_mheight.rationals import about
+
+    try:
+        return repr(float(Fraction(height)))
+    except OverflowError:
+        return about(Fraction(height))
+
+
+def _files(certificate: str | None, levels: list[int]) -> dict[int, str]:
+    """The file of each m's certificate."""
+    if certificate is None:
+        return {}
+    path = Path(certificate)
+    several = len(levels) > 1
+    return {m: str(path.with_name(f"{path.stem}-{m}{path.suffix}")) if several else certificate for m in levels}
 
 
 def _plain(found: Any, order: tuple[int, ...]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def command(
     from moe_mheight import files
     from moe_mheight.explanations import explain
     from moe_mheight.matrices import read_matrix
+    from moe_mheight.rationals import as_floats
     from moe_mheight.sources import open_codes
 
     if plot is not None:
@@ -78,7 +79,7 @@ def command(
         if m is None:
             raise click.UsageError("a matrix needs --m")
         read = read_matrix(data[0], matrix)
-        P, order = [[float(value) for value in line] for line in read.P], read.order
+        P, order = as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P"), read.order
     else:
         if m is not None or matrix is not None:
             raise click.UsageError("--m and --matrix are for one matrix; with a pair of files goes --row")

@@ -1,32 +1,39 @@
 """Certificates: a height with all that is needed to check it, without trusting the search that found it.
 
-A certificate holds the code, a codeword that attains the height, the dual vector that shows that it is the best for its
-own S and a, and the bases that show that no other S and a does better: for every a and every T of m - 1 other
-coordinates one of them avoids both, and has |y|_1 <= the height. `verification` checks that, by code of its own.
+A certificate names a matrix P, G or H. It holds a codeword of its code that attains the height, the dual vector that
+shows that it is the best for its own S and a, and the bases that show that no other S and a does better: for every a
+and every T of m - 1 other coordinates one of them avoids both, and has |y|_1 <= the height. `verification` checks that,
+by code of its own.
 
-For integer and rational P all numbers are fractions and the height is one; for other P the codeword and the bounds are
-float64, and what is proven is a bracket.
+For matrices of integers and fractions all numbers are fractions and the height is one. Other matrices stand for the
+doubles that they are: the P of a real G or H is worked out in fractions, as by the check, and only then rounded; the
+codeword and the bounds are float64, and what is proven is a bracket of the height of the matrix given.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
-from math import nextafter
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import rationals
-from .codes import check_m, check_P
-from .errors import CodeError, MHeightError
+from .claims import LONGEST, LONGEST_ENTRY
+from .codes import check_m, check_P, from_parity_check, systematic
+from .errors import CodeError, DataError, MHeightError, brief
 from .folders import replacing
 from .heights import Height, Progress, silent
 from .masks import BITS
+from .mending import Exact, HolesError, mend
 from .minors import LARGEST_RATIO
 from .pruned import pruned_search
 from .verification import verify
@@ -36,9 +43,6 @@ ROOM = 1 << 22
 
 MARGIN = 1e-12
 """How far above the bounds found, relatively, a float64 certificate claims them: its verifier solves in its own way."""
-
-HOLES = 1000
-"""Sets that rounding may leave without a basis, each mended exactly, before we give up."""
 
 
 class UnfinishedError(MHeightError):
@@ -52,6 +56,20 @@ class UnfinishedError(MHeightError):
         self.found = found
 
 
+@dataclass(frozen=True)
+class _Code:
+    """The matrix that a certificate is of, in fractions, and its [I | P]: coordinate j is column order[j]."""
+
+    kind: str
+    given: list[list[Fraction]]
+    exact: bool
+    order: list[int]
+    P: list[list[Fraction]]
+    den: int | None
+    rounded: NDArray[np.float64]
+    """P in float64, for the search."""
+
+
 def is_rational(P: Any) -> bool:
     """Whether P is meant exactly: integers, Fractions or text, or floats that all are integers."""
     values = np.asarray(P, dtype=object).ravel().tolist() if not isinstance(P, np.ndarray) else P.ravel().tolist()
@@ -62,17 +80,21 @@ def certify(
     P: Any,
     m: int,
     *,
+    matrix: str = "P",
     path: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     watch: Callable[[Progress], None] = silent,
 ) -> dict[str, Any]:
-    """The m-height of [I | P] as a certificate that `mheight verify` and `verification.verify` check.
+    """The m-height of a code as a certificate that `mheight verify` and `verification.verify` check.
 
     Args:
-        P: (k, r), n = k + r <= 64; ints, Fractions, text such as "-3/4", or floats. Floats that are not all integers
-            stand for themselves, and the certificate proves a bracket of relative width 1e-9.
+        P: the matrix; ints, Fractions, text such as "-3/4", or floats. Floats that are not all integers stand for
+            themselves, and the certificate proves a bracket of relative width 1e-9.
         m: 1 <= m <= r.
+        matrix: what P is: "P", (k, r), of the generator [I | P]; "G", a generator, (k, n) of rank k in any basis; "H",
+            a parity check, (r, n) of rank r, or of more rows when it is rational. n = k + r <= 64. The certificate is
+            of this matrix, and says so.
         path: a file to write it to, too.
         threads, time_limit, watch: as in `m_height`.
 
@@ -80,7 +102,7 @@ def certify(
         A dict of JSON types; see `verification` for what is in it.
 
     Raises:
-        CodeError: P or m is out of range.
+        CodeError: P or m is out of range, or numbers become too long to be written down.
         UnfinishedError: time ran out, or Ctrl-C came; its `found` holds the bracket.
         DataError: the file cannot be written.
 
@@ -92,35 +114,117 @@ def certify(
         '2'
         >>> certify([["1/2", "1/3"], ["3/4", 2]], 1)["height"]
         '7/2'
+        >>> made = certify([[2, 2, 4, 0], [0, 3, 3, 1]], 2, matrix="G")
+        >>> made["matrix"], made["G"][1], made["P"]
+        ('G', ['0', '3', '3', '1'], [['1', '-1/3'], ['1', '1/3']])
     """
-    exact = is_rational(P)
-    F = rationals.rational_matrix(P)
-    batch, _ = check_P([[float(value) for value in row] for row in F], max_n=BITS)
-    m = int(check_m(m, 1, batch.shape[2])[0])
-    found, bases = pruned_search(
-        batch[0], m, threads=threads, time_limit=time_limit, watch=watch, room=ROOM, symmetry=False
-    )
-    if not found.finished:
-        raise UnfinishedError(found)
-    made = _rational(F, m, found, bases) if exact else _float64(F, batch[0], m, found, bases)
+    made, _ = _certified(P, m, matrix, threads, time_limit, watch)
     if path is not None:
         with replacing(Path(path)) as (handle,):
             handle.write((json.dumps(made, indent=1) + "\n").encode())
     return made
 
 
-def _frame(F: list[list[Fraction]], m: int, arithmetic: str, show: Callable[[Fraction], str]) -> dict[str, Any]:
-    from . import __version__  # noqa: PLC0415  a package does not import itself while it loads
+def exact_height(
+    P: Any,
+    m: int,
+    *,
+    threads: int | None = None,
+    time_limit: float | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Height:
+    """The m-height of [I | P], P (k, r) of integers or fractions of any size, without rounding them first.
 
-    return {
-        "format": "moe_mheight certificate 1",
-        "arithmetic": arithmetic,
-        "n": len(F) + len(F[0]),
-        "k": len(F),
-        "m": m,
-        "P": [[show(value) for value in row] for row in F],
-        "made_by": f"moe_mheight {__version__}",
-    }
+    Returns:
+        value is the double next to the height, lower and upper those on its two sides. Where the time was over: what
+        the search for the rounded P had found by then.
+
+    Raises:
+        CodeError: as `certify`; or the height is beyond float64.
+    """
+    try:
+        made, found = _certified(P, m, "P", threads, time_limit, watch)
+    except UnfinishedError as error:
+        return error.found
+    c = rationals.codeword(rationals.rational_matrix(P), [Fraction(x) for x in made["witness"]["u"]])
+    largest = max(map(abs, c))
+    value = lower = upper = inf
+    if made["height"] != "inf":
+        z = Fraction(made["height"])
+        try:
+            value, lower, upper = float(z), _down(z), -_down(-z)
+        except OverflowError:
+            raise CodeError(
+                f"h_{m} is {rationals.about(z)}, beyond float64; certify or --certificate says it as a fraction"
+            ) from None
+    word, outside = np.array([float(x / largest) for x in c]), tuple(made["witness"]["outside"])
+    return replace(found, value=value, lower=lower, upper=upper, witness=word, outside=outside)
+
+
+def _certified(
+    P: Any,
+    m: int,
+    matrix: str,
+    threads: int | None,
+    time_limit: float | None,
+    watch: Callable[[Progress], None],
+) -> tuple[dict[str, Any], Height]:
+    """The certificate, and what the search in float64 had found."""
+    number = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and time_limit > 0.0):
+        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
+    code = _read(P, matrix)
+    m = int(check_m(m, 1, len(code.P[0]))[0])
+    began = time.monotonic()
+    found, bases = pruned_search(
+        code.rounded, m, threads=threads, time_limit=time_limit, watch=watch, room=ROOM, symmetry=False
+    )
+    if not found.finished:
+        raise UnfinishedError(found)
+    masks = {mask & (2**BITS - 1) for mask in bases}
+    try:
+        made = _prove(code, m, found, masks, None if time_limit is None else began + time_limit)
+    except HolesError as error:
+        if "time" not in str(error):
+            raise CodeError(f"h_{m} of this code is beyond float64, and in fractions {error}: no certificate") from None
+        seconds = time.monotonic() - began
+        raise UnfinishedError(replace(found, ended="time limit", lower=1.0, upper=inf, seconds=seconds)) from None
+    return made, replace(found, seconds=time.monotonic() - began)
+
+
+def _read(matrix: Any, kind: str) -> _Code:
+    if kind not in ("P", "G", "H"):
+        raise CodeError(f"matrix must be P, G or H, got {brief(kind)}")
+    given = rationals.rational_matrix(matrix, kind)
+    exact = is_rational(matrix)
+    rows, columns = len(given), len(given[0])
+    if (n := columns + rows * (kind == "P")) > BITS:
+        raise CodeError(f"{kind} is {rows} x {columns}, a code of length n = {n}; here n must be at most {BITS}")
+    if kind == "P":
+        P, den, order = given, None, list(range(n))
+    else:
+        P, den, order = _systematic(given, kind, exact)
+    rounded = rationals.as_floats(P, "P" if kind == "P" else f"the systematic form of {kind}, P")
+    return _Code(kind, given, exact, order, P, den, check_P(rounded)[0][0])
+
+
+def _systematic(given: list[list[Fraction]], kind: str, exact: bool) -> tuple[list[list[Fraction]], int, list[int]]:
+    """P in fractions, what makes its minors whole, and the order of columns, as `matrices.read_matrix` has it."""
+    n = len(given[0])
+    if exact:
+        first = list(range(n)) if kind == "G" else list(range(n))[::-1]
+    else:
+        order = (systematic if kind == "G" else from_parity_check)(rationals.as_floats(given, kind))[1].tolist()
+        first = order if kind == "G" else order[::-1]
+    X, den, inside = rationals.systematic_part(given, first, kind)
+    rank = len(inside)
+    outside = [j for j in range(n) if j not in inside]
+    if not 1 <= rank < n or (kind == "G" and rank < len(given)):
+        wanted = f"rank k = {len(given)} < n" if kind == "G" else f"rank n - k with 1 <= k < n = {n}"
+        raise CodeError(f"{kind} must have {wanted}, got rank {rank}; drop rows that are combinations of others")
+    if kind == "G":
+        return X, den, inside + outside
+    return [[-x for x in column] for column in zip(*X, strict=True)], den, outside + inside
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
@@ -129,89 +233,142 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "sha256": sha256(text.encode()).hexdigest()}
 
 
-def _hex(bases: set[int]) -> list[str]:
-    return [f"{mask:x}" for mask in sorted(bases)]
+def _frame(code: _Code, m: int) -> dict[str, Any]:
+    from . import __version__  # noqa: PLC0415  a package does not import itself while it loads
+
+    def shown(rows: list[list[Fraction]], what: str, longest: int) -> list[list[str]]:
+        return [
+            [_text(x, f"{what}[{i}][{j}]", longest) if code.exact else repr(float(x)) for j, x in enumerate(row)]
+            for i, row in enumerate(rows)
+        ]
+
+    frame: dict[str, Any] = {
+        "format": "moe_mheight certificate 2",
+        "arithmetic": "rational" if code.exact else "float64",
+        "n": len(code.P) + len(code.P[0]),
+        "k": len(code.P),
+        "m": m,
+        "matrix": code.kind,
+    }
+    if code.kind != "P":
+        frame |= {code.kind: shown(code.given, code.kind, LONGEST_ENTRY), "order": code.order}
+    P = shown(code.P, "P", LONGEST_ENTRY if code.kind == "P" else LONGEST)
+    return {**frame, "P": P, "made_by": f"moe_mheight {__version__}"}
 
 
-def _unsigned(bases: list[int]) -> set[int]:
-    return {mask & (2**BITS - 1) for mask in bases}
+def _text(x: Fraction, where: str, longest: int = LONGEST) -> str:
+    """A fraction for a certificate, which holds no longer ones; Python itself refuses those beyond 4,300 digits."""
+    digits = (x.numerator.bit_length() + x.denominator.bit_length()) * 0.30103
+    text = "" if digits > longest + 10 else str(x)
+    if not 0 < len(text) <= longest:
+        raise CodeError(f"{where} has some {digits:.0f} digits; a certificate holds numbers of at most {longest}")
+    return text
 
 
-def _outside(c: list[Fraction], m: int) -> list[int]:
-    return sorted(range(len(c)), key=lambda j: (-abs(c[j]), j))[:m]
+@dataclass(frozen=True)
+class _Best:
+    """A codeword u [I | P] and its height, None when infinite; the program of its S and a, and that one's dual."""
+
+    u: list[Fraction]
+    height: Fraction | None
+    outside: list[int]
+    basis: list[int]
+    y: list[Fraction]
 
 
-def _rational(F: list[list[Fraction]], m: int, found: Height, bases: list[int]) -> dict[str, Any]:
-    n = found.n
-    frame = _frame(F, m, "rational", str)
-
-    def claim(S: list[int], a: int, start: list[int]) -> dict[str, Any]:
-        z, basis, y, u = rationals.best_of_set(F, S, a, start)
-        c = rationals.codeword(F, u)
-        witness = {"u": [str(value) for value in u], "outside": _outside(c, m)}
-        if z is None:
-            return {"height": "inf", "witness": witness, "bases": []}
-        dual = {"a": a, "basis": basis, "y": [str(value) for value in y]}
-        return {"height": str(z), "witness": witness, "dual": dual}
-
-    size = np.abs(found.witness)
-    S = [j for j in range(n) if j not in found.outside]
-    best = claim(S, found.outside[0], [j for j in S if size[j] > size[S].max() * (1.0 - 1e-9)])
-    if (best["height"] == "inf") != (found.value == np.inf):
-        raise CodeError(
-            f"h_{m} of this code is beyond {LARGEST_RATIO:g} and finite, or infinite and not seen to be: no certificate"
+def _best(code: _Code, m: int, u: list[Fraction]) -> _Best:
+    """This codeword, or better ones while the program of its own S and a has them."""
+    while True:
+        c = rationals.codeword(code.P, u)
+        outside = sorted(range(len(c)), key=lambda j: (-abs(c[j]), j))[:m]
+        height = rationals.height(c, m)
+        if height is None:
+            return _Best(u, None, outside, [], [])
+        S = [j for j in range(len(c)) if j not in outside]
+        mth = max(abs(c[j]) for j in S)
+        z, basis, y, better = rationals.best_of_set(
+            code.P, S, outside[0], [j for j in S if abs(c[j]) == mth], den=code.den
         )
-    masks = _unsigned(bases)
-    for _ in range(HOLES):
-        made = signed({**frame, **best} if best["height"] == "inf" else {**frame, **best, "bases": _hex(masks)})
-        verdict = verify(made)
-        if verdict.accepted:
-            return made
-        if verdict.missing is None:
-            break
-        # a basis that float64 took for good is not quite: this set is for exact arithmetic
-        a, T = verdict.missing
-        S = [j for j in range(n) if j != a and j not in T]
-        z, basis, y, _ = rationals.best_of_set(F, S, a)
-        if z is None or z > Fraction(best["height"]):
-            best = claim(S, a, basis)
-        masks.add(sum(1 << j for j, value in zip(basis, y, strict=True) if value))
-    raise MHeightError(f"the certificate does not verify: {verdict.reason}")
+        if z == height:
+            return _Best(u, height, outside, basis, y)
+        u = better
 
 
-def _float64(F: list[list[Fraction]], P: Any, m: int, found: Height, bases: list[int]) -> dict[str, Any]:
-    frame = _frame(F, m, "float64", lambda value: repr(float(value)))
-    # the codeword again from its coordinates on S, exactly: u in float64 would lose what its own rounding moves
+def _first(code: _Code, m: int, found: Height) -> _Best:
+    """The codeword that the search found, again and exactly from its coordinates on S."""
+    size = np.abs(found.witness)
     S = [j for j in range(found.n) if j not in found.outside]
-    size = np.abs(found.witness)
     start = [j for j in S if size[j] > size[S].max() * (1.0 - 1e-9)]
-    z, basis, y, u = rationals.best_of_set(F, S, found.outside[0], start)
-    outside = _outside(rationals.codeword(F, u), m)
-    # two doubles a number: what they leave out moves a height by 1e-32 times its square
-    high = [float(value) for value in u]
-    low = [float(value - Fraction(part)) for value, part in zip(u, high, strict=True)]
-    witness = {"u": [repr(v) for v in high], "u_low": [repr(v) for v in low], "outside": outside}
-    if found.value == np.inf:
-        made = signed({**frame, "height": "inf", "witness": witness, "bases": []})
-    else:
-        assert z is not None
-        c = rationals.codeword(F, [Fraction(v) + Fraction(w) for v, w in zip(high, low, strict=True)])
-        attained = rationals.height(c, m)
-        assert attained is not None
-        lower = float(attained)
-        while Fraction(lower) > attained:
-            lower = nextafter(lower, 0.0)
-        upper = max(found.upper, lower) * (1.0 + MARGIN)
-        made = signed(
-            {
-                **frame,
-                "height": {"lower": repr(lower), "upper": repr(upper)},
-                "witness": {**witness, "outside": _outside(c, m)},
-                "dual": {"a": found.outside[0], "basis": basis, "y": [repr(float(value)) for value in y]},
-                "bases": _hex(_unsigned(bases)),
-            }
-        )
-    verdict = verify(made)
+    *_, u = rationals.best_of_set(code.P, S, found.outside[0], start, den=code.den)
+    return _best(code, m, u)
+
+
+def _prove(code: _Code, m: int, found: Height, masks: set[int], deadline: float | None) -> dict[str, Any]:
+    """A certificate that verifies: with the search's bases, or else with those that fractions find in addition."""
+    state = _rational if code.exact else _real
+    best = _first(code, m, found)
+    upper = Fraction(found.upper) if found.upper < inf else None
+    verdict, made = _checked(state(code, m, best, upper, masks))
+    if verdict.missing is not None and best.height is not None:
+        bound = best.height if code.exact or upper is None else max(best.height, upper)
+        proven = mend(Exact(code.P, code.den, m), masks, bound, deadline)
+        best = best if proven.u is None else _best(code, m, proven.u)
+        verdict, made = _checked(state(code, m, best, proven.U, proven.masks))
     if not verdict.accepted:
         raise MHeightError(f"the certificate does not verify: {verdict.reason}")
     return made
+
+
+def _checked(made: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    try:
+        return verify(made), made
+    except DataError as error:
+        raise CodeError(f"the certificate's numbers are too long: {error}") from error
+
+
+def _hex(masks: set[int]) -> list[str]:
+    return [f"{mask:x}" for mask in sorted(masks)]
+
+
+def _rational(code: _Code, m: int, best: _Best, upper: Fraction | None, masks: set[int]) -> dict[str, Any]:
+    witness = {"u": _texts(best.u, "witness.u"), "outside": best.outside}
+    frame = _frame(code, m)
+    if best.height is None:
+        return signed({**frame, "height": "inf", "witness": witness, "bases": []})
+    dual = {"a": best.outside[0], "basis": best.basis, "y": _texts(best.y, "dual.y")}
+    height = _text(best.height, "the height")
+    return signed({**frame, "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
+
+
+def _texts(values: Sequence[Fraction], where: str) -> list[str]:
+    return [_text(x, f"{where}[{i}]") for i, x in enumerate(values)]
+
+
+def _real(code: _Code, m: int, best: _Best, upper: Fraction | None, masks: set[int]) -> dict[str, Any]:
+    # two doubles a number: what they leave out moves a height by 1e-32 times its square
+    largest = max(map(abs, rationals.codeword(code.P, best.u)))
+    u = [x / largest for x in best.u]
+    high = [float(x) for x in u]
+    low = [float(x - Fraction(part)) for x, part in zip(u, high, strict=True)]
+    c = rationals.codeword(code.P, [Fraction(x) + Fraction(z) for x, z in zip(high, low, strict=True)])
+    outside = sorted(range(len(c)), key=lambda j: (-abs(c[j]), j))[:m]
+    witness = {"u": [repr(x) for x in high], "u_low": [repr(x) for x in low], "outside": outside}
+    frame = _frame(code, m)
+    attained = rationals.height(c, m)
+    if attained is None or attained > LARGEST_RATIO:
+        return signed({**frame, "height": "inf", "witness": witness, "bases": []})
+    S = [j for j in range(len(c)) if j not in outside]
+    z, basis, y, _ = rationals.best_of_set(code.P, S, outside[0], best.basis, den=code.den)
+    if z is None or z > LARGEST_RATIO:
+        raise MHeightError("a codeword of this code has a height next to 1e11, where real codes count as infinite")
+    lower = _down(attained)
+    top = max(lower, -_down(-max(z, upper or z))) * (1.0 + MARGIN)
+    height = {"lower": repr(lower), "upper": repr(top)}
+    dual = {"a": outside[0], "basis": basis, "y": [repr(float(x)) for x in y]}
+    return signed({**frame, "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
+
+
+def _down(x: Fraction) -> float:
+    """The largest double that is not above x."""
+    near = float(x)
+    return nextafter(near, -inf) if Fraction(near) > x else near

@@ -17,13 +17,15 @@ from typing import Any, BinaryIO
 
 from .errors import DataError, brief
 
-FORMAT = "moe_mheight certificate 1"
+FORMATS = ("moe_mheight certificate 1", "moe_mheight certificate 2")
+"""The first is of P alone; the second names the matrix P, G or H that it was made for."""
+
+LONGEST = 4000
+"""Characters of a number; Python itself refuses whole numbers beyond 4,300 digits."""
+LONGEST_ENTRY = 700
+"""Characters of an entry of the matrix: products of k of them are formed."""
 
 _LARGEST_FILE = 512 << 20
-_LONGEST = 4000
-"""Characters of a number; Python itself refuses whole numbers beyond 4,300 digits."""
-_LONGEST_IN_P = 700
-"""Characters of an entry of P: products of k of them are formed."""
 
 _RATIONAL = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:/([1-9][0-9]*))?")
 _MASK = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
@@ -39,6 +41,14 @@ class Claim:
     k: int
     m: int
     P: list[list[Fraction]]
+    matrix: str
+    """Of what the certificate is: "P", "G" or "H"."""
+    given: list[list[Fraction]]
+    """That matrix."""
+    order: list[int]
+    """Coordinate j of [I | P] is column order[j] of that matrix."""
+    whole: int | None
+    """What makes every minor of P whole, if something smaller than the product of denominators is known."""
     height: str
     lower: Fraction | None
     upper: Fraction | None
@@ -121,11 +131,18 @@ def as_claim(certificate: object) -> Claim:
     """A certificate's keys, types, sizes and numbers checked, and nothing of what it says."""
     if not isinstance(certificate, dict):
         raise DataError(f"a certificate is a dict or the path of a file, got {brief(certificate)}")
-    if certificate.get("format") != FORMAT:
-        raise DataError(f"format must be {FORMAT!r}, got {brief(certificate.get('format'))}")
+    if certificate.get("format") not in FORMATS:
+        raise DataError(
+            f"format must be one of {', '.join(map(repr, FORMATS))}, got {brief(certificate.get('format'))}"
+        )
     infinite = certificate.get("height") == "inf"
     real = certificate.get("arithmetic") == "float64"
-    _check_keys("the certificate", certificate, _KEYS, set() if infinite else {"dual"})
+    matrix = certificate.get("matrix", "P") if certificate["format"] == FORMATS[1] else "P"
+    if matrix not in ("P", "G", "H"):
+        raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
+    keys = _KEYS | ({"matrix"} if certificate["format"] == FORMATS[1] else set())
+    keys |= set() if matrix == "P" else {matrix, "order"}
+    _check_keys("the certificate", certificate, keys, set() if infinite else {"dual"})
     if certificate["arithmetic"] not in ("rational", "float64"):
         raise DataError(f'arithmetic must be "rational" or "float64", got {brief(certificate["arithmetic"])}')
     if not (infinite or real or "dual" in certificate):
@@ -138,8 +155,18 @@ def as_claim(certificate: object) -> Claim:
     m = _whole(certificate["m"], "m", 1, n - k)
 
     number = _double if real else _rational
-    rows = _list(certificate["P"], "P", k)
-    P = [_numbers(row, f"P[{i}]", n - k, number, _LONGEST_IN_P) for i, row in enumerate(rows)]
+    # a P that stands for another matrix is checked against it before anything is made of its entries
+    longest = LONGEST_ENTRY if matrix == "P" else LONGEST
+    P = [_numbers(row, f"P[{i}]", n - k, number, longest) for i, row in enumerate(_list(certificate["P"], "P", k))]
+    given, order = P, list(range(n))
+    if matrix != "P":
+        rows = _list(certificate[matrix], matrix, k if matrix == "G" else None)
+        if matrix == "H" and not n - k <= len(rows) <= 64:
+            raise DataError(f"H must have n - k = {n - k} to 64 rows, got {len(rows)}")
+        given = [_numbers(row, f"{matrix}[{i}]", n, number, LONGEST_ENTRY) for i, row in enumerate(rows)]
+        order = _some_coordinates(certificate["order"], "order", n)
+        if len(order) != n:
+            raise DataError(f"order must hold all n = {n} columns, got {len(order)}")
     height, lower, upper = _height(certificate["height"], real)
 
     witness = certificate["witness"]
@@ -169,6 +196,10 @@ def as_claim(certificate: object) -> Claim:
         k=k,
         m=m,
         P=P,
+        matrix=matrix,
+        given=given,
+        order=order,
+        whole=None,
         height=height,
         lower=lower,
         upper=upper,
@@ -228,7 +259,7 @@ def _some_coordinates(value: object, where: str, n: int) -> list[int]:
 
 
 def _numbers(
-    value: object, where: str, length: int, number: Callable[..., Fraction], longest: int = _LONGEST
+    value: object, where: str, length: int, number: Callable[..., Fraction], longest: int = LONGEST
 ) -> list[Fraction]:
     return [number(x, f"{where}[{i}]", longest) for i, x in enumerate(_list(value, where, length))]
 
@@ -245,7 +276,7 @@ def _whole(value: object, where: str, low: int, high: int) -> int:
     return value
 
 
-def _rational(value: object, where: str, longest: int = _LONGEST) -> Fraction:
+def _rational(value: object, where: str, longest: int = LONGEST) -> Fraction:
     """ "3" or "-3/4", in lowest terms: a number has one spelling only."""
     if not isinstance(value, str) or len(value) > longest:
         raise DataError(f"{where} must be a string of at most {longest} characters, got {brief(value)}")
@@ -257,7 +288,7 @@ def _rational(value: object, where: str, longest: int = _LONGEST) -> Fraction:
     raise DataError(f'{where} must be a fraction in lowest terms such as "3" or "-3/4", got {brief(value)}')
 
 
-def _double(value: object, where: str, longest: int = _LONGEST) -> Fraction:
+def _double(value: object, where: str, longest: int = LONGEST) -> Fraction:
     """The shortest decimal that reads as a double, standing for that double."""
     if isinstance(value, str) and len(value) <= 30:
         try:
@@ -269,7 +300,7 @@ def _double(value: object, where: str, longest: int = _LONGEST) -> Fraction:
     raise DataError(f'{where} must be a double as Python prints it, such as "0.1", got {brief(value)}')
 
 
-def _either(value: object, where: str, longest: int = _LONGEST) -> Fraction:
+def _either(value: object, where: str, longest: int = LONGEST) -> Fraction:
     if isinstance(value, str) and ("." in value or "e" in value):
         return _double(value, where)
     return _rational(value, where, longest)

@@ -23,7 +23,10 @@ def number(value: Any, i: int, j: int, name: str) -> Fraction | float:
     if re.fullmatch(r"[+-]?[0-9]+(/0*[1-9][0-9]*)?", value):
         return Fraction(value)
     if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
-        return finite(float(value), i, j, name, value)
+        found = finite(float(value), i, j, name, value)
+        if not found and re.search(r"[1-9]", re.split("[eE]", value)[0]):
+            raise DataError(f"{where(i, j, name)}: must be 0 or within float64, from 5e-324 on, got {brief(value)}")
+        return found
     if re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
         finite(float(value), i, j, name, value)
     raise DataError(f"{where(i, j, name)}: must be a number such as -3, 3/4 or 0.75, got {brief(value) or 'nothing'}")

@@ -16,9 +16,8 @@ import re
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +30,12 @@ from .entries import finite, number
 from .errors import CodeError, DataError, brief
 from .files import named_once, not_one_matrix, refuse_packed
 from .matrix_market import matrix_market
-from .rationals import pivot
+from .rationals import eliminate, whole_rows
 
 KINDS = ("P", "G", "H")
 
 LARGEST = 2**26
 """Bytes of a file."""
-
-MAX_BITS = 2**15
-"""Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
-time that exact elimination takes (a minute at worst)."""
 
 Rational = list[list[Fraction]]
 Numbers = list[list[Fraction | float]]
@@ -57,9 +52,13 @@ class Matrix:
     """Whether P is rational; otherwise it is float64."""
     kind: str
     """What was read: "P", "G" or "H"."""
+    entries: Rational | NDArray[np.float64] = field(repr=False)
+    """The matrix that was read, as it was written."""
 
 
-def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64) -> Matrix:
+def read_matrix(
+    path: str | Path, kind: str | None = None, *, longest: int = 64, otherwise: str | None = None
+) -> Matrix:
     r"""The code of one matrix in a file.
 
     A rational G or H is made systematic exactly: the information set is the leftmost one of G, and what the rightmost
@@ -71,6 +70,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
             check, where a rational one may have rows to spare. Default: the name of the array or key in the file, or
             else the end of the file's name, as in P.csv or code_G.mtx.
         longest: largest n.
+        otherwise: the kind where neither `kind` nor the file says one.
 
     Raises:
         DataError: no such matrix is there; one line that says where and why.
@@ -89,7 +89,7 @@ def read_matrix(path: str | Path, kind: str | None = None, *, longest: int = 64)
     content = _bytes(path, name)
     key, matrix = _content(content, Path(path).suffix.lower(), kind, name, longest)
     stem = re.fullmatch(r"(?:.*_)?([PGH])", Path(path).stem, re.IGNORECASE | re.DOTALL)
-    kind = kind or key or (stem[1].upper() if stem else None)
+    kind = kind or key or (stem[1].upper() if stem else otherwise)
     if kind is None:
         raise DataError(f"{name} does not say which matrix it holds: say --matrix P, G or H")
     rows, columns = len(matrix), len(matrix[0])
@@ -117,7 +117,7 @@ def _systematic(matrix: Rational | NDArray[np.float64], kind: str, name: str) ->
         except CodeError as error:
             raise DataError(f"{name}: {error}") from error
     if kind == "P":
-        return Matrix(matrix, tuple(range(len(matrix) + len(matrix[0]))), True, kind)
+        return Matrix(matrix, tuple(range(len(matrix) + len(matrix[0]))), True, kind, matrix)
     return _from_generator(matrix, name) if kind == "G" else _from_parity_check(matrix, name)
 
 
@@ -129,7 +129,7 @@ def _from_floats(matrix: NDArray[np.float64], kind: str) -> Matrix:
         rows, columns = np.argsort(order[:k]), np.argsort(order[k:])
         P, order = P[np.ix_(rows, columns)], np.concatenate([order[:k][rows], order[k:][columns]])
     checked, _ = check_P(P, what="P" if kind == "P" else f"the systematic form of {kind}")
-    return Matrix(checked[0], tuple(order.tolist()), False, kind)
+    return Matrix(checked[0], tuple(order.tolist()), False, kind, matrix)
 
 
 def _from_generator(G: Rational, name: str) -> Matrix:
@@ -139,7 +139,7 @@ def _from_generator(G: Rational, name: str) -> Matrix:
             f"{name}: G must have rank k = {len(G)}, got {len(inside)}; row {spare[0] + 1} (counted from 1) is a "
             "combination of the others: drop it"
         )
-    return Matrix(P, (*inside, *outside), True, "G")
+    return Matrix(P, (*inside, *outside), True, "G", G)
 
 
 def _from_parity_check(H: Rational, name: str) -> Matrix:
@@ -150,40 +150,20 @@ def _from_parity_check(H: Rational, name: str) -> Matrix:
         what = f"rank n = {n}, so that no nonzero c has H c = 0" if parity else "rank 0, so that r = 0"
         raise DataError(f"{name}: H must have rank n - k with 1 <= k < n, got {what}; is it the matrix you mean?")
     P = [[-value for value in column[::-1]] for column in list(zip(*X, strict=True))[::-1]]
-    return Matrix(P, tuple(n - 1 - j for j in (*information[::-1], *parity[::-1])), True, "H")
+    return Matrix(P, tuple(n - 1 - j for j in (*information[::-1], *parity[::-1])), True, "H", H)
 
 
 def _eliminate(rows: Rational, name: str) -> tuple[Rational, list[int], list[int], list[int]]:
     """X with [I | X] on columns (inside, outside) spanning the rows, inside leftmost; and the rows not needed."""
-    table = []
-    for row in rows:
-        den = 1
-        for value in row:
-            den = lcm(den, value.denominator)
-            if den.bit_length() > MAX_BITS:
-                raise _too_long(name)
-        whole = [int(value * den) for value in row]
-        content = gcd(*whole) or 1
-        table.append([value // content for value in whole])
-    bits = sum(max(value.bit_length() for value in row) for row in table)
-    if bits > MAX_BITS:
-        raise _too_long(name)
-    den, basis = 1, [-1] * len(table)
-    for j in range(len(rows[0])):
-        i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
-        if i is not None:
-            den = pivot(table, den, basis, i, j)
+    try:
+        table = whole_rows(rows, name)
+    except CodeError as error:
+        raise DataError(str(error)) from error
+    den, basis = eliminate(table, range(len(rows[0])))
     inside = sorted(j for j in basis if j >= 0)
     outside = [j for j in range(len(rows[0])) if j not in inside]
     X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
     return X, inside, outside, [i for i, j in enumerate(basis) if j < 0]
-
-
-def _too_long(name: str) -> DataError:
-    return DataError(
-        f"{name}: the rows over common denominators have more than {MAX_BITS} bits in all, too long for exact "
-        "elimination; give P itself, or write decimals"
-    )
 
 
 def _bytes(path: str | Path, name: str) -> bytes:

@@ -6,19 +6,26 @@ stay as small as the minors they are, and no greatest common divisor is ever tak
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import lcm, prod
+from math import gcd, lcm, prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .codes import MAGNITUDES
 from .errors import CodeError, brief
 
 Table = list[list[int]]
 
+MAX_BITS = 2**15
+"""Bits of all rows together, each by its longest entry over a common denominator: they bound every minor, and so the
+time that exact elimination takes (a minute at worst)."""
 
-def rational_matrix(P: Any) -> list[list[Fraction]]:
+
+def rational_matrix(P: Any, what: str = "P") -> list[list[Fraction]]:
     """P with every entry as the fraction it is: ints, Fractions, floats, and text such as "-3/4" or "0.1".
 
     Raises:
@@ -26,39 +33,137 @@ def rational_matrix(P: Any) -> list[list[Fraction]]:
     """
     rows = P.tolist() if isinstance(P, np.ndarray) else P
     if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, (list, tuple)) for row in rows):
-        raise CodeError(f"P must be a matrix, rows of numbers, got {brief(P)}")
+        raise CodeError(f"{what} must be a matrix, rows of numbers, got {brief(P)}")
     out = []
     for i, row in enumerate(rows):
         if len(row) != len(rows[0]) or not row:
             raise CodeError(
-                f"P must have rows of one length >= 1; row {i} has {len(row)} entries, row 0 {len(rows[0])}"
+                f"{what} must have rows of one length >= 1; row {i} has {len(row)} entries, row 0 {len(rows[0])}"
             )
-        out.append([_fraction(value, i, j) for j, value in enumerate(row)])
+        out.append([_fraction(value, f"{what}[{i}][{j}]") for j, value in enumerate(row)])
     return out
 
 
-def _fraction(value: Any, i: int, j: int) -> Fraction:
+def _fraction(value: Any, where: str) -> Fraction:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, str)):
-        raise CodeError(f"P[{i}][{j}] must be a number, got {brief(value)}")
-    if isinstance(value, str) and len(value) > 2000:
-        raise CodeError(f"P[{i}][{j}] has {len(value)} characters, more than 2000")
+        raise CodeError(f"{where} must be a number, got {brief(value)}")
+    if isinstance(value, str):
+        if len(value) > 2000:
+            raise CodeError(f"{where} has {len(value)} characters, more than 2000")
+        # Fraction("1e999999999") would write all its digits
+        if (power := re.search(r"[eE][+-]?[0_]*(\d[\d_]*)\s*$", value)) and len(power[1]) > 4:
+            raise CodeError(f"{where} is too large or too small to compute with: {brief(value)}")
     try:
         out = Fraction(value)
     except (ValueError, OverflowError, ZeroDivisionError) as error:
-        raise CodeError(f"P[{i}][{j}] must be a finite number, got {brief(value)}") from error
+        raise CodeError(f"{where} must be a finite number, got {brief(value)}") from error
     if max(out.numerator.bit_length(), out.denominator.bit_length()) > 8192:
-        raise CodeError(f"P[{i}][{j}] is too large or too small to compute with: {brief(value)}")
+        raise CodeError(f"{where} is too large or too small to compute with: {about(out)}")
     return out
 
 
-def first_table(P: Sequence[Sequence[Fraction]]) -> tuple[Table, int, list[int]]:
-    """The integer table of [I | P] for the basis of the first k coordinates: (table, den, basis)."""
+def about(x: Fraction) -> str:
+    """A fraction for a message, also one beyond float64: "0.75", "about 1e400"."""
+    size = abs(x)
+    try:
+        nearest = float(size)
+    except OverflowError:
+        nearest = 0.0
+    if size == 0 or nearest > 1e-300:
+        return f"{float(x):g}"
+    tens = (size.numerator.bit_length() - size.denominator.bit_length()) * 0.30103
+    return f"about {'-' if x < 0 else ''}1e{tens:.0f}"
+
+
+def as_floats(P: Sequence[Sequence[Fraction | float]] | NDArray[np.float64], what: str = "P") -> NDArray[np.float64]:
+    """P rounded to float64, for the searches that compute in it.
+
+    Raises:
+        CodeError: an entry is outside codes.MAGNITUDES; which one, and the limits.
+    """
+    out = np.zeros((len(P), len(P[0])))
+    for (i, j), _ in np.ndenumerate(out):
+        entry: Any = P[i][j]
+        value = Fraction(entry)
+        if value and not MAGNITUDES[0] <= abs(value) <= MAGNITUDES[1]:
+            raise CodeError(
+                f"{what}[{i}][{j}] must have a size in [{MAGNITUDES[0]:g}, {MAGNITUDES[1]:g}] or be 0, "
+                f"got {about(value)}: the search runs in float64"
+            )
+        out[i, j] = float(value)
+    return out
+
+
+def whole_rows(rows: Sequence[Sequence[Fraction]], what: str) -> Table:
+    """Each row times what makes its entries whole numbers without a common factor: the code stays the same.
+
+    Raises:
+        CodeError: the rows are too long for exact elimination.
+    """
+    table = []
+    too_long = CodeError(
+        f"{what}: the rows over common denominators have more than {MAX_BITS} bits in all, too long for exact "
+        "elimination; give P itself, or round the entries"
+    )
+    for row in rows:
+        den = 1
+        for value in row:
+            den = lcm(den, value.denominator)
+            if den.bit_length() > MAX_BITS:
+                raise too_long
+        whole = [int(value * den) for value in row]
+        content = gcd(*whole) or 1
+        table.append([value // content for value in whole])
+    if sum(max(value.bit_length() for value in row) for row in table) > MAX_BITS:
+        raise too_long
+    return table
+
+
+def eliminate(table: Table, columns: Iterable[int]) -> tuple[int, list[int]]:
+    """Columns become basic one after the other, unless they depend on those before: (den, basis), -1 for spare rows."""
+    den, basis = 1, [-1] * len(table)
+    for j in columns:
+        i = next((i for i, row in enumerate(table) if basis[i] < 0 and row[j]), None)
+        if i is not None:
+            den = pivot(table, den, basis, i, j)
+    return den, basis
+
+
+def systematic_part(
+    rows: Sequence[Sequence[Fraction]], columns: Sequence[int], what: str
+) -> tuple[list[list[Fraction]], int, list[int]]:
+    """X with [I | X] on the columns (inside, the others, ascending) spanning the rows; a number; inside, ascending.
+
+    Args:
+        rows: (k, n).
+        columns: all n, in the order of preference for inside.
+        what: the matrix, for messages.
+
+    Returns:
+        X; what makes every minor of X whole; inside.
+
+    Raises:
+        CodeError: the rows are too long to eliminate.
+    """
+    table = whole_rows(rows, what)
+    den, basis = eliminate(table, columns)
+    inside = sorted(j for j in basis if j >= 0)
+    others = [j for j in range(len(rows[0])) if j not in inside]
+    X = [[Fraction(table[basis.index(b)][j], den) for j in others] for b in inside]
+    return X, den, inside
+
+
+def first_table(P: Sequence[Sequence[Fraction]], den: int | None = None) -> tuple[Table, int, list[int]]:
+    """The integer table of [I | P] for the basis of the first k coordinates: (table, den, basis).
+
+    den: what makes every minor of P whole, where something smaller than the product of denominators is known.
+    """
     k = len(P)
-    # times den every minor of P is whole, and minors are what pivots make of the entries
+    # minors are what pivots make of the entries
     lines = P if k <= len(P[0]) else zip(*P, strict=True)
-    den = prod(lcm(*(value.denominator for value in line)) for line in lines)
+    den = den or prod(lcm(*(value.denominator for value in line)) for line in lines)
     table = [[den * (i == j) for j in range(k)] + [int(value * den) for value in row] for i, row in enumerate(P)]
     return table, den, list(range(k))
 
@@ -96,7 +201,7 @@ def short_of_rank(P: Sequence[Sequence[Fraction]], S: Iterable[int]) -> bool:
 
 
 def best_of_set(
-    P: Sequence[Sequence[Fraction]], S: Sequence[int], a: int, start: Iterable[int] = ()
+    P: Sequence[Sequence[Fraction]], S: Sequence[int], a: int, start: Iterable[int] = (), den: int | None = None
 ) -> tuple[Fraction | None, list[int], list[Fraction], list[Fraction]]:
     """The linear program of (S, a), exactly: max g_a.u subject to |g_i.u| <= 1 on S; min |y|_1 with G_S y = g_a.
 
@@ -104,12 +209,13 @@ def best_of_set(
         P: (k, r).
         S: coordinates, a not among them.
         start: coordinates to begin with; a good guess saves pivots.
+        den: as in `first_table`.
 
     Returns:
         the height, None when it is infinite; the basis in S; y on it; u, (k,), the information part of the codeword,
         which vanishes on S when the height is infinite.
     """
-    table, den, basis = first_table(P)
+    table, den, basis = first_table(P, den)
     k = len(table)
     for j in start:
         if j in S and j not in basis:

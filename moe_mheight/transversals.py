@@ -1,6 +1,6 @@
 """Whether few coordinates can hit every set of a family, for the check of certificates: bit masks in NumPy.
 
-The searches that make certificates have their own way (`hitting`); this one is for the check alone.
+The searches that make certificates have their own way (`hitting`); this one is the check's, and `mending` borrows it.
 """
 
 from __future__ import annotations

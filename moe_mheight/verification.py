@@ -15,27 +15,33 @@ set of m - 1 coordinates. Nothing else about the B is needed, neither that they 
 i runs through the k information coordinates, and |c_i| <= |c_a|. So |c_a| (1 - |rho|_1) <= |y|_1 |c|_(m), and
 U_B = |y|_1 / (1 - |rho|_1) takes the place of |y|_1 wherever |rho|_1 < 1: y may be wrong, U_B is right all the same.
 
+**Of which matrix.** A certificate names the matrix P, G or H that it was made for, and the order of its columns. G and
+H are reduced here, in whole numbers, to the P of [I | P] in that order, and the P of the certificate must be that one:
+in float64, whose P is rounded, each entry must be the double nearest to it. All that follows is about the exact P, so
+what is proven is proven of the exact code of the matrix named, whose doubles are the fractions that they are.
+
 A rational certificate states h_m itself, and both directions are whole-number arithmetic. One in float64 states
 lower <= h_m <= upper for the code whose entries are exactly those doubles. An infinite height needs only its codeword:
 h_m is infinite when some nonzero codeword has n - m zeros. Real codes hardly ever have exact zeros, so in float64 a
 codeword of height above 1e11 counts as infinite too, as it does in the rest of this package; the verdict says which.
 
-This module, `claims` and `transversals` share no code with the solvers that make certificates.
+This module, `claims`, `reductions` and `transversals` use no code of the solvers that make certificates.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .claims import Claim, as_claim, open_certificate, shown
+from .errors import DataError, brief
+from .reductions import Rational, ReductionError, Tableau, exact_rows, systematic
 from .transversals import HittingSets, coordinates, members
 
 COUNTS_AS_INFINITE = 10**11
@@ -54,6 +60,8 @@ class Verdict:
         bases: how many sets B the certificate lists.
         nodes: how many nodes the search for hitting sets had.
         missing: (a, T) that no listed B avoids, where that is why it is refused.
+        matrix: of what the certificate is: "P", "G" or "H".
+        compared: whether a matrix was given to compare it with.
     """
 
     accepted: bool
@@ -66,6 +74,8 @@ class Verdict:
     bases: int
     nodes: int
     missing: tuple[int, list[int]] | None = None
+    matrix: str = "P"
+    compared: bool = False
 
 
 class _NotProvenError(Exception):
@@ -81,19 +91,28 @@ def _silently(share: float) -> None:
 
 
 def verify(
-    certificate: dict[str, Any] | str | os.PathLike[str], *, advance: Callable[[float], None] = _silently
+    certificate: dict[str, Any] | str | os.PathLike[str],
+    code: Any = None,
+    *,
+    matrix: str | None = None,
+    advance: Callable[[float], None] = _silently,
 ) -> Verdict:
-    """Check the certificate of a height.
+    """Check the certificate of a height, and that it is about a certain code.
 
     Args:
         certificate: a certificate as JSON reads it, or the path of a file of at most 512 MiB.
+        code: a matrix, rows of ints, Fractions, floats (each the fraction it is) or text such as "-3/4". The
+            certificate is refused unless it is about the very code that this matrix generates, coordinate by
+            coordinate: the matrix that it names, or any other P, G or H of the same code.
+        matrix: what `code` is: "P", "G" or "H". Default: what the certificate is of.
         advance: told the share of the work that is done, from 0 to 1.
 
     Returns:
         The verdict. Refused means that this certificate proves nothing, not that its height is wrong.
 
     Raises:
-        DataError: the file cannot be read, or is no certificate: broken JSON, missing keys, numbers that are none.
+        DataError: the file cannot be read, or is no certificate: broken JSON, missing keys, numbers that are none; or
+            `code` is no matrix.
 
     h_1 of the code with P = [[2]], whose codewords are the multiples of (1, 2), is 2:
 
@@ -107,11 +126,18 @@ def verify(
     >>> claim["height"] = "5/2"
     >>> verify(claim | {"sha256": digest(claim)}).reason
     'the codeword has height 2, not 5/2'
+    >>> claim["height"] = "2"
+    >>> verify(claim | {"sha256": digest(claim)}, [[3, 6]], matrix="G").accepted
+    True
     """
     claim = as_claim(open_certificate(certificate) if isinstance(certificate, (str, os.PathLike)) else certificate)
+    if matrix not in (None, "P", "G", "H"):
+        raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
+    kind = matrix or claim.matrix
+    rows = None if code is None else exact_rows(code, kind)
     search = HittingSets(claim.n)
     try:
-        accepted, reason, missing = True, _proof(claim, search, advance), None
+        accepted, reason, missing = True, _proof(claim, rows, kind, search, advance), None
     except _NotProvenError as error:
         accepted, reason, missing = False, str(error), error.missing
     advance(1.0)
@@ -126,13 +152,69 @@ def verify(
         len(claim.masks),
         search.nodes,
         missing,
+        claim.matrix,
+        code is not None,
     )
 
 
-def _proof(claim: Claim, search: HittingSets, advance: Callable[[float], None]) -> str:
+def _proof(
+    claim: Claim, rows: Rational | None, kind: str, search: HittingSets, advance: Callable[[float], None]
+) -> str:
     """Every check in turn; one line that says what they prove."""
     if not claim.digest_is_right:
         raise _NotProvenError("the sha256 is not that of the contents: the file was damaged or edited")
+    claim = _of_its_matrix(claim)
+    same = ""
+    if rows is not None:
+        _check_same_code(claim, rows, kind)
+        same = f"; the {kind} given has this very code"
+    return _proven(claim, search, advance) + same
+
+
+def _of_its_matrix(claim: Claim) -> Claim:
+    """The claim with the exact P of the matrix that it names; the P stated is that one, or rounded from it."""
+    if claim.matrix == "P":
+        return claim
+    try:
+        P, whole = systematic(claim.given, claim.matrix, claim.order, claim.k)
+    except ReductionError as error:
+        raise _NotProvenError(str(error)) from None
+    for i, (row, stated) in enumerate(zip(P, claim.P, strict=True)):
+        for j, (x, y) in enumerate(zip(row, stated, strict=True)):
+            if x != y if claim.arithmetic == "rational" else not _rounds_to(x, y):
+                raise _NotProvenError(
+                    f"P[{i}][{j}] is {shown(y)}, but {claim.matrix} in this order of its columns has {shown(x)} there"
+                )
+    return replace(claim, P=P, whole=whole)
+
+
+def _rounds_to(x: Fraction, y: Fraction) -> bool:
+    """Whether y is the double nearest to x, and no subnormal one, whose relative error is larger."""
+    try:
+        return float(x) == y and (x == 0 or abs(x) >= 2.0**-1022)
+    except OverflowError:
+        return False
+
+
+def _check_same_code(claim: Claim, rows: Rational, kind: str) -> None:
+    n = len(rows[0]) + (len(rows) if kind == "P" else 0)
+    if n != claim.n:
+        raise _NotProvenError(f"the certificate is about a code of length {claim.n}; the {kind} given has length {n}")
+    if kind == "P":
+        rows = [[Fraction(i == j) for j in range(len(rows))] + row for i, row in enumerate(rows)]
+    try:
+        P, _ = systematic(rows, "H" if kind == "H" else "G", claim.order, claim.k)
+    except ReductionError as error:
+        raise _NotProvenError(f"the certificate is about another code than the {kind} given: {error}") from None
+    if P != claim.P:
+        i, j = next((i, j) for i, row in enumerate(P) for j, x in enumerate(row) if x != claim.P[i][j])
+        raise _NotProvenError(
+            f"the certificate is about another code: in its order of columns P[{i}][{j}] of [I | P] is "
+            f"{shown(claim.P[i][j])}, and {shown(P[i][j])} for the {kind} given"
+        )
+
+
+def _proven(claim: Claim, search: HittingSets, advance: Callable[[float], None]) -> str:
     _check_witness(claim)
     if claim.upper is None:
         if _vanishes(claim):
@@ -204,7 +286,7 @@ def _check_dual(claim: Claim, a: int, basis: list[int], y: list[Fraction]) -> No
     if bound is None:
         raise _NotProvenError(f"dual.y does not solve G_B y = g_a for a = {a}, not even nearly")
     if bound > claim.upper:
-        tableau = _Tableau(claim.G)
+        tableau = Tableau(claim.G, claim.whole)
         tableau.move_to(basis)
         exact = tableau.norm(a)
         if exact is None or exact > claim.upper:
@@ -222,66 +304,12 @@ def _bound(G: list[list[Fraction]], basis: list[int], a: int, y: list[Fraction])
     return sum(map(abs, y), Fraction(0)) / (1 - off) if off < 1 else None
 
 
-class _Tableau:
-    """D G_B^-1 G in whole numbers, carried from one basis B to the next by pivots (Edmonds).
-
-    With D = s det(G_B), s making every k x k minor of G whole, the entries are s times minors of G by Cramer's rule.
-    So the division in a pivot leaves no remainder, and column a is D y for the y of G_B y = g_a.
-    """
-
-    def __init__(self, G: list[list[Fraction]]) -> None:
-        k = len(G)
-        by_row = prod(lcm(*(x.denominator for x in row)) for row in G)
-        by_column = prod(lcm(*(x.denominator for x in column)) for column in zip(*G, strict=True))
-        self.D = min(by_row, by_column)
-        self.rows = [[int(self.D * x) for x in row] for row in G]
-        self.basis = list(range(k))
-        self.spare: list[int] = []
-
-    def move_to(self, columns: list[int]) -> None:
-        """Make these columns basic, but for those that depend on others of them; spare are the rows of the rest."""
-        wanted = set(columns)
-        self.spare = [p for p, j in enumerate(self.basis) if j not in wanted]
-        for j in wanted.difference(self.basis):
-            p = next((p for p in self.spare if self.rows[p][j]), None)
-            if p is not None:
-                self._pivot(p, j)
-                self.spare.remove(p)
-
-    def _pivot(self, p: int, j: int) -> None:
-        own, before = self.rows[p], self.D
-        now = own[j]
-        for q, row in enumerate(self.rows):
-            if q == p:
-                continue
-            factor = row[j]
-            if factor:
-                self.rows[q] = [(now * x - factor * z) // before for x, z in zip(row, own, strict=True)]
-            elif now != before:
-                self.rows[q] = [now * x // before for x in row]
-        self.D = now
-        self.basis[p] = j
-
-    def sums(self) -> list[int | None]:
-        """|D| |y|_1 for every target a; None where the columns moved to do not span g_a."""
-        sums: list[int | None] = [sum(map(abs, column)) for column in zip(*self.rows, strict=True)]
-        for p in self.spare:
-            sums = [None if x else total for x, total in zip(self.rows[p], sums, strict=True)]
-        return sums
-
-    def norm(self, a: int) -> Fraction | None:
-        """|y|_1 for the target a; None where the columns moved to do not span g_a."""
-        if any(self.rows[p][a] for p in self.spare):
-            return None
-        return Fraction(sum(abs(row[a]) for row in self.rows), abs(self.D))
-
-
 def _within_exactly(claim: Claim, advance: Callable[[float], None]) -> NDArray[np.bool_]:
     """For every listed B and every a: a is not in B, and |y|_1 <= U in whole numbers."""
     assert claim.upper is not None
     U = claim.upper
     within = np.zeros((len(claim.masks), claim.n), dtype=bool)
-    tableau = _Tableau(claim.G)
+    tableau = Tableau(claim.G, claim.whole)
     for i, mask in enumerate(claim.masks):
         tableau.move_to(coordinates(mask))
         most = U.numerator * abs(tableau.D) // U.denominator
@@ -316,7 +344,7 @@ def _within_in_floats(claim: Claim, advance: Callable[[float], None]) -> NDArray
         advance(done / len(masks) / 4)
     within &= ~held
     unsure &= ~held
-    tableau = _Tableau(claim.G)
+    tableau = Tableau(claim.G, claim.whole)
     left = np.flatnonzero(unsure.any(axis=1))
     for tried, i in enumerate(left):
         basis = coordinates(claim.masks[i])
@@ -337,7 +365,8 @@ def _within_rounded(
 
     A sum of k products is off by at most gamma_k = k v / (1 - k v) times the sum of their sizes, v = 2^-53, in whatever
     order they are added (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). slack is above
-    gamma_(k + 8), room for the few operations more that there are, and tiny is above all that underflow can lose.
+    gamma_(k + 8), room for the few operations more that there are and for a G that is rounded from fractions (v more),
+    and tiny is above all that underflow can lose.
     """
     k = len(G)
     slack, tiny = (k + 8) * 2.0**-52, 1e-300

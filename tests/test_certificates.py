@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from moe_mheight import CodeError, MHeightError, certify, height_profile, m_height, random_codes, verify
-from moe_mheight.certificates import UnfinishedError, is_rational, signed
+from moe_mheight.certificates import UnfinishedError, exact_height, is_rational, signed
+from moe_mheight.claims import LONGEST_ENTRY
+from moe_mheight.mending import Exact, HolesError, mend
 
 
 def check(P, m, **options):
@@ -165,6 +167,231 @@ def test_unfinished(rng):
     with pytest.raises(UnfinishedError, match="time limit") as caught:
         certify(P, 9, time_limit=0.5)
     assert caught.value.found.lower > 1
+
+
+def text(h):
+    return "inf" if h == float("inf") else str(Fraction(h))
+
+
+def exact_part(rows, kind):
+    """P, by elimination that shares nothing with the package; the height does not mind the order of columns."""
+    rows = [[Fraction(x) for x in row] for row in rows]
+    scale = 1
+    for row in rows:
+        for x in row:
+            scale *= x.denominator
+    whole, n = [[int(x * scale) for x in row] for row in rows], len(rows[0])
+    for basis in combinations(range(n), len(rows)):
+        M = brute.on_basis(whole, basis)
+        if M is not None:
+            X = [[Fraction(row[j], M[0][basis[0]]) for j in range(n) if j not in basis] for row in M]
+            return X if kind == "G" else [[-x for x in column] for column in zip(*X, strict=True)]
+    raise AssertionError("singular")
+
+
+def full_rank(rng, k, n, whole):
+    while True:
+        G = rng.integers(-4, 5, (k, n)) if whole else rng.normal(size=(k, n))
+        if np.linalg.matrix_rank(G) == k:
+            return G
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("kind", ["G", "H"])
+def test_the_height_is_that_of_the_matrix_given(kind, whole, rng):
+    """A real G or H is the fractions that its doubles are: the bracket holds the height of that very code."""
+    for k, r in [(1, 2), (2, 2), (2, 3), (3, 2), (3, 3)]:
+        given = full_rank(rng, k if kind == "G" else r, k + r, whole)
+        truth = brute.profile(exact_part(given.tolist(), kind))
+        for m in range(1, r + 1):
+            made = check(given, m, matrix=kind)
+            assert made["matrix"] == kind
+            assert [[float(Fraction(x)) for x in row] for row in made[kind]] == given.tolist()
+            if isinstance(made["height"], str):
+                assert made["height"] == text(truth[m])
+            else:
+                lower, upper = (Fraction(float(made["height"][side])) for side in ("lower", "upper"))
+                assert lower <= truth[m] <= upper <= lower * (1 + Fraction(1, 10**9))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("kind", ["P", "G", "H"])
+def test_verify_is_told_the_matrix(kind, whole, rng):
+    """Accepted for the matrix and for all others of the same code; refused for any other code."""
+    k, r = 2, 3
+    given = full_rank(rng, {"P": k, "G": k, "H": r}[kind], {"P": r, "G": k + r, "H": k + r}[kind], whole)
+    made = certify(given, 2, matrix=kind)
+    assert verify(made).accepted
+    assert not verify(made).compared
+    told = verify(made, given)
+    assert told.accepted
+    assert told.compared
+    assert told.matrix == kind
+    assert "this very code" in told.reason
+    rows = [[Fraction(x) for x in row] for row in given.tolist()]
+    if kind == "P":
+        P, order = rows, list(range(k + r))
+    else:
+        order = made["order"]
+        inside = order[:k] if kind == "G" else order[k:]
+        outside = order[k:] if kind == "G" else order[:k]
+        scale = 1
+        for row in rows:
+            for x in row:
+                scale *= x.denominator
+        M = brute.on_basis([[int(x * scale) for x in row] for row in rows], inside)
+        X = [[Fraction(row[j], M[0][inside[0]]) for j in outside] for row in M]
+        P = X if kind == "G" else [[-x for x in column] for column in zip(*X, strict=True)]
+    G = [[Fraction(0)] * (k + r) for _ in range(k)]
+    H = [[Fraction(0)] * (k + r) for _ in range(r)]
+    for j, column in enumerate(order):
+        for i in range(k):
+            G[i][column] = Fraction(i == j) if j < k else P[i][j - k]
+        for i in range(r):
+            H[i][column] = -P[j][i] if j < k else Fraction(i == j - k)
+    mixed = [[3 * x + y for x, y in zip(G[0], G[1], strict=True)], [Fraction(-1, 7) * x for x in G[1]]]
+    for other, matrix in ((G, "G"), (H, "H"), (mixed, "G"), ([*H, H[0]], "H")):
+        assert verify(made, other, matrix=matrix).accepted, matrix
+    wrong = [row[:] for row in mixed]
+    wrong[1][-1] += Fraction(1, 10**20)
+    for other, matrix in ((wrong, "G"), (G, "H"), (H, "G"), (G[:1], "G"), (P[:1], "P"), ([[1]], "P")):
+        verdict = verify(made, other, matrix=matrix)
+        assert not verdict.accepted, matrix
+        assert "\n" not in verdict.reason
+    for nothing in ([], [[]], [[1], [1, 2]], [["x"]], [[float("nan")]], 7, [["1e999999999"]], [[True]], [[None]]):
+        with pytest.raises(MHeightError):
+            verify(made, nothing)
+    with pytest.raises(MHeightError, match="P, G or H"):
+        verify(made, G, matrix="Q")
+
+
+def test_ties_are_certified_too(rng):
+    """Entries of -2..2: many codewords attain the height, with other coordinates large and other bases tight."""
+    for P in ([[1, 0, 1], [-1, 2, -2]], [[-2, 1, -2, -1], [-2, 0, -1, -1]], [[0, -1, -1], [2, -1, -2]]):
+        assert check(P, 2)["height"] == text(brute.profile(P)[2])
+        check([[x / 4 for x in row] for row in P], 2)
+    for _ in range(40):
+        P = rng.integers(-2, 3, rng.integers(1, 5, 2)).tolist()
+        truth = brute.profile(P)
+        for m in range(1, len(P[0]) + 1):
+            assert check(P, m)["height"] == text(truth[m])
+
+
+HUGE = [10**400, -(10**400), Fraction(1, 10**400), "1e-400", "1e400", 10**31, Fraction(10**400, 3), "1/1" + "0" * 400]
+
+
+@pytest.mark.parametrize("entry", HUGE)
+def test_entries_beyond_float64_are_named(entry):
+    for P in ([[1, 2], [3, entry]], [[1, 2], [Fraction(1, 3), entry]]):
+        with pytest.raises(
+            CodeError, match=r"P\[1\]\[1\] must have a size in \[1e-36, 1e\+30\] or be 0, got -?(about )?-?1?"
+        ):
+            certify(P, 1)
+    if isinstance(entry, int):  # of a G it is no matter: P is (2, 1)
+        assert check([[entry, 2 * entry, entry]], 1, matrix="G")["height"] == "2"
+
+
+@pytest.mark.parametrize("entry", ["1e999999999", "1E-99999999", "9" * 3000, 10**3000])
+def test_entries_too_long_to_compute_with(entry):
+    with pytest.raises(CodeError, match=r"G\[0\]\[1\]"):
+        certify([[1, entry, 3]], 1, matrix="G")
+
+
+def test_numbers_too_long_for_a_certificate(rng):
+    long = Fraction(10**400 + 1, 10**400)
+    with pytest.raises(CodeError, match=rf"P\[0\]\[0\] has some 8\d\d digits.*{LONGEST_ENTRY}"):
+        certify([[long, 2]], 1)
+    G = [[Fraction(int(x), 10**200 + int(y)) for x, y in rng.integers(1, 10**9, (20, 2))] for _ in range(10)]
+    with pytest.raises(CodeError, match=r"too long|digits"):
+        certify(G, 2, matrix="G")
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (3, 3), (2, 4), (4, 2)])
+def test_integers_beyond_2_53_and_nearly_singular(size, rng):
+    """The search sees rounded entries; the proof, and the height, are of the integers themselves."""
+    for draw in range(6):
+        P = [[int(x) for x in row] for row in rng.integers(-(10**18), 10**18, size)]
+        if draw % 2:  # the last row all but a combination of the first
+            P[-1] = [3 * x + int(d) for x, d in zip(P[0], rng.integers(-1, 2, size[1]), strict=True)]
+        if draw == 5:
+            P = [[x // 10**9 for x in row] for row in P]
+        truth = brute.profile(P)
+        for m in range(1, size[1] + 1):
+            assert check(P, m)["height"] == text(truth[m])
+            found = exact_height(P, m)
+            assert found.value == (float(truth[m]))
+            assert found.lower <= truth[m] <= found.upper
+
+
+def test_heights_above_1e11_of_fractions_are_finite():
+    """For doubles they would count as infinite; fractions mean what they say."""
+    P = [["1/3", "2/3"], ["1/3", Fraction(2, 3) + Fraction(1, 10**13)]]
+    truth = brute.profile([[Fraction(x) for x in row] for row in P])
+    assert truth[2] > 10**11
+    assert [check(P, m)["height"] for m in (1, 2)] == [text(h) for h in truth[1:]]
+
+
+def test_known_hard_integers():
+    """5 x 5 around 1e10; two finite heights above 1e11."""
+    P = [[5, 3, 7], [2, 9, 4]]
+    P = [[x * 10**17 + i + j for j, x in enumerate(row)] for i, row in enumerate(P)]
+    truth = brute.profile(P)
+    assert [check(P, m)["height"] for m in (1, 2, 3)] == [text(h) for h in truth[1:]]
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 3), (3, 3), (3, 2)])
+def test_fractions_alone_find_the_height(size, rng):
+    """From no basis at all, and from a bound that is too low."""
+    for _ in range(4):
+        P = rng.integers(-3, 4, size).tolist()
+        exact = [[Fraction(x) for x in row] for row in P]
+        truth = brute.profile(P)
+        for m in range(1, size[1] + 1):
+            proven = mend(Exact(exact, None, m), set(), Fraction(1))
+            assert (None if truth[m] == float("inf") else truth[m]) == proven.U
+            if proven.u is not None:
+                assert brute.height_of(brute.codeword(P, proven.u), m) == truth[m]
+            if proven.U is not None:
+                known = mend(Exact(exact, None, m), proven.masks, proven.U)
+                assert known.masks == proven.masks
+                assert known.u is None
+
+
+def test_mending_ends_when_the_time_is_over():
+    with pytest.raises(HolesError, match="time"):
+        mend(Exact([[Fraction(1), Fraction(2)]], None, 1), set(), Fraction(1), deadline=0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "matrix"),
+    [
+        ([[1, 2], [2, 4]], "Q"),
+        ([[1, 2, 3], [2, 4, 6]], "G"),
+        ([[1, 2], [3, 4]], "G"),
+        ([[1, 2], [3, 4]], "H"),
+        ([[0, 0]], "H"),
+        ([[0.1, 0.2, 0.3], [0.2, 0.4, 0.6]], "G"),
+        ([[1] * 65], "G"),
+        ([[1] * 64], "P"),
+    ],
+)
+def test_matrices_of_no_code(given, matrix):
+    with pytest.raises(CodeError, match=r"rank|P, G or H|at most 64|fewer rows"):
+        certify(given, 1, matrix=matrix)
+
+
+def test_parity_checks_may_have_rows_to_spare():
+    H = [[1, 2, 3, 4], [0, 1, 1, 5], [1, 3, 4, 9]]
+    made = check(H, 2, matrix="H")
+    assert made["k"] == 2
+    assert made["height"] == text(brute.profile(exact_part(H[:2], "H"))[2])
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "5", float("nan"), [5]])
+def test_time_limits_are_numbers_of_seconds(limit):
+    with pytest.raises(CodeError, match="time_limit must be a number of seconds > 0"):
+        certify([[1, 2]], 1, time_limit=limit)
+    certify([[1, 2]], 1, time_limit=np.int64(60))
 
 
 def test_what_counts_as_rational():

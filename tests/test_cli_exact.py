@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 
+import brute
 import numpy as np
 import pytest
 from test_cli import assert_refused, contents, folder, mheight  # noqa: F401
@@ -93,6 +93,68 @@ def test_certificates_are_fractions_and_verify(mheight, folder):  # noqa: F811
     assert_refused(mheight("verify", folder / "missing.json"))
 
 
+def test_several_m(mheight, folder):  # noqa: F811
+    path = write_csv(folder / "P.csv", P)
+    truth = height_profile(P)
+    for arguments, levels in ((["--m", "1-3"], [1, 2, 3]), (["--m", "2,4"], [2, 4]), (["--m", 3, "--m", 1], [1, 3]),
+                              (["--m", "1-2,4", "--m", "2-3"], [1, 2, 3, 4]), (["--m", "2"], [2])):  # fmt: skip
+        code, out, _ = mheight("exact", path, *arguments)
+        assert code == 0
+        assert [line.split(" ")[0] for line in out.splitlines()] == [f"h_{m}" for m in levels]
+        assert [value(line) for line in out.splitlines()] == pytest.approx(truth[levels].tolist())
+    code, out, _ = mheight("exact", path, "--m", "1-3", "--certificate", "proof.json", "--json")
+    assert code == 0
+    found = json.loads(out)["heights"]
+    assert [entry["certificate"] for entry in found] == ["proof-1.json", "proof-2.json", "proof-3.json"]
+    assert not (folder / "proof.json").exists()
+    for m in (1, 2, 3):
+        code, out, _ = mheight("verify", f"proof-{m}.json", path)
+        assert (code, out.startswith(f"accepted: h_{m} = ")) == (0, True)
+    assert_refused(mheight("exact", path, "--m", "3-4", "--certificate", "proof.json"), "--force")
+    assert not (folder / "proof-4.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["G", "H"])
+def test_a_certificate_is_about_the_matrix_in_the_file(kind, mheight, folder):  # noqa: F811
+    """Its columns are not in systematic order, its rows no unit ones."""
+    matrix = {"G": generator(P), "H": parity_check(P)}[kind].astype(int)[:, ::-1]
+    matrix[0] = 2 * matrix[0] - matrix[1]
+    np.savez(folder / "code.npz", **{kind: matrix})
+    assert mheight("exact", "code.npz", "--m", 2, "--certificate", "proof.json")[0] == 0
+    code, out, _ = mheight("verify", "proof.json", "code.npz")
+    assert (code, "very code" in out) == (0, True)
+    other = write_csv(folder / "other.csv", matrix[::-1] * 3)
+    assert mheight("verify", "proof.json", other)[0] == 0
+    assert mheight("verify", "proof.json", other, "--matrix", "GH".replace(kind, ""))[0] == 1
+    code, out, _ = mheight("verify", "proof.json", write_csv(folder / "swapped.csv", matrix[:, ::-1]))
+    assert (code, "another code" in out) == (1, True)
+    assert_refused(mheight("verify", "proof.json", "missing.csv"))
+    assert_refused(mheight("verify", "proof.json", "--matrix", "G"), "MATRIX")
+    assert_refused(mheight("verify", "-", "-"), "standard input")
+
+
+@pytest.mark.parametrize("entry", ["1" + "0" * 400, "1/1" + "0" * 400, "1e-400", "1e400"])
+@pytest.mark.parametrize(
+    "command", [["exact"], ["exact", "--m", 1, "--certificate", "new.json"], ["explain", "--m", 1]]
+)
+def test_entries_beyond_float64(entry, command, mheight, folder):  # noqa: F811
+    (folder / "P.csv").write_text(f"1, 2\n3, {entry}\n")
+    refused = mheight(command[0], "P.csv", *command[1:])
+    assert_refused(refused)
+    assert "P[1][1]" in refused[2] or "row 2, column 2" in refused[2]
+
+
+def test_integers_and_fractions_that_float64_would_round(mheight, folder):  # noqa: F811
+    whole = [[3 * 10**17 + 1, 10**17], [9 * 10**17 + 4, 3 * 10**17 + 1]]
+    (folder / "P.json").write_text(json.dumps(whole))
+    truth = brute.profile(whole)
+    code, out, _ = mheight("exact", "P.json", "--matrix", "P")
+    assert code == 0
+    assert [value(line) for line in out.splitlines()] == [float(h) for h in truth[1:]]
+    (found,) = json.loads(mheight("exact", "P.json", "--matrix", "P", "--m", 2, "--json")[1])["heights"]
+    assert Fraction(found["lower"]) <= truth[2] <= Fraction(found["upper"])
+
+
 def test_an_unfinished_search_writes_no_certificate(mheight, folder):  # noqa: F811
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     m_height(LONG, 3)
@@ -112,14 +174,18 @@ def test_an_unfinished_search_writes_no_certificate(mheight, folder):  # noqa: F
 def test_interrupted_says_what_it_has(folder):  # noqa: F811
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     m_height(LONG, 3)
-    command = [sys.executable, "-m", "moe_mheight", "exact", "code.npz", "--m", "9"]
+    command = [sys.executable, "-m", "moe_mheight", "exact", "code.npz", "--m", "9", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        next(line for line in process.stderr if "progress" in line)  # it is at work
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
-    assert "<= h_9 <=" in out
-    assert "interrupt" in out
+    (found,) = json.loads(out)["heights"]
+    assert found["ended"] == "interrupt"
+    assert found["lower"] < float(found["upper"])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +194,12 @@ def test_interrupted_says_what_it_has(folder):  # noqa: F811
         "P.csv --m 0",
         "P.csv --m 6",
         "P.csv --m two",
+        "P.csv --m 2-1",
+        "P.csv --m 1-",
+        "P.csv --m 1,,2",
+        "P.csv --m 0-2",
+        "P.csv --m 1-6",
+        "P.csv --m 1-2 --m 6 --certificate new.json",
         "P.csv --matrix Q",
         "P.csv --m 2 --time-limit 0",
         "P.csv --m 2 --time-limit nan",

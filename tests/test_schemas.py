@@ -29,7 +29,7 @@ OPTIONAL = {
     "predict": {"spread", "lower", "upper", "low", "high"},
     "evaluation": {"criteria"},
     "progress": {"note"},
-    "certificate": {"dual", "u_low"},
+    "certificate": {"dual", "u_low", "G", "H", "order"},
     "ablation": {"by_smallest_minor"},
 }
 """Fields that a document need not have; all others must be there."""
@@ -183,6 +183,11 @@ def test_exact_of_one_code(printed, folder):  # noqa: F811
     for name, m in (("P.npz", 2), ("P.npz", 5), ("real.npz", 2)):
         check("heights", printed("exact", name, "--m", m, "--certificate", "proof.json", "--force", "-q"))
         check("certificate", json.loads((folder / "proof.json").read_text(encoding="utf-8")))
+    np.savez("G.npz", G=np.hstack([np.eye(4), P])[:, ::-1])
+    check("heights", printed("exact", "G.npz", "--m", "1-2", "--certificate", "both.json", "-q"))
+    check("certificate", json.loads((folder / "both-2.json").read_text(encoding="utf-8")))
+    check("verdict", printed("verify", "both-1.json", "G.npz"))
+    check("verdict", printed("verify", "both-1.json", "P.npz", code=1))
     text = (folder / "proof.json").read_text(encoding="utf-8")
     check("verdict", printed("verify", "proof.json"))
     made = json.loads(text)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import random
+import sys
 from fractions import Fraction
 from itertools import combinations, product
 from math import inf, nextafter
+from pathlib import Path
 
 import brute
 import numpy as np
@@ -282,6 +285,73 @@ def test_a_lower_codeword_does_not_pass_for_the_height():
                     assert "no listed set" in refused(claim)
                     lower += 1
     assert lower > 3
+
+
+def of_matrix(P, kind, order, m=2, arithmetic="rational"):
+    """An honest certificate of the G or H with these columns in this order."""
+    old = certificate(P, m, arithmetic)
+    k, r = len(P), len(P[0])
+    number = (lambda x: repr(float(x))) if arithmetic == "float64" else str
+    plain = [[Fraction(i == j) for j in range(k)] + list(P[i]) for i in range(k)]
+    if kind == "H":
+        plain = [[-P[j][i] for j in range(k)] + [Fraction(i == j) for j in range(r)] for i in range(r)]
+    plain[0] = [2 * x for x in plain[0]]
+    rows = [[plain[i][order.index(j)] for j in range(k + r)] for i in range(len(plain))]
+    new = {"format": "moe_mheight certificate 2", "matrix": kind, kind: [[number(x) for x in row] for row in rows]}
+    return signed(old | new | {"order": order})
+
+
+@pytest.mark.parametrize("arithmetic", ["rational", "float64"])
+@pytest.mark.parametrize("kind", ["G", "H"])
+def test_the_matrix_must_be_that_of_the_proof(kind, arithmetic):
+    P, order = [[1, 3, -2], [2, -1, 1]], [3, 0, 4, 1, 2]
+    claim = of_matrix(P, kind, order, arithmetic=arithmetic)
+    verdict = verify(claim)
+    assert verdict.accepted, verdict.reason
+    assert verdict.matrix == kind
+    for i in range(len(claim[kind])):
+        for j in range(5):
+            rows = json.loads(json.dumps(claim[kind]))
+            rows[i][j] = "5.0" if arithmetic == "float64" else "5"
+            refused(changed(claim, **{kind: rows}))
+    for i in range(2):
+        for j in range(3):
+            rows = json.loads(json.dumps(claim["P"]))
+            rows[i][j] = "1.0000000000000002" if arithmetic == "float64" else "7/5"
+            assert f"P[{i}][{j}]" in refused(changed(claim, P=rows))
+    refused(changed(claim, order=[3, 0, 4, 2, 1]))
+    dependent = json.loads(json.dumps(claim[kind]))
+    dependent[1] = dependent[0]
+    assert "dependent" in refused(changed(claim, **{kind: dependent}))
+    for changes in (
+        {"order": [3, 0, 4, 1]},
+        {"order": [3, 0, 4, 1, 1]},
+        {"matrix": "P"},
+        {"matrix": 5},
+        {"matrix": None},
+    ):
+        with pytest.raises(DataError):
+            verify(changed(claim, **changes))
+    for key in (kind, "order"):
+        with pytest.raises(DataError, match="lacks"):
+            verify(signed({name: value for name, value in claim.items() if name != key}))
+    with pytest.raises(DataError):
+        verify(changed(claim, format="moe_mheight certificate 1"))
+
+
+def test_rounding_of_the_matrix_counts():
+    """G = [3 1]: P is 1/3, not the double next to it, whose height is another one."""
+    claim = {
+        "format": "moe_mheight certificate 2", "arithmetic": "float64", "n": 2, "k": 1, "m": 1, "made_by": "hand",
+        "matrix": "G", "G": [["3.0", "1.0"]], "order": [0, 1], "P": [["0.3333333333333333"]],
+        "witness": {"u": ["1"], "outside": [0]}, "bases": ["1", "2"],
+    }  # fmt: skip
+    assert verify(signed(claim | {"height": {"lower": "3.0", "upper": "3.0"}})).accepted
+    old = {key: value for key, value in claim.items() if key not in ("matrix", "G", "order")}
+    old["format"] = "moe_mheight certificate 1"
+    assert "no listed set" in refused(signed(old | {"height": {"lower": "3.0", "upper": "3.0"}}))
+    for P in ("0.33333333333333337", "0.33333333333333326"):
+        assert "P[0][0]" in refused(signed(claim | {"P": [[P]], "height": {"lower": "3.0", "upper": "3.0"}}))
 
 
 @pytest.mark.parametrize("arithmetic", ["rational", "float64"])
@@ -563,6 +633,21 @@ def test_huge_numbers_give_a_short_reason():
     assert len(refused(changed(claim, dual=claim["dual"] | {"y": y}))) < 300
 
 
+def test_mutated_certificates():
+    """What benchmarks/mutate_certificates.py shows with 20,000 of them, with 1,000."""
+    path = Path(__file__).parent.parent / "benchmarks" / "mutate_certificates.py"
+    if not path.exists():
+        pytest.skip("benchmarks are in the repository only")
+    spec = importlib.util.spec_from_file_location("mutate_certificates", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutate_certificates"] = module
+    spec.loader.exec_module(module)
+    module.LONGEST = inf  # how long it takes is for the benchmark, not for a busy machine
+    found = module.run(1000, 7, commands=3)
+    assert found["faults"] == []
+    assert min(found["outcomes"][name] for name in ("accepted", "refused", "unreadable")) > 20
+
+
 def invoke(*arguments, **options):
     return CliRunner().invoke(command, list(arguments), standalone_mode=False, **options)
 
@@ -579,6 +664,17 @@ def test_command(tmp_path):
     assert told["accepted"]
     assert told["height"] == "3"
     path.write_text(json.dumps(changed(claim, height="4")))
+    for given, matrix, code in (
+        ([[2, 0, 2, 2], [1, 1, 2, 3]], "G", 0),
+        (SMALL, "P", 0),
+        ([[2, 0, 2, 2], [1, 1, 2, 4]], "G", 1),
+    ):
+        other = tmp_path / "matrix.json"
+        other.write_text(json.dumps(given))
+        assert invoke(str(path), str(other), "--matrix", matrix).return_value == 1  # the height is another one
+        path.write_text(json.dumps(claim))
+        assert invoke(str(path), str(other), "--matrix", matrix).return_value == code
+        path.write_text(json.dumps(changed(claim, height="4")))
     bad = invoke(str(path))
     assert bad.return_value == 1
     assert bad.stdout.startswith("refused: the codeword has height 3, not 4")
