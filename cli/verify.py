@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .options import emit, output_options, progress
+from .options import emit, output_options, progress, unread_is_fine
 
 STEPS = 1000
 
@@ -21,7 +21,8 @@ def command(file: str, as_json: bool, quiet: bool) -> int:
     side, sets of columns for the other. The check shares no code with the solvers that make certificates, so their
     mistakes cannot hide in it. One line says what was proven, or the first thing that was not.
 
-    Exit codes: 0 the height is proven, 1 the certificate does not prove it, 2 FILE is no certificate.
+    Exit codes: 0 the height is proven, 1 the certificate does not prove it, 2 FILE is no certificate; 3 says nothing
+    about it: the check itself broke down, a fault of ours.
 
     \b
     Examples:
@@ -34,9 +35,10 @@ def command(file: str, as_json: bool, quiet: bool) -> int:
     certificate = read_certificate(sys.stdin.buffer) if file == "-" else file
     with progress(STEPS, "checking", quiet, as_json) as bar:
         verdict = verify(certificate, advance=lambda share: bar.update(int(share * STEPS) - bar.pace.done))
-    if as_json:
-        emit({"format": "moe_mheight verdict 1", **vars(verdict)})
-    else:
-        size = f"n = {verdict.n}, k = {verdict.k}, m = {verdict.m}, {verdict.arithmetic}"
-        click.echo(f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason} ({size})")
+    with unread_is_fine():
+        if as_json:
+            emit({"format": "moe_mheight verdict 1", **vars(verdict)})
+        else:
+            size = f"n = {verdict.n}, k = {verdict.k}, m = {verdict.m}, {verdict.arithmetic}"
+            click.echo(f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason} ({size})")
     return 0 if verdict.accepted else 1
