@@ -177,17 +177,12 @@ class Interrupts:
 
     def __call__(self, number: int, frame: Any) -> None:
         self.seen += 1
-        busy = compiling()
-        # where this thread compiles, the first one has been kept: see moe_mheight.kernels
-        if busy and (self.seen > 1 or threading.get_ident() in busy):
-            self.end()
+        kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: kernels.uninterrupted
+        if compiling() and (self.seen > 1 or kept):
+            with suppress(OSError):
+                os.write(2, b"interrupted\n")
+            os._exit(130)
         raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """Without waiting for threads."""
-        with suppress(OSError):
-            os.write(2, b"interrupted\n")
-        os._exit(130)
 
 
 def compiling() -> list[int]:

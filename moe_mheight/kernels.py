@@ -42,34 +42,52 @@ COMPILING: list[int] = []
 """Threads that compile right now, by their idents, one entry for each kernel: those called by a kernel come on top."""
 
 
+class Keeper:
+    """Handles Ctrl-C by keeping it until it is handed on to `handler`, who gets a second one at once.
+
+    Python's own does not get it: an exception amid the compiler leaves numba unable to compile anything afterwards.
+    """
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self.handler, self.kept = handler, 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.kept += 1
+        if self.kept > 1 and self.handler is not signal.default_int_handler:
+            self.handler(number, frame)
+
+    def hand_on(self) -> None:
+        if self.kept:
+            self.kept = 0
+            self.handler(signal.SIGINT, None)
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C until the block ends, and hand it then to whoever handles it; a second one goes there at once.
+    """Keep Ctrl-C until the block ends, or one inside it begins or ends, and hand it then to whoever handles it.
 
     For compiling: an exception in the middle of it gets lost in LLVM's callbacks, or comes out as an error of numba's.
-    Signals reach the main thread only, so in other threads, and where Python does not handle Ctrl-C, nothing changes.
+    Between one kernel and the next none does. Signals reach the main thread only, so in other threads, and where Python
+    does not handle Ctrl-C, nothing changes.
     """
     here, handler = threading.get_ident(), signal.getsignal(signal.SIGINT)
-    main = here == threading.main_thread().ident
-    kept: list[Any] = []
-
-    def keep(number: int, frame: Any) -> None:
-        kept.append(frame)
-        if len(kept) > 1 and callable(handler):
-            handler(number, frame)
-
-    guarded = main and callable(handler) and here not in COMPILING
+    keeper = None
+    if here == threading.main_thread().ident and callable(handler):
+        keeper = handler if isinstance(handler, Keeper) else Keeper(handler)
+    outermost = keeper is not None and keeper is not handler
+    if keeper is not None:
+        keeper.hand_on()
     COMPILING.append(here)
     try:
-        if guarded:
-            signal.signal(signal.SIGINT, keep)
+        if outermost:
+            signal.signal(signal.SIGINT, keeper)
         yield
     finally:
         COMPILING.remove(here)
-        if guarded:
+        if outermost:
             signal.signal(signal.SIGINT, handler)
-            if kept and callable(handler):
-                handler(signal.SIGINT, kept[0])
+        if keeper is not None:
+            keeper.hand_on()
 
 
 def _patient(kernel: Any) -> Callable[..., Any]:

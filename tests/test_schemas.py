@@ -26,7 +26,7 @@ EXAMPLES = {
 """By document: the commands, and what they print."""
 
 OPTIONAL = {
-    "predict": {"spread", "lower", "upper", "low", "high"},
+    "predict": {"n", "k", "matrix", "m", "spread", "lower", "upper", "low", "high"},
     "evaluation": {"criteria"},
     "progress": {"note"},
     "certificate": {"dual", "u_low"},
