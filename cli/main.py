@@ -170,7 +170,8 @@ def _fresh() -> bool:
 
 
 class Interrupts:
-    """Ctrl-C: the first ends the command in order, a second one at once where a kernel still compiles."""
+    """Ctrl-C: the first ends the command in order, but at once amid an import, which may not survive an exception; so
+    does a second one where a kernel still compiles."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -178,11 +179,17 @@ class Interrupts:
     def __call__(self, number: int, frame: Any) -> None:
         self.seen += 1
         kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: kernels.uninterrupted
-        if compiling() and (self.seen > 1 or kept):
+        if _importing(frame) or (compiling() and (self.seen > 1 or kept)):
             with suppress(OSError):
                 os.write(2, b"interrupted\n")
             os._exit(130)
         raise KeyboardInterrupt
+
+
+def _importing(frame: Any) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def compiling() -> list[int]:

@@ -553,8 +553,11 @@ def stuck(*_, **__):
 def stuck_elsewhere(*_, **__):
     kernels.side_by_side(lambda start, stop: forever(), [(0, 1), (1, 2)], 2)
 
-def raises_in_an_import(*_, **__):
+def raises_in_an_exec(*_, **__):
     exec("raise KeyboardInterrupt")
+
+def amid_an_import(*_, **__):
+    import struck
 
 how, count, *sys.argv[1:] = sys.argv[1:]
 if how != "kernel":
@@ -582,10 +585,13 @@ def cold(folder, *arguments):  # noqa: F811
 
 
 @posix
-@pytest.mark.parametrize("how", ["stuck 2", "stuck_elsewhere 1", "raises_in_an_import 0"])
+@pytest.mark.parametrize("how", ["stuck 2", "stuck_elsewhere 1", "raises_in_an_exec 0", "amid_an_import 0"])
 def test_ctrl_c_ends_the_command(how, folder):  # noqa: F811
     """In the main thread the second one, where the compiler does not come to an end; in others already the first."""
     write_json(folder / "rows.json", ROWS)
+    # some modules take an exception for something to survive, or end the process with it
+    struck = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: os.abort()\n"
+    (folder / "struck.py").write_text(struck, encoding="utf-8")
     assert cold(folder, *how.split(), "exact", "rows.json") == (130, "", "interrupted\n")
 
 
