@@ -206,6 +206,12 @@ def test_predict(flags, printed, folder, models):  # noqa: F811
     check("predict", document)
 
 
+@pytest.mark.parametrize("flags", [[], ["--m", 2, "--bounds", "--spread", "--interval", 0.9]])
+def test_predict_of_one_matrix(flags, printed, folder, models):  # noqa: F811
+    np.savez("P.npz", P=P)
+    check("predict", printed("predict", "P.npz", "--matrix", "P", "--models", models, *flags))
+
+
 def test_explain(printed, folder, models):  # noqa: F811
     write_json(folder / "rows.json", [*ROWS, [20, 10, 2, np.random.default_rng(0).normal(size=(10, 10)).tolist()]])
     for row in (0, 2, len(ROWS)):
