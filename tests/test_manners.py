@@ -529,7 +529,7 @@ def test_ctrl_c_does_not_wait_for_other_threads():
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            kernels.side_by_side(work, [(i, i + 1) for i in (1, 0, 2, 3, 4, 5)], 2)
+            kernels.side_by_side(work, [(i, i + 1) for i in (0, 1, 2, 3, 4, 5)], 2)
         assert done == []
     finally:
         go.set()
