@@ -24,6 +24,7 @@ from .options import (
     router_option,
     table,
     threads_option,
+    unread_is_fine,
     working,
 )
 
@@ -164,17 +165,17 @@ def command(
             folder, predictor, report, about=about, verdicts=verdicts, force=force, threads=threads
         )
         remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
-    missed = int(not all(verdict.passed for verdict in verdicts))
-    if as_json:
-        judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
-        emit(report.as_dict() | judged)
-        return missed
-    click.echo(_table(report, evaluation))
-    if verdicts:
-        click.echo("\n" + _judgement(verdicts))
-    if show:
-        click.echo("\n" + _samples(predictor, codes, show))
-    return missed
+    with unread_is_fine():
+        if as_json:
+            judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
+            emit(report.as_dict() | judged)
+        else:
+            click.echo(_table(report, evaluation))
+            if verdicts:
+                click.echo("\n" + _judgement(verdicts))
+            if show:
+                click.echo("\n" + _samples(predictor, codes, show))
+    return int(not all(verdict.passed for verdict in verdicts))
 
 
 def _table(report: Any, evaluation: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Finite,
+    as_floats,
     data_argument,
     emit,
     force_option,
@@ -20,8 +23,10 @@ from .options import (
     partial_option,
     progress,
     remark,
+    seconds_option,
     table,
     threads_option,
+    unread_is_fine,
     working,
 )
 
@@ -61,7 +66,7 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
     show_default=True,
     help="One code: enumeration of bases (n <= 16) or the pruned search.",
 )
-@click.option("--time-limit", type=float, metavar="SECONDS", help="One code: end each search, with the bracket so far.")
+@seconds_option("One code: end each search, with the bracket so far.")
 @click.option(
     "--certificate",
     type=click.Path(dir_okay=False),
@@ -85,7 +90,7 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
     "--tolerance",
     default=1e-6,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Finite(0),
     help="Relative difference up to which a label is right.",
 )
 @click.option("--show", default=10, show_default=True, type=click.IntRange(0), help="Rows listed per kind of error.")
@@ -160,8 +165,6 @@ def command(
             raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for --out with a folder")
-    if tolerance != tolerance:
-        raise click.UsageError("--tolerance must be a number >= 0")
     codes = open_codes(data, partial=partial, most=(shard_rows or 0) if folder else None)
     if codes.folder is not None and shard_rows is not None:
         raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
@@ -191,6 +194,12 @@ def command(
             click.echo("\n".join(repr(float(value)) for value in h))
         return 0
     bad = len(report.wrong) + len(report.truly_infinite) + len(report.falsely_infinite)
+    with unread_is_fine():
+        _print_audit(report, len(h), bad, tolerance, show, as_json)
+    return 1 if bad and check else 0
+
+
+def _print_audit(report: Any, rows: int, bad: int, tolerance: float, show: int, as_json: bool) -> None:
     kinds = {
         "wrong": report.wrong,
         "truly infinite": report.truly_infinite,
@@ -199,24 +208,23 @@ def command(
     if as_json:
         found = {
             name.replace(" ", "_"): [
-                {"row": int(i), "label": float(report.label[i]), "exact": float(report.h[i])} for i in rows
+                {"row": int(i), "label": float(report.label[i]), "exact": float(report.h[i])} for i in places
             ]
-            for name, rows in kinds.items()
+            for name, places in kinds.items()
         }
-        emit({"format": "moe_mheight audit 1", "rows": len(h), "tolerance": tolerance, "worst": report.worst, **found})
-        return 1 if bad and check else 0
+        emit({"format": "moe_mheight audit 1", "rows": rows, "tolerance": tolerance, "worst": report.worst, **found})
+        return
     click.echo(
-        f"{len(h)} labels: {len(h) - bad} right to {tolerance:g}, {len(report.wrong)} wrong, "
+        f"{rows} labels: {rows - bad} right to {tolerance:g}, {len(report.wrong)} wrong, "
         f"{len(report.truly_infinite)} finite though the height is infinite, "
         f"{len(report.falsely_infinite)} infinite though it is finite; largest relative difference {report.worst:.1e}"
     )
-    for name, rows in kinds.items():
-        if len(rows) and show:
-            lines = [[f"  row {i}", f"{report.label[i]:.12g}", f"{report.h[i]:.12g}"] for i in rows[:show]]
+    for name, places in kinds.items():
+        if len(places) and show:
+            lines = [[f"  row {i}", f"{report.label[i]:.12g}", f"{report.h[i]:.12g}"] for i in places[:show]]
             click.echo("\n" + table([name, "label", "exact"], lines))
-            if len(rows) > show:
-                click.echo(f"  and {len(rows) - show} more (--show {len(rows)}, or --json for all)")
-    return 1 if bad and check else 0
+            if len(places) > show:
+                click.echo(f"  and {len(places) - show} more (--show {len(places)}, or --json for all)")
 
 
 def _one_code(
@@ -231,16 +239,14 @@ def _one_code(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from moe_mheight import certificates, exact, files, heights, matrices, rationals
+    from moe_mheight import certificates, exact, files, heights, matrices
 
     proofs = _files(certificate, levels)
     if certificate is not None and not levels:
         raise click.UsageError("--certificate needs --m, as in --m 1-6")
     files.refuse_existing([Path(proof) for proof in proofs.values()], force)
-    if time_limit is not None and not 0.0 < time_limit < float("inf"):
-        raise click.UsageError(f"--time-limit must be a number of seconds > 0, got {time_limit}")
     read = matrices.read_matrix(path, kind)
-    P = rationals.as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P")
+    P = as_floats(read)
     k, r = P.shape
     n = k + r
     if levels and levels[-1] > r:
@@ -291,15 +297,17 @@ def _one_code(
             continue
         assert found is not None
         results.append(_plain(found, read.order))
+        code = 130 if found.ended == "interrupt" else 0
         if not as_json:
-            click.echo(_line(found))
-        if found.ended == "interrupt":
-            code = 130
+            with unread_is_fine() if code else nullcontext():
+                click.echo(_line(found))
+        if code:
             break
         if certificate is not None:
             remark(f"{proof} was not written: the search did not end", quiet)
     if as_json:
-        emit({"format": "moe_mheight heights 1", "n": n, "k": k, "matrix": read.kind, "heights": results})
+        with unread_is_fine():
+            emit({"format": "moe_mheight heights 1", "n": n, "k": k, "matrix": read.kind, "heights": results})
     return code
 
 

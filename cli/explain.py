@@ -10,6 +10,7 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    as_floats,
     data_argument,
     emit,
     fold,
@@ -19,7 +20,9 @@ from .options import (
     output_options,
     remark,
     router_option,
+    seconds_option,
     threads_option,
+    unread_is_fine,
 )
 
 
@@ -31,7 +34,7 @@ from .options import (
 @models_option("A model set made by train-expert.  [default: the shipped one]")
 @router_option
 @click.option("--interval", default=0.9, show_default=True, metavar="COVERAGE", help="Coverage of the interval.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="End a long search, with the bracket so far.")
+@seconds_option("End a long search, with the bracket so far.")
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the codeword (extra plot).")
 @threads_option
 @force_option
@@ -65,7 +68,6 @@ def command(
     from moe_mheight import files
     from moe_mheight.explanations import explain
     from moe_mheight.matrices import read_matrix
-    from moe_mheight.rationals import as_floats
     from moe_mheight.sources import open_codes
 
     if plot is not None:
@@ -79,7 +81,7 @@ def command(
         if m is None:
             raise click.UsageError("a matrix needs --m")
         read = read_matrix(data[0], matrix)
-        P, order = as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P"), read.order
+        P, order = as_floats(read), read.order
     else:
         if m is not None or matrix is not None:
             raise click.UsageError("--m and --matrix are for one matrix; with a pair of files goes --row")
@@ -93,12 +95,13 @@ def command(
     if plot is not None:
         found.draw(plot)
         remark(f"wrote {plot}", quiet)
-    if as_json:
-        emit(found.as_dict())
-    else:
-        *facts, _, sentence = repr(found).split("\n")
-        hang = 2 + max(len(name) for name, _ in found.lines())
-        click.echo("\n".join([*(fold(line, hang) for line in facts), "", fold(sentence)]))
+    with unread_is_fine():
+        if as_json:
+            emit(found.as_dict())
+        else:
+            *facts, _, sentence = repr(found).split("\n")
+            hang = 2 + max(len(name) for name, _ in found.lines())
+            click.echo("\n".join([*(fold(line, hang) for line in facts), "", fold(sentence)]))
     return 130 if found.height.ended == "interrupt" else 0
 
 

@@ -1,4 +1,4 @@
-"""`mheight`: the group of commands, their help, and how failures are told: one line on standard error, exit code 2."""
+"""`mheight`: the group of commands, their help, and how failures are told: one line on standard error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 import threading
+import traceback
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,10 @@ import click
 from click.shell_completion import shell_complete
 
 from moe_mheight import __version__
-from moe_mheight.errors import MHeightError
+from moe_mheight.errors import MHeightError, brief
 from moe_mheight.folders import identity
 
-from .options import remark
+from .options import remark, silence, unread_is_fine
 
 COMMANDS = {
     "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
@@ -144,6 +147,14 @@ def mheight() -> None:
       mheight exact G.csv --m 6           one long code
 
     \b
+    Exit codes:
+      0    done
+      1    a check failed: labels, criteria, a certificate
+      2    bad usage or input
+      3    a fault of ours; MHEIGHT_TRACEBACK=1 shows where
+      130  interrupted
+
+    \b
     Completion, once in ~/.bashrc, in ~/.zshrc, or in
     ~/.config/fish/config.fish:
       eval "$(_MHEIGHT_COMPLETE=bash_source mheight)"
@@ -158,8 +169,50 @@ def _fresh() -> bool:
     return "NUMBA_CACHE_DIR" not in os.environ and not any(kept.glob("*.nbi"))
 
 
+class Interrupts:
+    """Ctrl-C: the first ends the command in order, but at once amid an import, which may not survive an exception; so
+    does a second one where a kernel still compiles."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.seen += 1
+        kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: kernels.uninterrupted
+        if _importing(frame) or (compiling() and (self.seen > 1 or kept)):
+            with suppress(OSError):
+                os.write(2, b"interrupted\n")
+            os._exit(130)
+        raise KeyboardInterrupt
+
+
+def _importing(frame: Any) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def compiling() -> list[int]:
+    """Threads that compile a kernel right now."""
+    return list(getattr(sys.modules.get("moe_mheight.kernels"), "COMPILING", ()))
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Interrupts]:
+    """Our handling of Ctrl-C, where Python's own would be at work."""
+    interrupts = Interrupts()
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupts)
+    try:
+        yield interrupts
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupts:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main() -> None:
-    """Run `mheight`. Exit codes: 0 done, 1 a stated criterion was missed, 2 bad usage or input, 130 interrupted."""
+    """Run `mheight`. Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 3 a fault of ours, 130 interrupted."""
     if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
@@ -168,48 +221,74 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a name of a file or row that a Windows code page lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
-    quiet = bool({"-q", "--quiet"} & set(sys.argv))
-    if _fresh() and sys.stderr.isatty() and sys.argv[1:2] and not {"-h", "--help", "--version"} & set(sys.argv):
-        remark("compiling for this machine, once: up to half a minute", quiet)
-    warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
-    try:
-        with mheight.make_context("mheight", sys.argv[1:]) as context:
-            code = mheight.invoke(context)
-        sys.stdout.flush()
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        code = 2
-        with suppress(BrokenPipeError):
-            click.echo(error.format_message())
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        threading.excepthook = lambda _: None
-        remark("interrupted", quiet=False)
-        code = 130
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
-        code = _fail(f"{where}: {error.format_message()}")
-    except BrokenPipeError:
-        _silence()  # whoever read our output has gone
-        code = 0
-    except BrokenExecutor:
-        code = _fail("mheight: a worker process was killed, perhaps for want of memory; the same command goes on later")
-    except (MHeightError, OSError, MemoryError) as error:
-        code = _fail(f"mheight: {str(error) or type(error).__name__}")
-    try:
-        sys.stdout.flush()
-    except OSError:  # as on a full disk, which has been told
-        _silence()
+    with ctrl_c() as interrupts:
+        code = _run(interrupts)
+        try:
+            sys.stdout.flush()
+        except OSError:  # as on a full disk, which has been told
+            silence()
+        if code == 130 and compiling():
+            os._exit(code)
     if colorama := sys.modules.get("colorama.initialise"):  # numba's, which would end with an escape code
         atexit.unregister(colorama.reset_all)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
-def _silence() -> None:
-    """Nothing more to standard output, not even while Python closes its streams."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _run(interrupts: Interrupts) -> int:
+    """The command that the arguments name: its exit code, once every failure has been told in a line."""
+    try:
+        quiet = bool({"-q", "--quiet"} & set(sys.argv))
+        if _fresh() and sys.stderr.isatty() and sys.argv[1:2] and not {"-h", "--help", "--version"} & set(sys.argv):
+            remark("compiling for this machine, once: up to half a minute", quiet)
+        warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
+        with mheight.make_context("mheight", sys.argv[1:]) as context:
+            code = mheight.invoke(context)
+        with unread_is_fine():
+            sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        with unread_is_fine():
+            click.echo(error.format_message())
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _interrupted()
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
+        return _fail(f"{where}: {error.format_message()}")
+    except BrokenPipeError:  # whoever read our output has gone; commands with a verdict see to that themselves
+        silence()
+        return 0
+    except BrokenExecutor:
+        return _fail("mheight: a worker process was killed, perhaps for want of memory; the same command goes on later")
+    except (MHeightError, OSError, MemoryError) as error:
+        return _fail(f"mheight: {str(error) or type(error).__name__}")
+    except Exception as error:
+        return _interrupted() if interrupts.seen else _fault(error)
+
+
+def _interrupted() -> int:
+    threading.excepthook = lambda _: None
+    remark("interrupted", quiet=False)
+    exec("")  # Python remembers an interrupt that came out of an exec, as in an import, and would end by the signal
+    return 130
 
 
 def _fail(text: str) -> int:
     remark(" ".join(text.split()), quiet=False)
     return 2
+
+
+def _fault(error: Exception) -> int:
+    """What no input should bring about: nobody may take it for a failed check, nor for bad input."""
+    shown = bool(os.environ.get("MHEIGHT_TRACEBACK"))
+    if shown:
+        traceback.print_exception(error)
+    what = f"{type(error).__name__}: {brief(error)}".rstrip(": ")
+    remark(
+        f"mheight: a fault of ours, {what}; please report it with the command and its input"
+        + ("" if shown else "; MHEIGHT_TRACEBACK=1 shows where it happened"),
+        quiet=False,
+    )
+    return 3

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, TypeVar
 
 import click
@@ -35,6 +36,16 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             raise click.BadParameter(error.message + did_you_mean(value, self.choices), ctx, param) from None
+
+
+class Finite(click.FloatRange):
+    """A number of a range; click itself takes nan for one of any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not isfinite(number):
+            raise click.BadParameter(f"{value} is not a finite number.", param=param, ctx=ctx)
+        return number
 
 
 class WordOrFile(click.ParamType):  # type: ignore[type-arg]
@@ -96,8 +107,8 @@ def jobs_options(command: F) -> F:
 
 
 def _some(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
-    if value == 0:
-        raise click.BadParameter("must be at least 1, or -1 for all cores", ctx, parameter)
+    if value is not None and value < 1 and value != -1:
+        raise click.BadParameter(f"must be at least 1, or -1 for all cores, got {value}", ctx, parameter)
     return value
 
 
@@ -111,6 +122,11 @@ def working(jobs: int | None, backend: str | None, scheduler: str | None) -> Ite
     logging.disable(logging.ERROR)  # Dask logs at length what we say in one line
     with workers(jobs, backend, scheduler):
         yield (jobs, backend, scheduler) != (None, None, None)
+
+
+def seconds_option(help_text: str) -> Callable[[F], F]:
+    """--time-limit."""
+    return click.option("--time-limit", type=Finite(0, min_open=True), metavar="SECONDS", help=help_text)
 
 
 threads_option = click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
@@ -144,9 +160,30 @@ def models_option(help_text: str) -> Callable[[F], F]:
     return click.option("--models", metavar="DIR", type=click.Path(file_okay=False), help=help_text)
 
 
+def as_floats(read: Any) -> Any:
+    """P of a matrix that was read, (k, r) float64, each entry rounded once."""
+    from moe_mheight import rationals
+
+    return rationals.as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P")
+
+
 def emit(value: Any) -> None:
     """One JSON document on standard output; JSON has no infinity, so it is the string "inf"."""
     click.echo(as_json(value, indent=2))
+
+
+@contextmanager
+def unread_is_fine() -> Iterator[None]:
+    """Around printing: when whoever read has gone, as in `| head -3`, the rest stays unsaid; the exit code stands."""
+    try:
+        yield
+    except BrokenPipeError:
+        silence()
+
+
+def silence() -> None:
+    """Nothing more to standard output, not even while Python closes its streams."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def columns() -> int | None:

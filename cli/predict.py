@@ -1,13 +1,17 @@
-"""`mheight predict`: predicted heights of a file."""
+"""`mheight predict`: predicted heights of a file, or of one matrix."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import (
+    MATRICES,
+    Choice,
+    as_floats,
     data_argument,
     emit,
     jobs_options,
@@ -25,6 +29,8 @@ from .options import (
 
 @click.command("predict")
 @data_argument(required=True)
+@click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
+@click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
 @models_option("A model set made by train-expert.  [default: the shipped one]")
 @router_option
 @click.option(
@@ -42,6 +48,8 @@ from .options import (
 @output_options
 def command(
     data: tuple[str, ...],
+    m: int | None,
+    matrix: str | None,
     models: str | None,
     router: str,
     budget: int | None,
@@ -61,40 +69,82 @@ def command(
     DATA as for `mheight exact`; labels are ignored. An infinite height prints as inf. Below n of about 14 `mheight
     exact` is as fast and gives the truth.
 
+    One code: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H, as for `mheight
+    exact`; --m or --matrix says so where the name does not.
+
     \b
     Examples:
       mheight predict codes.npz
+      mheight predict code.csv --matrix G --m 3 --bounds
       mheight predict --bounds n_k_m_P.pkl
       mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
     from moe_mheight.sources import by_row, open_codes
 
-    codes = open_codes(data, partial=partial)
+    about: dict[str, Any] = {}
+    if m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
+        if len(data) > 1 or partial or (jobs, backend, scheduler) != (None, None, None):
+            raise click.UsageError("one matrix goes without other files, --partial, --jobs, --backend and --scheduler")
+        codes, about = _one_code(data[0], matrix, m)
+    else:
+        codes = open_codes(data, partial=partial)
     predictor = load_predictor(models, router)
-
-    if not hasattr(predictor, "predict_interval") and (budget or spread or interval is not None):
+    bracket_view = hasattr(predictor, "predict_interval")
+    if not bracket_view and (budget or spread or interval is not None):
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
+    if bracket_view:
+        _within_reach(max(n for n, *_ in codes.groups), budget)
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         more: dict[str, Any] = {"threads": 1 if asked else threads}
         more |= {"budget": budget} if budget else {}
         more |= {} if interval is None else {"coverage": interval}
         values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
-    tightest = (6, 7) if hasattr(predictor, "predict_interval") else (0, 1)  # see ensemble.COLUMNS
+    tightest = (6, 7) if bracket_view else (0, 1)  # see ensemble.COLUMNS
     wanted = {"height": 2} | ({"spread": 3} if spread else {})
     wanted |= dict(zip(("lower", "upper"), tightest, strict=True)) if bounds else {}
     wanted |= {"low": -2, "high": -1} if interval is not None else {}
     if as_json:
-        emit(
-            {"format": "moe_mheight predict 1"}
-            | {"heights" if name == "height" else name: values[:, at].tolist() for name, at in wanted.items()}
-        )
-    elif len(wanted) == 1:
-        click.echo("\n".join(repr(float(value)) for value in values[:, 2]))
-    else:
-        lines = [[repr(float(v)) for v in line] for line in values[:, list(wanted.values())]]
-        click.echo(table(wanted, lines))
+        columns = {"heights" if name == "height" else name: values[:, at].tolist() for name, at in wanted.items()}
+        emit({"format": "moe_mheight predict 1", **about, **columns})
+        return 0
+    lines = [[repr(float(v)) for v in line] for line in values[:, list(wanted.values())]]
+    head = list(wanted)
+    if about and m is None:
+        head, lines = ["m", *head], [[str(level), *line] for level, line in zip(about["m"], lines, strict=True)]
+    click.echo("\n".join(cell for (cell,) in lines) if len(head) == 1 else table(head, lines))
     return 0
+
+
+def _one_code(path: str, kind: str | None, m: int | None) -> tuple[Any, dict[str, Any]]:
+    """One matrix as codes, a row for m or for each m; and what JSON says about it."""
+    import numpy as np
+
+    from moe_mheight.files import Codes
+    from moe_mheight.matrices import read_matrix
+    from moe_mheight.sources import of
+
+    read = read_matrix(path, kind)
+    P = as_floats(read)
+    k, r = P.shape
+    if m is not None and m > r:
+        raise click.UsageError(f"--m must be at most n - k = {r}, got {m}")
+    levels = list(range(1, r + 1)) if m is None else [m]
+    data = {(k + r, k, level): Codes(P[None], np.array([row]), None) for row, level in enumerate(levels)}
+    return of(data), {"n": k + r, "k": k, "matrix": read.kind, "m": levels}
+
+
+def _within_reach(n: int, budget: int | None) -> None:
+    from moe_mheight.masks import LONGEST
+    from moe_mheight.minors import MAX_N
+
+    if n > LONGEST:
+        raise click.UsageError(f"predictions go up to n = {LONGEST}, got a code of n = {n}: ask mheight exact")
+    if n > MAX_N and not budget:
+        raise click.UsageError(
+            f"a code of n = {n} has too many sets of coordinates to look at all of them, as is done up to n = {MAX_N}: "
+            f"give --budget SETS, like --budget 1000, or ask mheight exact for the truth"
+        )
 
 
 def _measured(predictor: Any, more: dict[str, Any], codes: Any, group: Any) -> Any:

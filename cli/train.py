@@ -13,6 +13,7 @@ from moe_mheight.tiers import MINUTES
 
 from .options import (
     Choice,
+    Finite,
     WordOrFile,
     emit,
     force_option,
@@ -90,7 +91,7 @@ class Sectioned(click.Command):
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Independent ensemble members.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     help="Training time of all members together, bracket view.  "
     f"[default: {', '.join(f'{tier} {minutes:g}' for tier, minutes in MINUTES.items())}]",
 )

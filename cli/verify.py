@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .options import Choice, emit, output_options, progress
+from .options import Choice, emit, output_options, progress, unread_is_fine
 
 STEPS = 1000
 
@@ -30,7 +30,8 @@ def command(file: str, code: str | None, matrix: str | None, as_json: bool, quie
     combinations, or another one of P, G and H. Doubles stand for the fractions that they are: two real matrices that
     agree up to rounding are of two codes.
 
-    Exit codes: 0 the height is proven, 1 the certificate does not prove it, 2 FILE is no certificate, MATRIX no matrix.
+    Exit codes: 0 the height is proven, 1 the certificate does not prove it, 2 FILE is no certificate, MATRIX no matrix;
+    3 says nothing about it: the check itself broke down, a fault of ours.
 
     \b
     Examples:
@@ -57,9 +58,10 @@ def command(file: str, code: str | None, matrix: str | None, as_json: bool, quie
         verdict = verify(
             certificate, rows, matrix=matrix, advance=lambda share: bar.update(int(share * STEPS) - bar.pace.done)
         )
-    if as_json:
-        emit({"format": "moe_mheight verdict 1", **vars(verdict)})
-    else:
-        size = f"n = {verdict.n}, k = {verdict.k}, m = {verdict.m}, {verdict.arithmetic} {verdict.matrix}"
-        click.echo(f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason} ({size})")
+    with unread_is_fine():
+        if as_json:
+            emit({"format": "moe_mheight verdict 1", **vars(verdict)})
+        else:
+            size = f"n = {verdict.n}, k = {verdict.k}, m = {verdict.m}, {verdict.arithmetic} {verdict.matrix}"
+            click.echo(f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason} ({size})")
     return 0 if verdict.accepted else 1

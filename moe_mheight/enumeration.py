@@ -86,11 +86,11 @@ def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[n
         for lane in range(out.shape[0]):
             value = t[lane] * inv[lane]
             out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
-    spread_upwards(cover, least)
+    _spread_upwards(cover, least)
 
 
 @compiled
-def spread_upwards(cover, least):  # type: ignore[no-untyped-def]
+def _spread_upwards(cover, least):  # type: ignore[no-untyped-def]
     """From minima over the bases to minima over all larger sets."""
     bases = least.shape[0] - cover.shape[0]
     for q in range(cover.shape[0]):
@@ -252,7 +252,7 @@ def _whole_minima(P: tuple[tuple[Any, ...], ...]) -> NDArray[np.float64]:
     """least[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
     k, r = len(P), len(P[0])
     n = k + r
-    basis, wider, cover, _ = lattice_tables(n, k)
+    basis, wider, cover, level = lattice_tables(n, k)
     minors, totals = whole_minors(P)
     least = np.full((basis.shape[1] + len(cover), n), np.inf)
     for a, (bases, wide) in enumerate(zip(basis.tolist(), wider.tolist(), strict=True)):
@@ -262,7 +262,9 @@ def _whole_minima(P: tuple[tuple[Any, ...], ...]) -> NDArray[np.float64]:
                     least[q, a] = (totals[d] - minors[b]) / minors[b]
                 except OverflowError:
                     least[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
-    spread_upwards(cover, least)
+    for m in range(r - 1, 0, -1):  # larger sets after those that they cover
+        larger = np.flatnonzero(level == m)
+        least[basis.shape[1] + larger] = least[cover[larger]].min(1)
     return least
 
 

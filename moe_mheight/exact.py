@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from math import comb, nextafter
 from typing import Any
 
@@ -23,7 +24,7 @@ from .heights import Height, Progress, expected_seconds, silent
 from .kernels import thread_count
 from .masks import BITS
 from .minors import MAX_N
-from .pruned import pruned_search
+from .pruned import SMALLEST, pruned_search
 from .rationals import rational_matrix
 from .witnesses import deciding_sets, exact_word
 
@@ -116,6 +117,12 @@ def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
     return out
 
 
+@cache
+def _compile() -> None:
+    """Compile what one code takes, or read it from disk, before a clock starts; `pruned_search` does so itself."""
+    _by_bases(SMALLEST, 1, 0.0)
+
+
 def m_height(
     P: ArrayLike,
     m: Any,
@@ -179,9 +186,9 @@ def m_height(
             _announce(k + r, k, level, threads)
     heights = []
     for matrix, level in zip(batch, levels.tolist(), strict=True):
-        began = time.monotonic()
         if how == "bases":
-            heights.append(_by_bases(matrix, level, began))
+            _compile()
+            heights.append(_by_bases(matrix, level, time.monotonic()))
             continue
         found, _ = pruned_search(matrix, level, threads=threads, time_limit=time_limit, watch=watch)
         if found.ended == "interrupt" and (not details or not single):

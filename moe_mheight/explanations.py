@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .codes import check_m, check_P
 from .ensemble import Predictor
 from .enumeration import minimum_distance
-from .errors import CodeError
+from .errors import CodeError, brief
 from .exact import m_height
 from .heights import Height, expected_seconds
 from .masks import LONGEST
@@ -27,7 +28,7 @@ FILLS = {"top": VERMILLION, "large": ORANGE, "small": "#9aa5b1"}
 """Colours of a codeword's largest entry, of the others of its m + 1 largest, and of the rest."""
 
 OTHERS = 400
-"""Codes of the same entries at other places and with other signs, which a code is compared with."""
+"""Codes of the same entries, each once, at other places and with other signs, which a code is compared with."""
 
 PATIENCE = 5.0
 """Seconds that the comparison may take, by a guess."""
@@ -48,7 +49,7 @@ class Explanation:
         more than a millionth of a bit, so they often agree to the last digit.
     distance: minimum Hamming distance, n <= 16.
     minor, basis: the smallest |p(B)| over the largest, over independent columns, and its B, n <= 16.
-    better: share of OTHERS codes of the same entries, drawn at random and with random signs, that have a larger height.
+    better: share of OTHERS codes of the same entries, in random order and with random signs, that have a larger height.
     typical: their median.
     """
 
@@ -256,7 +257,8 @@ def explain(
         m: 1 <= m <= r.
         predictor: default the shipped one.
         coverage: of the interval, in (0, 1].
-        order: (n,), what coordinate j of [I | P] is called, as `matrices.read_matrix` tells; default j.
+        order: (n,), what coordinate j of [I | P] is called, a permutation of 0..n-1, as `matrices.read_matrix` and
+            `systematic` tell; default j.
         time_limit: seconds for the exact height of a long code; default as long as it takes.
         threads: default all cores.
 
@@ -264,7 +266,7 @@ def explain(
         An `Explanation`: print it, draw it, or show it in a notebook.
 
     Raises:
-        CodeError: P, m, coverage or the time limit is out of range.
+        CodeError: P, m, coverage or the time limit is out of range; order is no permutation.
 
     Example:
         >>> from moe_mheight import explain
@@ -278,6 +280,7 @@ def explain(
     code = batch[0]
     k, r = code.shape
     n, level = k + r, int(check_m(m, 1, r)[0])
+    names = _names(order, n)
     predictor = Predictor.load() if predictor is None else predictor
     if not hasattr(predictor, "predict_interval"):
         raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
@@ -295,16 +298,15 @@ def explain(
             warnings.simplefilter("ignore")
             for i, tier in enumerate(TIERS):
                 experts[tier] = float(Predictor(predictor.tiers, _only(i)).predict(code, level, **settings))
-    names = range(n) if order is None else order
     word = np.empty(n)
-    word[list(names)] = height.witness
-    height = replace(height, witness=word, outside=tuple(int(names[j]) for j in height.outside))
+    word[names] = height.witness
+    height = replace(height, witness=word, outside=tuple(names[j] for j in height.outside))
     distance = minor = basis = None
     if n <= MAX_N:
         distance = int(minimum_distance(code))
         ratios, (columns,) = smallest_minors(code[None])
         minor = float(ratios[0])
-        basis = tuple(sorted(int(names[j]) for j in columns))
+        basis = tuple(sorted(names[j] for j in columns))
     better = typical = None
     if height.finished and (n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE):
         others = m_height(_shuffled(code), level, threads=threads)
@@ -315,11 +317,24 @@ def explain(
     )  # fmt: skip
 
 
+def _names(order: Sequence[int] | None, n: int) -> list[int]:
+    """What the coordinates are called."""
+    if order is None:
+        return list(range(n))
+    try:
+        names = [index(name) for name in order]
+    except TypeError:
+        names = []
+    if sorted(names) != list(range(n)):
+        raise CodeError(f"order must be a permutation of 0..{n - 1}, got {brief(order)}")
+    return names
+
+
 def _shuffled(P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(OTHERS, k, r): codes of the entries of P, each drawn at random, with random signs; always the same for a P."""
+    """(OTHERS, k, r): codes of the entries of P, each once, in random order, with random signs; always the same."""
     rng = np.random.default_rng(P.shape)
-    shape = (OTHERS, *P.shape)
-    return rng.choice(P.ravel(), shape) * rng.choice((-1.0, 1.0), shape)
+    entries = rng.permuted(np.broadcast_to(P.ravel(), (OTHERS, P.size)), axis=1)
+    return (entries * rng.choice((-1.0, 1.0), entries.shape)).reshape(OTHERS, *P.shape)
 
 
 def _only(place: int) -> Any:

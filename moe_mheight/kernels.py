@@ -8,8 +8,11 @@ on ordinary threads, so no global thread setting is touched and calls may come f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from types import CodeType, ModuleType
@@ -28,9 +31,73 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     function.__qualname__ += "_" + code_key(function)
     build = partial(nb.njit, nogil=True, error_model="numpy", **options)
     try:
-        return build(function, cache=True)
+        return _patient(build(function, cache=True))
     except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
-        return build(function)
+        return _patient(build(function))
+
+
+COMPILING: list[int] = []
+"""Threads that compile right now, by their idents, one entry for each kernel: those called by a kernel come on top."""
+
+
+class Keeper:
+    """Handles Ctrl-C by keeping it until it is handed on to `handler`, who gets a second one at once.
+
+    Python's own does not get it: an exception amid the compiler leaves numba unable to compile anything afterwards.
+    """
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self.handler, self.kept = handler, 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.kept += 1
+        if self.kept > 1 and self.handler is not signal.default_int_handler:
+            self.handler(number, frame)
+
+    def hand_on(self) -> None:
+        if self.kept:
+            self.kept = 0
+            self.handler(signal.SIGINT, None)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C until the block ends, or one inside it begins or ends, and hand it then to whoever handles it.
+
+    For compiling: an exception in the middle of it gets lost in LLVM's callbacks, or comes out as an error of numba's.
+    Between one kernel and the next none does. Signals reach the main thread only, so in other threads, and where Python
+    does not handle Ctrl-C, nothing changes.
+    """
+    here, handler = threading.get_ident(), signal.getsignal(signal.SIGINT)
+    keeper = None
+    if here == threading.main_thread().ident and callable(handler):
+        keeper = handler if isinstance(handler, Keeper) else Keeper(handler)
+    outermost = keeper is not None and keeper is not handler
+    if keeper is not None:
+        keeper.hand_on()
+    COMPILING.append(here)
+    try:
+        if outermost:
+            signal.signal(signal.SIGINT, keeper)
+        yield
+    finally:
+        COMPILING.remove(here)
+        if outermost:
+            signal.signal(signal.SIGINT, handler)
+        if keeper is not None:
+            keeper.hand_on()
+
+
+def _patient(kernel: Any) -> Callable[..., Any]:
+    """A kernel that is not interrupted while it compiles; its calls are as fast as ever."""
+    compile_ = kernel.compile
+
+    def patiently(signature: Any) -> Any:
+        with uninterrupted():
+            return compile_(signature)
+
+    kernel.compile = patiently
+    return kernel  # type: ignore[no-any-return]
 
 
 def code_key(function: Callable[..., Any]) -> str:
@@ -95,7 +162,17 @@ def over_batch(work: Callable[[int, int], None], size: int, threads: int | None 
         return
     # four pieces a thread: uneven pieces even out, and each is still many lanes long
     piece = max(-(-size // (4 * count) // LANES) * LANES, least)
-    starts = range(0, size, piece)
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, i, min(i + piece, size)) for i in starts]:
+    side_by_side(work, [(i, min(i + piece, size)) for i in range(0, size, piece)], count)
+
+
+def side_by_side(work: Callable[[int, int], None], pieces: Iterable[tuple[int, int]], threads: int) -> None:
+    """Call work(start, stop) on all pieces, by that many threads."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for done in [pool.submit(work, start, stop) for start, stop in pieces]:
             done.result()
+    except BaseException as error:
+        # Ctrl-C does not wait for pieces at work: one may be compiling
+        pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+        raise
+    pool.shutdown()

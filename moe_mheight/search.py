@@ -22,7 +22,6 @@ Nothing here is certified: whoever uses the sets solves for them again with boun
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from math import comb
 
 import numpy as np
@@ -31,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from .codes import check_m, check_P
 from .errors import CodeError
 from .exchanges import exchange_one, exchange_two, first_promises, remember
-from .kernels import LANES, compiled, thread_count
+from .kernels import LANES, compiled, side_by_side, thread_count
 from .least_squares import fill, load_generator, orthonormalise, projection
 from .looks import GROUP, look, selection
 from .masks import LONGEST, as_permutations, named, next_set, random_set, slot_of
@@ -286,18 +285,16 @@ def search(
     whole = (masks, places, values, looked)
     settings = (m, budget, everything_fits, width, np.uint64(seed % 2**64), selection(n, m), np.arange(m))
 
-    def work(piece: tuple[int, int]) -> None:
-        i, j = piece
+    def work(i: int, j: int) -> None:
         _search_codes(batch[i:j], *settings, *(part[i:j] for part in whole))
 
     workers = min(thread_count(threads), count)
     length = max(1, min(LANES, -(-count // (4 * max(workers, 1)))))
     pieces = [(i, min(i + length, count)) for i in range(0, count, length)]
     if workers <= 1:
-        work((0, count))
+        work(0, count)
     else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, pieces))
+        side_by_side(work, pieces, workers)
     missing = values == 0
     masks, places = np.where(missing, masks[:, :1], masks), np.where(missing, places[:, :1], places)
     return as_permutations(masks, places, n, m), np.where(missing, values[:, :1], values), looked

@@ -172,6 +172,66 @@ def test_standard_output_on_a_full_disk(folder):
     assert_refused((done.returncode, "", done.stderr.decode()), "No space left on device")
 
 
+# faults of ours
+
+
+class NonsenseError(Exception):
+    """Of several lines, as those of compilers are."""
+
+
+def typing_error():
+    from numba.core.errors import TypingError
+
+    return TypingError("Failed in nopython mode pipeline\n\nnon-precise type array(pyobject, 1d, C)")
+
+
+FAULTS = [RuntimeError("lost"), ZeroDivisionError("division by zero"), RecursionError(), OverflowError("too large")]
+FAULTS += [NonsenseError("one\ntwo"), AssertionError(), KeyError("lowest"), typing_error]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: getattr(fault, "__name__", type(fault).__name__))
+def test_a_fault_of_ours_is_neither_a_failed_check_nor_bad_input(fault, mheight, folder, monkeypatch):
+    """Of commands with a verdict, and of others."""
+    error = fault() if fault is typing_error else fault
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("moe_mheight.labels.exact_heights", fails)
+    monkeypatch.setattr("moe_mheight.verification.verify", fails)
+    monkeypatch.setattr("moe_mheight.datasets.generate", fails)
+    path = write_json(folder / "rows", ROWS, HEIGHTS)
+    for line in (["exact", "--check", path], ["verify", path, "--quiet"], ["generate", "codes.npz", "--json"]):
+        monkeypatch.setattr("moe_mheight.claims.read_certificate", lambda file: file)
+        monkeypatch.delenv("MHEIGHT_TRACEBACK", raising=False)
+        code, out, err = mheight(*line)
+        assert (code, out) == (3, "")
+        assert re.fullmatch(
+            r"mheight: a fault of ours, \w+[^\n]*please report[^\n]*MHEIGHT_TRACEBACK=1[^\n]*\n", err
+        ), err
+        assert type(error).__name__ in err
+        monkeypatch.setenv("MHEIGHT_TRACEBACK", "1")
+        code, out, err = mheight(*line)
+        assert (code, out) == (3, "")
+        assert err.startswith("Traceback")
+        assert "in fails" in err
+        assert err.splitlines()[-1].startswith("mheight: a fault of ours, ")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_what_the_machine_refuses_is_no_fault_of_ours(error, mheight, folder, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("moe_mheight.labels.exact_heights", fails)
+    assert_refused(mheight("exact", "--check", write_json(folder / "rows", ROWS, HEIGHTS)))
+
+
+def test_help_names_the_exit_codes(mheight):
+    text = mheight("--help")[1].partition("Exit codes:")[2].partition("Completion")[0]
+    assert re.findall(r"^ +(\d+)  ", text, re.MULTILINE) == ["0", "1", "2", "3", "130"]
+
+
 # usage
 
 
@@ -224,6 +284,9 @@ def test_completion(shell):
         "exact rows --threads 0",
         "exact rows --tolerance -1",
         "exact rows --tolerance nan",
+        "exact rows --tolerance inf",
+        "exact rows --jobs 0",
+        "exact rows --jobs -2",
         "exact rows --out new.txt",
         "exact rows --out missing/new.npz",
         "exact rows rows rows",
@@ -234,6 +297,13 @@ def test_completion(shell):
         "predict rows --models missing",
         "predict rows --models rows",
         "predict rows --interval lots",
+        "predict rows --interval nan",
+        "predict rows --m 0",
+        "predict rows --threads -1",
+        "explain rows --row 0 --time-limit nan",
+        "explain rows --row 0 --time-limit inf",
+        "explain rows --row 0 --time-limit -1",
+        "explain rows --row 0 --interval nan",
         "predict rows --router missing",
         "predict rows --router .",
         "ensemble-eval missing",
@@ -255,6 +325,8 @@ def test_completion(shell):
         "train-expert --tier lowest",
         "train-expert --tier low --seeds 0",
         "train-expert --tier low --minutes 0",
+        "train-expert --tier low --minutes nan",
+        "train-expert --tier low --minutes inf",
         "train-router --codes 5",
         "train-router --models missing",
         "train-router --models rows",
@@ -588,6 +660,87 @@ def test_predict_keeps_the_order_of_rows_and_reads_no_labels(mheight, folder, mo
     whole = predict(write_json(folder / "rows", ROWS))
     assert predict(write_json(folder / "turned", ROWS[::-1], [1.0] * 6)) == whole[::-1]
     assert [predict(write_json(folder / "one", [row])) for row in ROWS] == [[line] for line in whole]
+
+
+P = [[5, -3, 8, 1], [2, 7, -4, 6], [-1, 4, 4, -8]]
+
+
+def matrices(folder):
+    """One code, r = 4, as P, as a generator with its columns turned, and as a parity check."""
+    from moe_mheight import generator, parity_check
+
+    both = {"P": np.array(P), "G": generator(P)[:, ::-1], "H": parity_check(P)}
+    for name, matrix in both.items():
+        np.savetxt(folder / f"{name}.csv", matrix, fmt="%d", delimiter=",")
+    return list(both)
+
+
+def test_predict_takes_one_matrix(mheight, folder, models):
+    """As a file of rows with all its m."""
+    rows = write_json(folder / "rows", [[7, 3, m, P] for m in (1, 2, 3, 4)])
+    flags = ["--models", models, "--bounds", "--spread", "--interval", 0.9]
+    wanted = json.loads(mheight("predict", rows, "--json", *flags)[1])
+    truth = brute.profile(P)[1:]
+    for name in matrices(folder):
+        code, out, err = mheight("predict", f"{name}.csv", "--json", *flags)
+        assert (code, err) == (0, "")
+        found = json.loads(out, parse_constant=pytest.fail)
+        assert (found["n"], found["k"], found["matrix"], found["m"]) == (7, 3, name, [1, 2, 3, 4])
+        if name != "G":  # the turned one is put in systematic form on other columns
+            assert found == wanted | {key: found[key] for key in ("n", "k", "matrix", "m")}
+        np.testing.assert_allclose(list(map(float, found["lower"])), list(map(float, truth)), rtol=0.1)
+        assert all(low <= float(h) * (1 + 1e-12) for low, h in zip(found["lower"], truth, strict=True))
+        for m in (1, 4):
+            code, out, err = mheight("predict", f"{name}.csv", "--m", m, "--models", models)
+            assert (code, out, err) == (0, f"{found['heights'][m - 1]!r}\n", "")
+        code, out, err = mheight("predict", f"{name}.csv", "--matrix", name, "--models", models)
+        assert (code, err) == (0, "")
+        head, *lines = [line.split() for line in out.splitlines()]
+        assert head == ["m", "height"]
+        assert [[int(m), float(h)] for m, h in lines] == [[m, found["heights"][m - 1]] for m in (1, 2, 3, 4)]
+        head = mheight("predict", f"{name}.csv", *flags)[1].split("\n")[0].split()
+        assert head == ["m", "height", "spread", "lower", "upper", "low", "high"]
+        head = mheight("predict", f"{name}.csv", "--m", 2, *flags)[1].split("\n")[0].split()
+        assert head == ["height", "spread", "lower", "upper", "low", "high"]
+    text = json.dumps(P).encode()
+    assert mheight("predict", "-", "--matrix", "P", "--m", 2, "--models", models, stdin=text)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("P.csv --m 5", "--m must be at most n - k = 4"),
+        ("code.csv", "--matrix P, G or H"),
+        ("P.csv G.csv", "one matrix"),
+        ("P.csv --partial", "one matrix"),
+        ("P.csv --jobs 2", "one matrix"),
+        ("missing.csv --matrix P", "missing.csv"),
+        ("huge.csv --matrix P", "1e308"),
+        ("long.csv --matrix P", "--budget SETS"),
+        ("long.csv --matrix P --m 2", "--budget SETS"),
+        ("long.json", "--budget SETS"),
+        ("longer.csv --matrix P --budget 100", "mheight exact"),
+        ("longer.csv --matrix P", "up to n = 32"),
+    ],
+)
+def test_predict_of_one_matrix_refuses(arguments, says, mheight, folder, models):
+    matrices(folder)
+    shutil.copy("P.csv", "code.csv")
+    (folder / "huge.csv").write_text("1,2\n3,1" + "0" * 400 + "\n")
+    np.savetxt("long.csv", np.ones((8, 9)), fmt="%d", delimiter=",")
+    np.savetxt("longer.csv", np.ones((20, 13)), fmt="%d", delimiter=",")
+    write_json(folder / "long.json", [[17, 8, 1, np.ones((8, 9)).tolist()]])
+    assert_refused(mheight("predict", *arguments.split(), "--models", models), says)
+
+
+def test_a_budget_reaches_longer_codes(mheight, folder, models):
+    np.savetxt("long.csv", np.random.default_rng(0).integers(1, 9, (12, 5)), fmt="%d", delimiter=",")
+    flags = ["--models", models, "--quiet", "--matrix", "P", "--budget", 50, "--json", "--bounds"]
+    code, out, err = mheight("predict", "long.csv", "--m", 2, *flags)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["lower"][0] <= found["heights"][0] * (1 + 1e-12)
+    assert found["upper"] == ["inf"]
 
 
 def test_predict_spread(mheight, folder, models):

@@ -1,6 +1,7 @@
 """Explanations of one code: every fact against a second computation, and the command."""
 
 import json
+import time
 from pathlib import Path
 
 import brute
@@ -10,7 +11,7 @@ from test_cli import assert_refused, folder, mheight  # noqa: F401
 
 from moe_mheight import CodeError, Predictor, explain, m_height, random_codes
 from moe_mheight.datasets import generate
-from moe_mheight.explanations import _th
+from moe_mheight.explanations import _shuffled, _th
 from moe_mheight.files import write_npz
 
 
@@ -73,6 +74,51 @@ def test_coordinates_have_the_names_they_came_with(predictor, rng):
     assert size[found.largest[3]] == pytest.approx(np.sort(size)[-4])
     assert found.height.outside == tuple(int(order[j]) for j in plain.height.outside)
     assert found.basis == tuple(sorted(int(order[j]) for j in plain.basis))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[0, 0, 0, 0, 0], [0, 1, 2, 3], [0, 1, 2, 3, 5], [1, 2, 3, 4, 5], [0.0, 1, 2, 3, 4], [-1, 0, 1, 2, 3], 5, "01234"],
+)
+def test_order_is_a_permutation(order, predictor):
+    """Else coordinates of the codeword shown are those of nobody."""
+    with pytest.raises(CodeError, match=r"order must be a permutation of 0\.\.4"):
+        explain([[1, 2, 5], [3, -1, 2]], 1, predictor, order=order)
+
+
+def test_the_others_have_the_entries_of_the_code(rng):
+    P = rng.normal(size=(3, 4))
+    others = _shuffled(P)
+    assert others.shape == (400, 3, 4)
+    assert np.array_equal(np.sort(np.abs(others).reshape(400, -1)), np.tile(np.sort(np.abs(P).ravel()), (400, 1)))
+    assert np.array_equal(others, _shuffled(P))
+    # every entry is about as often at every place, with either sign
+    at = np.abs(others) == np.abs(P[1, 2])
+    assert ((at.mean(0) > 0.03) & (at.mean(0) < 0.16)).all()
+    assert 0.4 < (others[at] > 0).mean() < 0.6
+    with_zero = _shuffled(np.array([[0.0, 1.0], [2.0, 3.0]]))
+    assert ((with_zero == 0).sum((1, 2)) == 1).all()
+
+
+def test_the_time_told_is_that_of_solving(monkeypatch):
+    """Not that of the compiler, which comes first, once."""
+    from moe_mheight import exact, pruned
+
+    for method, module, name in (("bases", exact, "enumerated_profiles"), ("search", pruned, "first_words")):
+        module._compile.cache_clear()
+        kernel, cold = getattr(module, name), [True]
+
+        def compiles(*arguments, kernel=kernel, cold=cold):
+            if cold:
+                cold.clear()
+                time.sleep(2.0)
+            return kernel(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, compiles)
+            P = np.array([[1.0, 1.0], [1.0, 2.0]])
+            assert m_height(P, 1, method=method, details=True).seconds < 2.0
+            assert not cold
 
 
 def test_sentences(predictor, rng):

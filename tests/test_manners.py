@@ -6,10 +6,14 @@ import json
 import os
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 import types
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ from test_cli import ROWS, assert_refused, folder, mheight, python, write_json  
 from tiny_models import tiny_models
 
 import moe_mheight
-from moe_mheight import cli
+from moe_mheight import cli, kernels
 
 PACKAGE, COMMAND_LINE = Path(moe_mheight.__file__).parent, Path(cli.__path__[0])
 MHEIGHT = [sys.executable, "-m", "moe_mheight"]
@@ -360,6 +364,58 @@ def test_readers_that_leave_early(folder, models):  # noqa: F811
     assert_nobody_minds(lines, "numba", "torch")
 
 
+def unread(line, **options):
+    """Exit code, and what stood on standard error, of a command whose reader has gone before it says a word."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    process = subprocess.Popen([*MHEIGHT, *map(str, line)], stdout=writes, stderr=subprocess.PIPE, text=True, **options)
+    os.close(writes)
+    try:
+        _, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    return process.returncode, err
+
+
+@posix
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_verdict_nobody_reads_stands(flags, folder, models):  # noqa: F811
+    """As in `mheight exact --check rows heights | head -3`, of more than a pipe holds and of less."""
+    write_json(folder / "wrong.json", ROWS * 1500, [2.0] * len(ROWS) * 1500)
+    write_json(folder / "rows.json", ROWS)
+    criteria = {"format": "moe_mheight criteria 1", "criteria": [{"figure": "macro", "below": 1e-300, "label": "all"}]}
+    (folder / "criteria.json").write_text(json.dumps(criteria), encoding="utf-8")
+    np.savez("code.npz", P=[[1, 1], [1, 2]])
+    make = ["exact", "code.npz", "--m", "2", "--certificate", "proof.json", "-q"]
+    subprocess.run([*MHEIGHT, *make], check=True, timeout=300)
+    proof = Path("proof.json").read_text(encoding="utf-8")
+    Path("false.json").write_text(proof.replace('"height": "3"', '"height": "2"'), encoding="utf-8")
+    lines = {
+        "exact wrong.json --check --show 20000": 1,
+        "exact wrong.json": 0,
+        "verify false.json": 1,
+        "verify proof.json": 0,
+        f"ensemble-eval rows.json --models {models} --criteria criteria.json": 1,
+        f"ensemble-eval rows.json --models {models}": 0,
+    }
+    found = {line: unread([*line.split(), *flags, "-q"]) for line in lines}
+    assert found == {line: (code, "") for line, code in lines.items()}
+
+
+@posix
+def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):  # noqa: F811
+    write_json(folder / "wrong.json", ROWS * 3000, [2.0] * len(ROWS) * 3000)
+    line = [*MHEIGHT, "exact", "wrong.json", "--check", "--show", "20000", "-q"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout.readline().startswith(b"18000 labels")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=300) == 1
+    finally:
+        process.kill()
+
+
 @posix
 def test_nobody_reads_standard_error(folder):  # noqa: F811
     lines = [["generate", "codes.npz", "--rows", 5], ["exact", "missing"], ["nonsense"]]
@@ -378,6 +434,199 @@ def test_progress_in_a_file_is_silent_or_json(folder):  # noqa: F811
             assert lines == ["wrote 600000 labelled codes to codes.npz"]
         else:
             assert all(json.loads(line)["format"] == "moe_mheight progress 1" for line in lines)
+
+
+# Ctrl-C
+
+
+def struck_twice(told):
+    """An exception amid the compiler would harm it, so Python's own waits for the end however often one strikes."""
+    with kernels.uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        told.append("end")
+
+
+def test_ctrl_c_is_kept_while_something_compiles():
+    """Whoever handled it before handles it when the kernel is done, or one that it calls; a second one goes there at
+    once."""
+    told = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    mine = signal.getsignal(signal.SIGINT)
+    try:
+        with kernels.uninterrupted():
+            pass
+        assert told == []
+        with kernels.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            assert told == []
+        assert told == [signal.SIGINT]
+        told.clear()
+        with kernels.uninterrupted():
+            with kernels.uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                assert len(kernels.COMPILING) == 2
+                assert told == []
+            assert told == [signal.SIGINT]
+        assert told == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is mine
+        with suppress(ZeroDivisionError), kernels.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            raise ZeroDivisionError
+        assert len(told) == 2
+        with kernels.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            assert len(told) == 3
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            struck_twice(told)
+        assert told.pop() == "end"
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with kernels.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert kernels.COMPILING == []
+
+
+def test_only_the_main_thread_keeps_ctrl_c():
+    handlers = []
+
+    def elsewhere():
+        with kernels.uninterrupted():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert handlers == [before]
+    assert kernels.COMPILING == []
+
+
+def test_compiling_before_a_search_hands_ctrl_c_on(monkeypatch):
+    """The search itself answers with its bracket, which nobody asks for here."""
+    from moe_mheight import pruned
+
+    stopped = types.SimpleNamespace(ended="interrupt")
+    monkeypatch.setattr(pruned, "pruned_search", lambda *_, **__: (stopped, []))
+    with pytest.raises(KeyboardInterrupt):
+        pruned._compile.__wrapped__()
+
+
+def test_ctrl_c_does_not_wait_for_other_threads():
+    """They may be compiling. What waits in the queue is not done."""
+    begun, done, go = [], [], threading.Event()
+
+    def work(start, stop):
+        begun.append(start)
+        if start == 0:
+            raise KeyboardInterrupt
+        go.wait(300)
+        done.append(start)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            kernels.side_by_side(work, [(i, i + 1) for i in (0, 1, 2, 3, 4, 5)], 2)
+        assert done == []
+    finally:
+        go.set()
+    assert set(begun) <= {0, 1, 2}
+
+
+COLD = """
+import os, signal, sys, threading, time
+import moe_mheight.kernels as kernels
+from moe_mheight.cli.main import main
+
+def strikes(count):
+    # main must have its handler, and a kernel must be compiling
+    while not (kernels.COMPILING and signal.getsignal(signal.SIGINT) is not signal.default_int_handler):
+        time.sleep(0.001)
+    for _ in range(count):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+def forever():
+    with kernels.uninterrupted():
+        time.sleep(600)
+
+def stuck(*_, **__):
+    forever()
+
+def stuck_elsewhere(*_, **__):
+    kernels.side_by_side(lambda start, stop: forever(), [(0, 1), (1, 2)], 2)
+
+def raises_in_an_exec(*_, **__):
+    exec("raise KeyboardInterrupt")
+
+def amid_an_import(*_, **__):
+    import struck
+
+how, count, *sys.argv[1:] = sys.argv[1:]
+if how != "kernel":
+    import moe_mheight.labels
+    moe_mheight.labels.exact_heights = globals()[how]
+threading.Thread(target=strikes, args=(int(count),), daemon=True).start()
+main()
+"""
+
+
+def cold(folder, *arguments):  # noqa: F811
+    """What becomes of a command, with nothing compiled yet, that is struck while a kernel compiles."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COLD, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(NUMBA_CACHE_DIR=str(folder / "cold")),
+    )
+    try:
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+@posix
+@pytest.mark.parametrize("how", ["stuck 2", "stuck_elsewhere 1", "raises_in_an_exec 0", "amid_an_import 0"])
+def test_ctrl_c_ends_the_command(how, folder):  # noqa: F811
+    """In the main thread the second one, where the compiler does not come to an end; in others already the first."""
+    write_json(folder / "rows.json", ROWS)
+    # some modules take an exception for something to survive, or end the process with it
+    struck = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: os.abort()\n"
+    (folder / "struck.py").write_text(struck, encoding="utf-8")
+    assert cold(folder, *how.split(), "exact", "rows.json") == (130, "", "interrupted\n")
+
+
+@posix
+def test_ctrl_c_while_a_kernel_compiles(folder):  # noqa: F811
+    np.savez("code.npz", P=np.arange(1.0, 21.0).reshape(4, 5) ** 1.5)
+    assert cold(folder, "kernel", 1, "exact", "code.npz", "--matrix", "P", "--m", 2) == (130, "", "interrupted\n")
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["exact short.npz --m 3", "exact long.npz --m 3", "predict rows.json"])
+def test_ctrl_c_at_any_moment(line, folder, rng):  # noqa: F811
+    """Nothing compiled yet."""
+    np.savez("short.npz", P=rng.normal(size=(4, 5)))
+    np.savez("long.npz", P=rng.normal(size=(10, 10)))
+    write_json(folder / "rows.json", [[9, 4, 3, rng.normal(size=(4, 5)).tolist()] for _ in range(200)])
+    for i in range(3):
+        env = environment(NUMBA_CACHE_DIR=str(folder / f"cold{i}"))
+        process = subprocess.Popen(
+            [*MHEIGHT, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+        try:
+            time.sleep(rng.uniform(0.5, 8.0))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=400)
+        finally:
+            process.kill()
+        assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
 # other systems

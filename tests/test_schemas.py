@@ -26,7 +26,7 @@ EXAMPLES = {
 """By document: the commands, and what they print."""
 
 OPTIONAL = {
-    "predict": {"spread", "lower", "upper", "low", "high"},
+    "predict": {"n", "k", "matrix", "m", "spread", "lower", "upper", "low", "high"},
     "evaluation": {"criteria"},
     "progress": {"note"},
     "certificate": {"dual", "u_low", "G", "H", "order"},
@@ -209,6 +209,12 @@ def test_predict(flags, printed, folder, models):  # noqa: F811
     document = printed("predict", "rows.json", "--models", models, *flags)
     assert "inf" in document["heights"]
     check("predict", document)
+
+
+@pytest.mark.parametrize("flags", [[], ["--m", 2, "--bounds", "--spread", "--interval", 0.9]])
+def test_predict_of_one_matrix(flags, printed, folder, models):  # noqa: F811
+    np.savez("P.npz", P=P)
+    check("predict", printed("predict", "P.npz", "--matrix", "P", "--models", models, *flags))
 
 
 def test_explain(printed, folder, models):  # noqa: F811
