@@ -33,6 +33,7 @@ from .checkpoints import (
 from .errors import ModelError
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
+from .passes import on_threads
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, settled, unpack, workshop
 from .tiers import MINUTES, TIERS
@@ -111,9 +112,11 @@ def _known(tier: str, architecture: Architecture, count: int) -> list[Any]:
 
 def advance(task: tuple[Member, Stage]) -> Stage:
     """Train a member from where it stands for `span` seconds, or to its end."""
-    member, stage = task
+    return on_threads(task[0].threads, _advanced, *task)
+
+
+def _advanced(member: Member, stage: Stage) -> Stage:
     recipe, seed, threads, device = member.recipe, member.seed, member.threads, member.device
-    torch.set_num_threads(threads)
     with FRESH:
         torch.manual_seed(seed)
         expert = Expert(recipe.architecture)
@@ -173,7 +176,13 @@ TRIAL = 5.0
 
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
     """How many chunks fit into that many minutes, from a short trial on this machine."""
-    torch.set_num_threads(threads)
+    each = on_threads(threads, _seconds_a_chunk, recipe, threads)
+    # the trial had the machine to itself; members side by side share its cores, caches and memory
+    crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
+    return max(2, int(60.0 * minutes / (each * crowded)))
+
+
+def _seconds_a_chunk(recipe: Recipe, threads: int) -> float:
     trial = Expert(recipe.architecture)
     optimizer = torch.optim.AdamW(trial.parameters())
     chunk(recipe, 0, 0, threads)  # compiles
@@ -187,10 +196,7 @@ def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> i
             optimizer.zero_grad()
             loss(trial, (tokens, low, high, width, target))[0].backward()
             optimizer.step()
-    each = (time.monotonic() - start) / trials
-    # the trial had the machine to itself; members side by side share its cores, caches and memory
-    crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
-    return max(2, int(60.0 * minutes / (each * crowded)))
+    return (time.monotonic() - start) / trials
 
 
 def train_tier(
@@ -235,7 +241,6 @@ def train_tier(
         raise ModelError(f"chunks must be at least 2, got {chunks}")
     device = device_of(device)
     who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
-    before = torch.get_num_threads()
     with workshop(models / tier, force) as partial:
         workers, threads = share_out(len(who))
         plan, threads, device = _settled(
@@ -244,7 +249,6 @@ def train_tier(
         members = {name: Member(plan[view], view, seed, threads, device) for name, (view, seed) in who.items()}
         lengths = {name: member.recipe.chunks for name, member in members.items()}
         trained = in_stages(advance, members, lengths, partial, unit="chunk", jobs=workers, report=report)
-        torch.set_num_threads(before)
         weights = {view: [w for (v, _), w in zip(who.values(), trained, strict=True) if v == view] for view in VIEWS}
         experts = {view: [expert_of(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
         settings = {

@@ -26,6 +26,7 @@ from ..errors import CodeError, MHeightError, ModelError, brief
 from ..files import Group, from_rows
 from ..folders import write_file
 from ..kernels import thread_count
+from ..passes import on_threads
 from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
 from ..tiers import tier_of
 from .data import Parts
@@ -270,12 +271,7 @@ class RawPredictor:
         """Certified lower and upper bound and predicted height of one group's codes, (B, 3)."""
         batch, _ = check_P(P)
         lower, upper = (np.asarray(end) for end in bounds(batch, m, threads=threads))
-        before = torch.get_num_threads()
-        torch.set_num_threads(thread_count(threads))
-        try:
-            height = np.exp2(self.log2_heights(batch, m))
-        finally:
-            torch.set_num_threads(before)
+        height = np.exp2(on_threads(thread_count(threads), self.log2_heights, batch, m))
         return np.stack([lower, upper, np.where(np.isinf(lower), np.inf, np.maximum(height, 1.0))], axis=1)
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:

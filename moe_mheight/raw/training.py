@@ -32,6 +32,7 @@ from ..checkpoints import (
 )
 from ..errors import ModelError
 from ..files import Group
+from ..passes import on_threads
 from ..storage import MOST_SEEDS, pack, settled, workshop
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
@@ -151,9 +152,11 @@ def advance(task: tuple[Member, Stage]) -> Stage:
     All chance comes from the seed and the epoch's number, so where stages end changes no weight. With patience the
     weights are those of the best validation, of a curriculum's last phase, else the last ones.
     """
-    member, stage = task
+    return on_threads(task[0].threads, _advanced, *task)
+
+
+def _advanced(member: Member, stage: Stage) -> Stage:
     recipe, training, seed, device = member.recipe, member.training, member.seed, member.device
-    torch.set_num_threads(member.threads)
     with FRESH:
         torch.manual_seed(seed)
         network = build(recipe, tuple(part.group for part in training))
@@ -287,7 +290,6 @@ def train_raw(
         raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
     device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
-    before = torch.get_num_threads()
     with workshop(models / scope, force) as partial:
         prints = fingerprint(originals), fingerprint(validation)
         workers, threads = share_out(seeds)
@@ -302,7 +304,6 @@ def train_raw(
         histories = [partial / f"{name}.jsonl" for name in members]
         lengths = dict.fromkeys(members, recipe.epochs)
         trained = in_stages(advance, members, lengths, partial, unit="epoch", jobs=workers, report=report)
-        torch.set_num_threads(before)
         config = {
             "scope": scope,
             "groups": [list(part.group) for part in training],
