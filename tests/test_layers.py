@@ -18,8 +18,8 @@ ORDER = [
     "transversals", "verification",
     "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
     "calibration", "passes", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks",
-    "raw.models", "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "explanations",
-    "samples", "evaluation", "charts", "gallery", "report", "gradients", "exports", "estimators",
+    "raw.models", "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble",
+    "explanations", "samples", "evaluation", "charts", "gallery", "report", "gradients", "exports", "estimators",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {

@@ -60,7 +60,17 @@ def answers(network: Network, P: NDArray[np.float64], group: Group, views: int |
 
 def _another(P: NDArray[np.float64], view: int) -> NDArray[np.float64]:
     """Another member of each code's orbit, the same for a code alone and among others."""
-    return np.concatenate([equivalent(one, np.random.default_rng([2, view])) for one in P[:, None]])
+    return equivalent(P, _Alike(np.random.PCG64(np.random.SeedSequence([2, view]))))
+
+
+class _Alike(np.random.Generator):
+    """Draws, for all codes of a batch, what it would draw for one alone."""
+
+    def permuted(self, x: Any, *, axis: Any = None, out: Any = None) -> Any:
+        return np.repeat(super().permuted(x[:1], axis=axis), len(x), axis=0)
+
+    def choice(self, a: Any, size: Any = None, *others: Any, **more: Any) -> Any:
+        return np.repeat(super().choice(a, (1, *size[1:]), *others, **more), size[0], axis=0)
 
 
 class RawTier:
