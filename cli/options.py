@@ -96,7 +96,7 @@ def jobs_options(command: F) -> F:
 
 
 def _some(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
-    if value == 0:
+    if value is not None and value != -1 and value < 1:
         raise click.BadParameter("must be at least 1, or -1 for all cores", ctx, parameter)
     return value
 
@@ -113,7 +113,9 @@ def working(jobs: int | None, backend: str | None, scheduler: str | None) -> Ite
         yield (jobs, backend, scheduler) != (None, None, None)
 
 
-threads_option = click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
+threads_option = click.option(
+    "--threads", type=int, metavar="N", callback=_some, help="Threads to use; -1: all cores.  [default: all cores]"
+)
 
 
 router_option = click.option(

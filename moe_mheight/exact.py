@@ -123,6 +123,7 @@ def m_height(
     count, k, r = batch.shape
     levels = check_m(m, count, r)
     how = choose(k + r, method)
+    thread_count(threads)
     details = details or time_limit is not None
     if time_limit is not None and not (isinstance(time_limit, (int, float)) and time_limit > 0.0):
         raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .arguments import whole
 from .cards import held_out, provenance
 from .errors import ModelError
 from .experts import combined
@@ -141,8 +142,9 @@ def train_router(
         is "worse", and the checksum.
 
     Raises:
-        ModelError: the set is incomplete, or has a router (and not force).
+        ModelError: the set is incomplete, or has a router (and not force); codes is no int of at least 1.
     """
+    codes = whole("codes", codes, 1, error=ModelError)
     path = folder / "router.json"
     if path.exists() and not force:
         raise ModelError(f"{path} exists; --force to replace it")

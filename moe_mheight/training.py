@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from .arguments import real, whole
 from .cards import finish, held_out, provenance
 from .checkpoints import (
     FORMAT,
@@ -30,7 +31,7 @@ from .checkpoints import (
     share_out,
     span,
 )
-from .errors import ModelError
+from .errors import ModelError, brief
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
 from .passes import on_threads
@@ -232,13 +233,10 @@ def train_tier(
         ModelError: the tier exists (and not force), or an unfinished training has other settings.
     """
     if tier not in TIERS:
-        raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
-    if minutes is not None and not 0.0 < minutes < math.inf:
-        raise ModelError(f"minutes must be a number > 0, got {minutes}")
-    if chunks is not None and chunks < 2:
-        raise ModelError(f"chunks must be at least 2, got {chunks}")
+        raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {brief(tier)}")
+    seeds = whole("seeds", seeds, 1, MOST_SEEDS, error=ModelError)
+    minutes = None if minutes is None else real("minutes", minutes, 0.0, math.inf, error=ModelError)
+    chunks = None if chunks is None else whole("chunks", chunks, 2, error=ModelError)
     device = device_of(device)
     who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
     with workshop(models / tier, force) as partial:

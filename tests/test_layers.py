@@ -11,15 +11,15 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes",
-    "kinds", "minors", "enumeration", "witnesses", "least_squares", "certified", "exchanges", "tableaus", "hitting",
-    "joint", "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles",
-    "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
-    "transversals", "verification",
-    "certificates", "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams",
-    "calibration", "passes", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks",
-    "raw.models", "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble",
-    "explanations", "samples", "evaluation", "charts", "gallery", "report", "gradients", "exports", "estimators",
+    "errors", "arguments", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels",
+    "masks", "codes", "kinds", "minors", "enumeration", "witnesses", "least_squares", "certified", "exchanges",
+    "tableaus", "hitting", "joint", "rationals", "heights", "pruned", "exact", "reweighting", "looks", "search",
+    "brackets", "pickles", "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market",
+    "matrices", "claims", "transversals", "verification", "certificates", "datasets", "raw.augmentation", "raw.data",
+    "raw.monitor", "pictures", "plots", "streams", "calibration", "passes", "experts", "unrolled", "recipes",
+    "storage", "cards", "checkpoints", "raw.networks", "raw.models", "raw.training", "training", "raw.ablation",
+    "raw.page", "router", "gating", "ensemble", "explanations", "samples", "evaluation", "charts", "gallery",
+    "report", "gradients", "exports", "estimators",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import check_rows
 from ..brackets import bounds
 from ..codes import check_m, check_P, equivalent, like_input
 from ..errors import CodeError, MHeightError, ModelError, brief
@@ -218,6 +220,8 @@ class RawPredictor:
         Raises:
             ModelError: there is none at the path, or it is damaged.
         """
+        if not isinstance(path, (str, PathLike)):
+            raise ModelError(f"path must be the name of a model set's folder, got {brief(path)}")
         folder = Path(path)
         found = {scope: load_tier(folder / scope) for scope in SCOPES if (folder / scope).is_dir()}
         if not found:
@@ -259,7 +263,9 @@ class RawPredictor:
             CodeError: P or m breaks a rule, or a group is not one of those trained on.
             DataError: a row does; the message says which.
         """
+        thread_count(threads)
         if m is None:
+            check_rows(P)
             rows = from_rows(P, None) if len(P) else {}
             heights = np.empty(sum(len(codes.P) for codes in rows.values()))
             for (_, _, level), codes in rows.items():

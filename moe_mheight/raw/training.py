@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import whole
 from ..cards import provenance
 from ..checkpoints import (
     FORMAT,
@@ -30,7 +31,7 @@ from ..checkpoints import (
     share_out,
     span,
 )
-from ..errors import ModelError
+from ..errors import ModelError, brief
 from ..files import Group
 from ..passes import on_threads
 from ..storage import MOST_SEEDS, pack, settled, workshop
@@ -285,9 +286,8 @@ def train_raw(
         DataError: the data hold no group of the tier.
     """
     if scope not in SCOPES:
-        raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {scope!r}")
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
+        raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {brief(scope)}")
+    seeds = whole("seeds", seeds, 1, MOST_SEEDS, error=ModelError)
     device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
     with workshop(models / scope, force) as partial:
