@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from moe_mheight.raw.recipe import SCOPES, RawRecipe
-from moe_mheight.tiers import MINUTES
+from moe_mheight.tiers import RULES, in_words
 
 from .options import (
     Choice,
@@ -76,8 +76,7 @@ class Sectioned(click.Command):
     "--tier",
     required=True,
     type=Choice(SCOPES),
-    help="By slack s = n - k - m: low s >= 2, medium s = 1, high s = 0; all (raw view only): one network for every "
-    "group, the seed's way.",
+    help=f"By slack s = n - k - m: {in_words()}; all (raw view only): one network for every group, the seed's way.",
 )
 @click.option(
     "--view",
@@ -92,7 +91,7 @@ class Sectioned(click.Command):
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     help="Training time of all members together, bracket view.  "
-    f"[default: {', '.join(f'{tier} {minutes:g}' for tier, minutes in MINUTES.items())}]",
+    f"[default: {', '.join(f'{rule.name} {rule.minutes:g}' for rule in RULES)}]",
 )
 @click.option(
     "--chunks",
@@ -141,7 +140,7 @@ def command(
 
     The members of the ensemble train side by side, by this machine's cores or a cluster's. Progress is kept: the same
     command goes on where an interrupted one stopped, on any machine that has DIR. A finished tier is a folder DIR/TIER
-    with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all three tiers are there
+    with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all tiers are there
     (raw: one is enough), ensemble-eval --models DIR takes them.
 
     The raw view is for comparison, and for those who train on P: its errors are thousands of times those of the

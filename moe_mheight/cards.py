@@ -21,7 +21,7 @@ from .kernels import thread_count
 from .kinds import ALL_KINDS
 from .storage import save_tier
 from .streams import draw, stream
-from .tiers import EVALUATOR, SEARCHED, searched_sizes, sizes
+from .tiers import EVALUATOR, RULE, SEARCHED, searched_sizes, sizes
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 """Coverages that are checked."""
@@ -248,14 +248,15 @@ def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
         f"{v['worst_bits']:.2f} |"
         for key, v in metrics["search"].items()
     )
-    trained_on = "slack 1 (at slack 0 brackets are closed and there is nothing to learn)"
+    source = RULE[config["tier"]].learns_from
+    nearest = f"slack {RULE[source].slack} (at slack 0 brackets are closed and there is nothing to learn)"
     return f"""# The {config["tier"]} expert
 
 Predicts where in its certified bracket log2 h_m lies, for codes of the {config["tier"]} tier. Ensemble of {seeds}.
 
 * Data: fresh random codes ({", ".join(recipe["kinds"])}), exact labels, {recipe["chunks"]} chunks of up to
   {recipe["groups"] * recipe["codes"]} codes per member, no code seen twice; sizes 4 <= n <= 12 of
-  {trained_on if config["tier"] == "high" else "the tier"}, half of them from the field's 21 groups.
+  {"the tier" if source == config["tier"] else nearest}, half of them from the field's 21 groups.
 * Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
   device {made["device"]}, {config["trained_minutes"]} minutes.
 * Measured: {measured["date"]}, commit {measured["commit"]}.

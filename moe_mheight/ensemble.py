@@ -52,8 +52,8 @@ class Predictor:
     """Predicts m-heights of codes [I | P]; made by `Predictor.load`.
 
     Args:
-        tiers: the three tiers, as `storage.load_set` gives them.
-        router: weights over the tiers, (3,), from n, k, m. Weights of 0 leave an expert out.
+        tiers: by name, as `storage.load_set` gives them.
+        router: weights over the tiers, (3,) for TIERS, from n, k, m. Weights of 0 leave an expert out.
 
     Example:
         >>> from moe_mheight import Predictor
@@ -252,7 +252,9 @@ class Predictor:
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
         if weights.shape != (len(TIERS),) or not ((weights >= 0).all() and abs(weights.sum() - 1.0) < 1e-6):
-            raise ModelError(f"the router must give three weights >= 0 of sum 1, got {brief(weights)} for {group}")
+            raise ModelError(
+                f"the router must give {len(TIERS)} weights >= 0 of sum 1, got {brief(weights)} for {group}"
+            )
         return weights
 
     def _calibration(self, group: tuple[int, int, int], budget: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .experts import combined
 from .folders import write_file
 from .router import GATE, INPUTS, PRIOR, Gate, Router, inputs, sealed, slack_weights
 from .storage import load_set
-from .tiers import EVALUATOR, TIERS, sizes
+from .tiers import EVALUATOR, OPEN, TIERS, sizes
 
 SILENT = 1e-25
 """Sizes with smaller errors, in bits squared, have nothing to say: theirs is rounding."""
@@ -84,13 +84,13 @@ def moments(folder: Path, name: str, codes: int, advance: Callable[[int], None] 
 
 
 def _every_size(architecture: Any, name: str, codes: int) -> Iterator[Any]:
-    for tier in TIERS[:2]:  # at slack 0 brackets are closed, and every router is right
+    for tier in OPEN:  # at slack 0 brackets are closed, and every router is right
         yield from held_out(name, tier, architecture, codes, elsewhere=codes)
 
 
 def sizes_compared() -> int:
     """How many sizes `moments` goes through."""
-    return sum(len(sizes(tier)) for tier in TIERS[:2])
+    return sum(len(sizes(tier)) for tier in OPEN)
 
 
 def compare(gate: Router, found: Moments) -> dict[str, dict[str, float]]:

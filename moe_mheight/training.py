@@ -37,12 +37,7 @@ from .kernels import thread_count
 from .passes import on_threads
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, settled, unpack, workshop
-from .tiers import MINUTES, TIERS
-
-SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
-"""Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0 and 1
-nearly all brackets decide the height by themselves: there is more to learn under a budget."""
-
+from .tiers import RULE, TIERS
 
 SCALE = 1e4
 """Brings squared errors of log2 h to order one, so that clipping means something."""
@@ -215,10 +210,10 @@ def train_tier(
     """Train a tier's seed ensemble and put it into a model set.
 
     Args:
-        tier: "low", "medium" or "high".
+        tier: one of `tiers.TIERS`.
         models: folder of the model set; the tier goes to models / tier.
         seeds: ensemble members, trained independently and side by side, by the workers at hand (`jobs.workers`).
-        minutes: training time for all members together on this machine; default MINUTES[tier].
+        minutes: training time for all members together on this machine; default that of `tiers.RULES`.
         chunks: length of training in chunks instead of minutes: the same weights on the same machine.
         architecture: default Architecture().
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
@@ -289,8 +284,9 @@ def _settled(
     def decide() -> dict[str, Any]:
         lengths = {}
         for view, recipe in plan.items():
-            share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
-            span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
+            rule = RULE[recipe.tier]
+            share = rule.scanned if view == "seed" else 1.0 - rule.scanned
+            span = (rule.minutes if minutes is None else minutes) * share * workers / seeds
             lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
         return {"chunks": lengths, "threads": threads, "device": device}
 

@@ -269,7 +269,7 @@ def train_raw(
     """Train the seed ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
 
     Args:
-        scope: "low", "medium", "high" or "all"; the ensemble goes to models / scope.
+        scope: one of SCOPES, a tier or "all"; the ensemble goes to models / scope.
         models: folder of the model set.
         data: from `data.divide`; only the groups of the scope are used.
         recipe: all settings.
