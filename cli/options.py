@@ -337,10 +337,18 @@ def training(label: str, quiet: bool, lines: bool, newest: Callable[[list[Any]],
     """Progress for those who report how much is done, of how much, and records, of which `newest` makes a note."""
     with ExitStack() as stack:
         bar: Any = None
+        now = label
 
         def report(done: int, total: int, records: list[Any]) -> None:
-            nonlocal bar
-            bar = bar or stack.enter_context(progress(total, label, quiet, lines))
+            nonlocal bar, now
+            if records and "expected" in records[0]:
+                remark(records[0]["expected"], quiet)
+                return
+            doing = records[0].get("doing", now) if records else now
+            if doing != now:  # what comes at the end has a bar of its own
+                stack.close()
+                bar, now = None, doing
+            bar = bar or stack.enter_context(progress(total, now, quiet, lines))
             bar.note = newest(records) if records else ""
             bar.update(done - bar.pace.done)
 

@@ -90,7 +90,7 @@ class Sectioned(click.Command):
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Training time of all members together, bracket view.  "
+    help="Time of all members together, calibration and card included, bracket view; short ones hold fewer codes out.  "
     f"[default: {', '.join(f'{rule.name} {rule.minutes:g}' for rule in RULES)}]",
 )
 @click.option(
@@ -187,7 +187,7 @@ def _bracket(
 
     def newest(records: list[dict[str, Any]]) -> str:
         if "doing" in records[0]:
-            return str(records[0]["doing"])
+            return ""
         return "  ".join(f"{r['view']} {r['seed']} {r['validation']['macro']:.1e}" for r in records)
 
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)

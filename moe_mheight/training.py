@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .arguments import real, whole
-from .cards import finish, held_out, provenance
+from .cards import SEARCHES, expected_seconds, finish, groups_measured, held_out, provenance
 from .checkpoints import (
     FORMAT,
     FRESH,
@@ -99,11 +99,12 @@ class Member:
     seed: int
     threads: int
     device: str
+    share: float = 1.0  # of the codes that validate
 
 
 @lru_cache(maxsize=4)
 def _known(tier: str, architecture: Architecture, count: int) -> list[Any]:
-    return list(held_out("validate", tier, architecture, count))
+    return list(held_out("validate", tier, architecture, count, threads=1))
 
 
 def advance(task: tuple[Member, Stage]) -> Stage:
@@ -152,7 +153,8 @@ def _advanced(member: Member, stage: Stage) -> Stage:
             minutes = spent + (time.monotonic() - began) / 60
             if done % every == 0 or done == recipe.chunks:
                 mean.eval()
-                known = _known(recipe.tier, recipe.architecture, 100 if member.view == "search" else 1500)
+                count = max(1, round(member.share * (VALIDATED_SEARCHES if member.view == "search" else VALIDATED)))
+                known = _known(recipe.tier, recipe.architecture, count)
                 record: dict[str, Any] = {"view": member.view, "seed": seed, "chunk": done, "chunks": recipe.chunks}
                 record["minutes"] = round(minutes, 2)
                 record["train"] = state["errors"] / state["steps"] if state["steps"] else None
@@ -166,8 +168,44 @@ def _advanced(member: Member, stage: Stage) -> Stage:
     return Stage(done, pack_checkpoint(expert, mean, optimizer, **state), tuple(measured), weights)
 
 
+VALIDATED, VALIDATED_SEARCHES = 1500, 100
+"""Codes a group that validate, in every process anew."""
+
 TRIAL = 5.0
 """Seconds."""
+
+STARTING = 20.0
+"""Seconds that trials and the start of workers take."""
+
+HELD_OUT = 0.4
+"""Share of the time, at most, that goes into held-out codes: validation, calibration and figures."""
+
+FEWEST = 1 / 20
+"""Share of the held-out codes, at least, however short the time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the time is spent: seconds of training and of what follows, and the share of the held-out codes."""
+
+    training: float
+    ending: float
+    share: float
+
+
+def plan_time(seconds: float, scanned: float, searched: float, processes: int) -> Plan:
+    """Divide the time.
+
+    Args:
+        seconds: all there is.
+        scanned, searched: seconds that the end takes with all held-out codes, see `cards.expected_seconds`.
+        processes: that train side by side, each with validation codes of its own.
+    """
+    validation = processes * searched * VALIDATED_SEARCHES / (2 * SEARCHES)
+    share = min(1.0, max(FEWEST, HELD_OUT * seconds / (scanned + searched + validation)))
+    ending = share * (scanned + searched)
+    training = max(seconds - STARTING - share * validation - ending, seconds / 4)
+    return Plan(training, ending, share)
 
 
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
@@ -213,13 +251,15 @@ def train_tier(
         tier: one of `tiers.TIERS`.
         models: folder of the model set; the tier goes to models / tier.
         seeds: ensemble members, trained independently and side by side, by the workers at hand (`jobs.workers`).
-        minutes: training time for all members together on this machine; default that of `tiers.RULES`.
-        chunks: length of training in chunks instead of minutes: the same weights on the same machine.
+        minutes: the whole time on this machine, calibration and figures included; default that of `tiers.RULES`. Where
+            it is short fewer codes are held out, and a quarter of it at least is training.
+        chunks: length of training in chunks instead: the same weights on the same machine, all held-out codes.
         architecture: default Architecture().
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
         force: replace a finished tier, drop an unfinished one.
-        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member; at
-            last, with a record of what is "doing", that held-out codes are measured, which takes a minute.
+        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member;
+            before that, where minutes count, a record of what is "expected"; at last, with a record of what is "doing",
+            how many groups of held-out codes are measured, of how many.
 
     Returns:
         The config of the finished tier and, as "metrics", its held-out figures.
@@ -236,10 +276,14 @@ def train_tier(
     who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
     with workshop(models / tier, force) as partial:
         workers, threads = share_out(len(who))
-        plan, threads, device = _settled(
+        plan, threads, device, times = _settled(
             recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads, device
         )
-        members = {name: Member(plan[view], view, seed, threads, device) for name, (view, seed) in who.items()}
+        if report is not None and times.ending:
+            report(0, sum(recipe.chunks for recipe in plan.values()) * seeds, [{"expected": _in_words(times)}])
+        members = {
+            name: Member(plan[view], view, seed, threads, device, times.share) for name, (view, seed) in who.items()
+        }
         lengths = {name: member.recipe.chunks for name, member in members.items()}
         trained = in_stages(advance, members, lengths, partial, unit="chunk", jobs=workers, report=report)
         weights = {view: [w for (v, _), w in zip(who.values(), trained, strict=True) if v == view] for view in VIEWS}
@@ -257,9 +301,27 @@ def train_tier(
         config["provenance"] = provenance() | {"device": device}
         history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
         (partial / "finished").mkdir()
+        told = _ending(report, groups_measured(tier))
+        return finish(partial / "finished", config, experts, weights, history, share=times.share, advance=told)
+
+
+def _ending(report: Report | None, total: int) -> Callable[[int], None]:
+    """Tells `report` how many of the groups are measured."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
         if report is not None:
-            report(sum(lengths.values()), sum(lengths.values()), [{"doing": "calibrating and measuring"}])
-        return finish(partial / "finished", config, experts, weights, history)
+            report(min(done, total), total, [{"doing": "calibrating and measuring"}])
+
+    advance(0)
+    return advance
+
+
+def _in_words(times: Plan) -> str:
+    training, ending = times.training / 60, times.ending / 60
+    return f"about {training:.1f} min of training, then about {ending:.1f} min of calibration and card"
 
 
 def _settled(
@@ -271,28 +333,33 @@ def _settled(
     workers: int,
     threads: int,
     device: str,
-) -> tuple[dict[str, Recipe], int, str]:
-    """The recipes with their lengths, threads, device: an unfinished training's own, if it is the same otherwise."""
+) -> tuple[dict[str, Recipe], int, str, Plan]:
+    """The recipes with their lengths, threads, device, how the time is spent: an unfinished training's own, if it is
+    the same otherwise."""
     asked = {
         "recipes": {view: asdict(recipe) for view, recipe in plan.items()},
         "seeds": seeds,
         "minutes": minutes,
         "chunks": chunks,
         "checkpoints": FORMAT,
+        "plan": 2,  # of the time, as what is decided is kept
     }
 
     def decide() -> dict[str, Any]:
-        lengths = {}
-        for view, recipe in plan.items():
-            rule = RULE[recipe.tier]
-            share = rule.scanned if view == "seed" else 1.0 - rule.scanned
-            span = (rule.minutes if minutes is None else minutes) * share * workers / seeds
-            lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
-        return {"chunks": lengths, "threads": threads, "device": device}
+        if chunks is not None:
+            times, lengths = Plan(0.0, 0.0, 1.0), dict.fromkeys(plan, chunks)
+        else:
+            rule = RULE[plan["seed"].tier]
+            ending = expected_seconds(rule.name, plan["seed"].architecture, plan["search"].architecture)
+            times = plan_time(60.0 * (rule.minutes if minutes is None else minutes), *ending, workers)
+            shares = {"seed": rule.scanned, "search": 1.0 - rule.scanned}
+            spans = {view: times.training / 60 * share * workers / seeds for view, share in shares.items()}
+            lengths = {view: plan_chunks(recipe, spans[view], workers, threads) for view, recipe in plan.items()}
+        return {"chunks": lengths, "threads": threads, "device": device, "times": asdict(times)}
 
     decided = settled(partial, asked, decide)
     recipes = {view: replace(recipe, chunks=decided["chunks"][view]) for view, recipe in plan.items()}
-    return recipes, decided["threads"], device_of(decided["device"])
+    return recipes, decided["threads"], device_of(decided["device"]), Plan(**decided["times"])
 
 
 def expert_of(architecture: Architecture, content: bytes) -> Expert:
