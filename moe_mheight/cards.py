@@ -101,10 +101,10 @@ def measure(
     The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
     share: of the codes.
     """
-    some, others = _some(CALIBRATED, share), _some(CALIBRATED_ELSEWHERE, share)
+    count, elsewhere, tested = (_some(codes, share) for codes in (CALIBRATED, CALIBRATED_ELSEWHERE, TESTED))
     parts: dict[str, list[Any]] = {"field": [], "other": []}
     fixed = {}
-    for group, reading, log2_h in held_out("calibrate", tier, architecture, some, elsewhere=others):
+    for group, reading, log2_h in held_out("calibrate", tier, architecture, count, elsewhere=elsewhere):
         advance(1)
         positions, doubt = combined(experts, reading)
         truth = (log2_h - reading.lower)[reading.asked] / reading.gap[reading.asked]
@@ -115,7 +115,7 @@ def measure(
     kinds: dict[str, Any] = {}
     for kind in ALL_KINDS:
         rows, covered, reach = [], [], []
-        for group, reading, log2_h in held_out("test", tier, architecture, _some(TESTED, share), kinds=(kind,)):
+        for group, reading, log2_h in held_out("test", tier, architecture, tested, kinds=(kind,)):
             advance(1)
             positions, doubt = combined(experts, reading)
             figures = _figures(reading, positions, log2_h, fixed[group])
@@ -126,13 +126,13 @@ def measure(
             covered.append((ends[:, 0] <= off + slip) & (off - slip <= ends[:, 1]))
             reach.append(ends[:, 1] - ends[:, 0])
         if rows:
-            share, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
+            held, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
             kinds[kind] = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
             kinds[kind] |= {
                 "worst_bits": max(row["worst_bits"] for row in rows),
                 "codes": sum(r["codes"] for r in rows),
             }
-            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, share, strict=True)}
+            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, held, strict=True)}
             kinds[kind]["interval_bits"] = {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)}
     return tables, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
 
