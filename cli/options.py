@@ -129,7 +129,9 @@ def seconds_option(help_text: str) -> Callable[[F], F]:
     return click.option("--time-limit", type=Finite(0, min_open=True), metavar="SECONDS", help=help_text)
 
 
-threads_option = click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
+threads_option = click.option(
+    "--threads", type=int, metavar="N", callback=_some, help="Threads to use; -1: all cores.  [default: all cores]"
+)
 
 
 router_option = click.option(
@@ -372,10 +374,18 @@ def training(label: str, quiet: bool, lines: bool, newest: Callable[[list[Any]],
     """Progress for those who report how much is done, of how much, and records, of which `newest` makes a note."""
     with ExitStack() as stack:
         bar: Any = None
+        now = label
 
         def report(done: int, total: int, records: list[Any]) -> None:
-            nonlocal bar
-            bar = bar or stack.enter_context(progress(total, label, quiet, lines))
+            nonlocal bar, now
+            if records and "expected" in records[0]:
+                remark(records[0]["expected"], quiet)
+                return
+            doing = records[0].get("doing", now) if records else now
+            if doing != now:  # what comes at the end has a bar of its own
+                stack.close()
+                bar, now = None, doing
+            bar = bar or stack.enter_context(progress(total, now, quiet, lines))
             bar.note = newest(records) if records else ""
             bar.update(done - bar.pace.done)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from moe_mheight.raw.recipe import SCOPES, RawRecipe
-from moe_mheight.tiers import MINUTES
+from moe_mheight.tiers import RULES, in_words
 
 from .options import (
     Choice,
@@ -77,8 +77,7 @@ class Sectioned(click.Command):
     "--tier",
     required=True,
     type=Choice(SCOPES),
-    help="By slack s = n - k - m: low s >= 2, medium s = 1, high s = 0; all (raw view only): one network for every "
-    "group, the seed's way.",
+    help=f"By slack s = n - k - m: {in_words()}; all (raw view only): one network for every group, the seed's way.",
 )
 @click.option(
     "--view",
@@ -92,8 +91,8 @@ class Sectioned(click.Command):
 @click.option(
     "--minutes",
     type=Finite(0, min_open=True),
-    help="Training time of all members together, bracket view.  "
-    f"[default: {', '.join(f'{tier} {minutes:g}' for tier, minutes in MINUTES.items())}]",
+    help="Time of all members together, calibration and card included, bracket view; short ones hold fewer codes out.  "
+    f"[default: {', '.join(f'{rule.name} {rule.minutes:g}' for rule in RULES)}]",
 )
 @click.option(
     "--chunks",
@@ -142,7 +141,7 @@ def command(
 
     The members of the ensemble train side by side, by this machine's cores or a cluster's. Progress is kept: the same
     command goes on where an interrupted one stopped, on any machine that has DIR. A finished tier is a folder DIR/TIER
-    with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all three tiers are there
+    with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all tiers are there
     (raw: one is enough), ensemble-eval --models DIR takes them.
 
     The raw view is for comparison, and for those who train on P: its errors are thousands of times those of the
@@ -189,7 +188,7 @@ def _bracket(
 
     def newest(records: list[dict[str, Any]]) -> str:
         if "doing" in records[0]:
-            return str(records[0]["doing"])
+            return ""
         return "  ".join(f"{r['view']} {r['seed']} {r['validation']['macro']:.1e}" for r in records)
 
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)

@@ -201,7 +201,7 @@ def brackets(
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, closing=closing, budget=budget, threads=threads)
-    infinite = np.atleast_1d(minimum_distance(batch, threads)) <= m if n <= MAX_N else _infinite(batch, found)
+    infinite = _infinite(batch, found) if n > MAX_N else np.less_equal(minimum_distance(batch, threads), m)
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
 

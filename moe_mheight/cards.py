@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from . import __version__, calibration
 from .experts import Architecture, Expert, Reading, answers, combined, read_codes
+from .files import silently
 from .kernels import thread_count
 from .kinds import ALL_KINDS
 from .storage import save_tier
 from .streams import draw, stream
-from .tiers import EVALUATOR, SEARCHED, searched_sizes, sizes
+from .tiers import EVALUATOR, RULE, SEARCHED, searched_sizes, sizes
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 """Coverages that are checked."""
@@ -41,6 +42,7 @@ def held_out(
     *,
     kinds: tuple[str, ...] = ALL_KINDS,
     elsewhere: int = 0,
+    threads: int | None = None,
 ) -> Iterator[Known]:
     """Codes of finite height from the named stream, read: `count` a group of the field's groups of a tier, and
     `elsewhere` for every other size that the tier is for. An open-ended architecture gets SEARCHED under each of
@@ -53,20 +55,57 @@ def held_out(
         if not wanted:
             continue
         for budget in TESTED_BUDGETS if searching else (0,):
-            P, h = draw(stream(name, *group, budget, *map(ALL_KINDS.index, kinds)), group, wanted, kinds)
+            rng = stream(name, *group, budget, *map(ALL_KINDS.index, kinds))
+            P, h = draw(rng, group, wanted, kinds, threads=threads)
             if len(P):
                 key = (*group, budget) if searching else group
-                yield key, read_codes(P, group[2], architecture, budget=budget), np.log2(h)
+                yield key, read_codes(P, group[2], architecture, threads, budget=budget), np.log2(h)
 
 
-def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tuple[dict[str, Any], dict[str, Any]]:
+Advance = Callable[[int], None]
+"""Told of each group measured, see `groups_measured`."""
+
+CALIBRATED, CALIBRATED_ELSEWHERE, TESTED, SEARCHES = 8000, 800, 1000, 400
+"""Codes a group that `measure` and `measure_search` take when they take all."""
+
+
+def groups_measured(tier: str) -> int:
+    """How many groups of codes `finish` goes through, those of all streams, kinds and budgets."""
+    field = sum(group in EVALUATOR for group in sizes(tier))
+    searched = sum(group in SEARCHED for group in searched_sizes(tier)) * len(TESTED_BUDGETS)
+    return len(sizes(tier)) + len(ALL_KINDS) * field + 2 * searched
+
+
+def expected_seconds(tier: str, scanned: Architecture, searched: Architecture) -> tuple[float, float]:
+    """What `measure` and `measure_search` will take on this machine with all their codes, from a short trial."""
+    parts = ((scanned, CALIBRATED // 20, 30.0), (searched, SEARCHES // 50, 100.0))
+    out = []
+    for architecture, count, times in parts:
+        for codes in (1, count):  # the first time compiles
+            began = time.monotonic()
+            for _ in held_out("validate", tier, architecture, codes, elsewhere=codes // 10):
+                pass
+        out.append(times * (time.monotonic() - began))
+    return out[0], out[1]
+
+
+def _some(count: int, share: float) -> int:
+    return max(1, round(share * count))
+
+
+def measure(
+    tier: str, architecture: Architecture, experts: list[Expert], *, share: float = 1.0, advance: Advance = silently
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Calibration of a finished ensemble, and its figures on fresh codes, each from a stream of its own.
 
     The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
+    share: of the codes.
     """
+    count, elsewhere, tested = (_some(codes, share) for codes in (CALIBRATED, CALIBRATED_ELSEWHERE, TESTED))
     parts: dict[str, list[Any]] = {"field": [], "other": []}
     fixed = {}
-    for group, reading, log2_h in held_out("calibrate", tier, architecture, 8000, elsewhere=800):
+    for group, reading, log2_h in held_out("calibrate", tier, architecture, count, elsewhere=elsewhere):
+        advance(1)
         positions, doubt = combined(experts, reading)
         truth = (log2_h - reading.lower)[reading.asked] / reading.gap[reading.asked]
         parts["field" if group in EVALUATOR else "other"].append((truth, positions.mean(0), doubt))
@@ -76,7 +115,8 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
     kinds: dict[str, Any] = {}
     for kind in ALL_KINDS:
         rows, covered, reach = [], [], []
-        for group, reading, log2_h in held_out("test", tier, architecture, 1000, kinds=(kind,)):
+        for group, reading, log2_h in held_out("test", tier, architecture, tested, kinds=(kind,)):
+            advance(1)
             positions, doubt = combined(experts, reading)
             figures = _figures(reading, positions, log2_h, fixed[group])
             groups.setdefault(",".join(map(str, group)), {})[kind] = figures
@@ -86,23 +126,26 @@ def measure(tier: str, architecture: Architecture, experts: list[Expert]) -> tup
             covered.append((ends[:, 0] <= off + slip) & (off - slip <= ends[:, 1]))
             reach.append(ends[:, 1] - ends[:, 0])
         if rows:
-            share, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
+            held, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
             kinds[kind] = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
             kinds[kind] |= {
                 "worst_bits": max(row["worst_bits"] for row in rows),
                 "codes": sum(r["codes"] for r in rows),
             }
-            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, share, strict=True)}
+            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, held, strict=True)}
             kinds[kind]["interval_bits"] = {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)}
     return tables, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
 
 
-def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure_search(
+    tier: str, experts: list[Expert], *, share: float = 1.0, advance: Advance = silently
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Calibration under a budget, and figures on fresh codes: for each "n,k,m,budget" the log2-MSE of the lower bound
     alone, of the lower bound and its best constant (chosen on the calibration stream), of the tightest lower bound that
     the same sets give, and of the ensemble."""
     seen, constants, rows = [], {}, {}
-    for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, 400):
+    for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, _some(SEARCHES, share)):
+        advance(1)
         truth = log2_h - reading.lower  # heights are finite, so all are asked
         constants[key] = float(truth.mean())
         positions, beyond, _ = np.stack([answers(expert, reading) for expert in experts], axis=1)
@@ -122,7 +165,8 @@ def measure_search(tier: str, experts: list[Expert]) -> tuple[dict[str, Any], di
         positions, doubt = combined(experts, reading, threshold=threshold)
         parts.append((truth, positions.mean(0), doubt))
     table = calibration.fit(*map(np.concatenate, zip(*parts, strict=True)))
-    for key, reading, log2_h in held_out("test", tier, experts[0].architecture, 400):
+    for key, reading, log2_h in held_out("test", tier, experts[0].architecture, _some(SEARCHES, share)):
+        advance(1)
         truth = log2_h - reading.lower
         position = combined(experts, reading, threshold=threshold)[0].mean(0)
         least = np.clip(reading.low.max(1), 0.0, None)
@@ -143,6 +187,9 @@ def finish(
     experts: dict[str, list[Expert]],
     weights: dict[str, list[bytes]],
     history: str,
+    *,
+    share: float = 1.0,
+    advance: Advance = silently,
 ) -> dict[str, Any]:
     """Calibrate and measure a trained tier, and fill a folder with it and its card.
 
@@ -151,13 +198,17 @@ def finish(
         config: settings and provenance, see `storage`.
         experts, weights: by VIEWS, the members and what they are saved as.
         history: lines of JSON, a record each.
+        share: of the codes that calibration and figures take.
+        advance: told of each of `groups_measured`.
 
     Returns:
         The config, and as "metrics" the held-out figures.
     """
     config = config | {"search": dict(config["search"]), "measured": provenance()}
-    config["calibration"], metrics = measure(config["tier"], experts["seed"][0].architecture, experts["seed"])
-    found, metrics["search"] = measure_search(config["tier"], experts["search"])
+    config["calibration"], metrics = measure(
+        config["tier"], experts["seed"][0].architecture, experts["seed"], share=share, advance=advance
+    )
+    found, metrics["search"] = measure_search(config["tier"], experts["search"], share=share, advance=advance)
     config["search"] |= found
     texts = {"history.jsonl": history, "metrics.json": json.dumps(metrics, indent=1) + "\n"}
     texts["README.md"] = card(config, metrics, len(weights["seed"]))
@@ -248,14 +299,15 @@ def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
         f"{v['worst_bits']:.2f} |"
         for key, v in metrics["search"].items()
     )
-    trained_on = "slack 1 (at slack 0 brackets are closed and there is nothing to learn)"
+    source = RULE[config["tier"]].learns_from
+    nearest = f"slack {RULE[source].slack} (at slack 0 brackets are closed and there is nothing to learn)"
     return f"""# The {config["tier"]} expert
 
 Predicts where in its certified bracket log2 h_m lies, for codes of the {config["tier"]} tier. Ensemble of {seeds}.
 
 * Data: fresh random codes ({", ".join(recipe["kinds"])}), exact labels, {recipe["chunks"]} chunks of up to
   {recipe["groups"] * recipe["codes"]} codes per member, no code seen twice; sizes 4 <= n <= 12 of
-  {trained_on if config["tier"] == "high" else "the tier"}, half of them from the field's 21 groups.
+  {"the tier" if source == config["tier"] else nearest}, half of them from the field's 21 groups.
 * Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
   device {made["device"]}, {config["trained_minutes"]} minutes.
 * Measured: {measured["date"]}, commit {measured["commit"]}.

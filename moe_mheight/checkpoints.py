@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .errors import ModelError
+from .errors import ModelError, brief
 from .folders import write_file
 from .jobs import asked, each
 from .kernels import thread_count
@@ -26,8 +26,10 @@ def device_of(name: str) -> str:
     """The device to train on: "auto" takes a GPU when there is one.
 
     Raises:
-        ModelError: a GPU is asked for, and there is none.
+        ModelError: there is no such device, or a GPU is asked for, and there is none.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ModelError(f"device must be auto, cpu or cuda, got {brief(name)}")
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ModelError("no GPU that torch can use is here; --device cpu or auto trains without")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from math import comb
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import brackets as _brackets
 from . import calibration
+from .arguments import check_rows, real, whole
 from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError, brief
 from .experts import Reading, combined, read
 from .files import from_rows
+from .kernels import thread_count
 from .masks import LONGEST
 from .minors import MAX_N
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
@@ -49,8 +52,8 @@ class Predictor:
     """Predicts m-heights of codes [I | P]; made by `Predictor.load`.
 
     Args:
-        tiers: the three tiers, as `storage.load_set` gives them.
-        router: weights over the tiers, (3,), from n, k, m. Weights of 0 leave an expert out.
+        tiers: by name, as `storage.load_set` gives them.
+        router: weights over the tiers, (3,) for TIERS, from n, k, m. Weights of 0 leave an expert out.
 
     Example:
         >>> from moe_mheight import Predictor
@@ -79,6 +82,10 @@ class Predictor:
         Raises:
             ModelError: the folder or the router is missing, incomplete, damaged or of the wrong shape.
         """
+        if path is not None and not isinstance(path, (str, PathLike)):
+            raise ModelError(f"path must be the name of a model set's folder, or None, got {brief(path)}")
+        if not isinstance(router, (str, PathLike)) and not callable(router):
+            raise ModelError(f"router must be fixed, learned, a file of rules or a function, got {brief(router)}")
         folder = shipped_folder() if path is None else Path(path)
         tiers = load_set(folder)
         if callable(router):
@@ -177,7 +184,10 @@ class Predictor:
 
     def _pieces(self, P: Any, m: Any, budget: int, threads: int | None) -> tuple[int, bool, Iterator[_Piece]]:
         """How many codes, whether it was one, and what is measured of them, AT_ONCE codes of one group at a time."""
+        whole("budget", budget, 0)
+        thread_count(threads)
         if m is None:
+            check_rows(P)
             rows, single = from_rows(P, None) if len(P) else {}, False
             groups = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
         else:
@@ -242,7 +252,9 @@ class Predictor:
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
         if weights.shape != (len(TIERS),) or not ((weights >= 0).all() and abs(weights.sum() - 1.0) < 1e-6):
-            raise ModelError(f"the router must give three weights >= 0 of sum 1, got {brief(weights)} for {group}")
+            raise ModelError(
+                f"the router must give {len(TIERS)} weights >= 0 of sum 1, got {brief(weights)} for {group}"
+            )
         return weights
 
     def _calibration(self, group: tuple[int, int, int], budget: int) -> dict[str, Any]:
@@ -270,8 +282,7 @@ class Predictor:
 
 
 def _check_coverage(coverage: float) -> None:
-    if not 0.0 < coverage <= 1.0:
-        raise CodeError(f"coverage must satisfy 0 < coverage <= 1, got {coverage}")
+    real("coverage", coverage, 0.0, 1.0)
 
 
 def _asked(

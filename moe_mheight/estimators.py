@@ -28,10 +28,10 @@ from .checkpoints import FRESH, Stage
 from .codes import check_m, check_P
 from .errors import CodeError, DataError, ModelError, brief
 from .exact import height_profile, m_height
-from .experts import one_thread_a_pass
 from .files import Codes, Data, Group, count, from_rows
 from .masks import BITS
 from .minors import MAX_N
+from .passes import on_threads
 from .raw.data import Part, Parts
 from .raw.models import answers
 from .raw.monitor import figures
@@ -156,9 +156,8 @@ class MHeightRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         few = tuple(Part(part.group, part.P[:32], part.log2_h[:32]) for part in parts)  # measured every epoch
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         member, stage = Member(recipe, parts, few, few, seed), Stage()
-        with one_thread_a_pass():
-            while stage.weights is None:
-                stage = advance((member, stage))
+        while stage.weights is None:
+            stage = advance((member, stage))
         kept = {"recipe": as_json(recipe), "groups": [part.group for part in parts], "weights": stage.weights}
         self.network_ = _network({"format": FORMAT, **kept})
         self.loss_curve_ = [record["loss"] for record in stage.records]
@@ -192,8 +191,7 @@ class MHeightRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _answers(self, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
         if group not in self.network_.groups:
             raise CodeError(f"it was trained on the groups {', '.join(map(str, self.network_.groups))}, not {group}")
-        with one_thread_a_pass():
-            h = np.exp2(answers(self.network_, P, group))
+        h = np.exp2(on_threads(1, answers, self.network_, P, group))
         return np.clip(h, *bounds(P, group[2], threads=self.threads)) if self.certified else h
 
     def _errors(self, X: Any, y: ArrayLike | None) -> tuple[Parts, dict[Group, NDArray[np.float64]]]:

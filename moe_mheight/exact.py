@@ -179,6 +179,7 @@ def m_height(
     count, k, r = batch.shape
     levels = check_m(m, count, r)
     how = choose(k + r, method)
+    thread_count(threads)
     if how == "bases" and not details:
         return like_input(enumerated_profiles(batch, threads)[np.arange(count), levels], single)
     if how == "search" and time_limit is None:

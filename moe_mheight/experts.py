@@ -15,8 +15,6 @@ that may be; it is trained on the side, learns from the same features and teache
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from .brackets import brackets
 from .errors import ModelError, brief
 from .kernels import over_batch
+from .passes import on_threads
 from .reweighting import BEYOND, STEPS, TOKENS, Brackets
 
 PROFILE = 15
@@ -131,9 +130,12 @@ def _features(
         return np.zeros((0, TOKENS, _feature_count(b.steps, b.budget > 0)), np.float32), empty, empty
     parts = (b.token_lower, b.token_upper, b.y, b.c, b.basic_y, b.basic_c)
     tokens = Tokens(*(torch.from_numpy(part[asked]) for part in parts))
-    with one_thread_a_pass():
-        out = features(tokens, (b.n, b.k, b.m), b.steps, b.budget, torch.from_numpy(lower), torch.from_numpy(gap))
-        tokens_out, low, high = (part.float().numpy() for part in out)
+    ends = torch.from_numpy(lower), torch.from_numpy(gap)
+
+    def as_float32() -> tuple[NDArray[np.float32], ...]:
+        return tuple(part.float().numpy() for part in features(tokens, (b.n, b.k, b.m), b.steps, b.budget, *ends))
+
+    tokens_out, low, high = on_threads(1, as_float32)
     return tokens_out, low, high
 
 
@@ -289,17 +291,6 @@ AT_ONCE = 512
 """Codes per forward pass: intermediate results stay in cache (five times faster than all at once)."""
 
 
-@contextmanager
-def one_thread_a_pass() -> Iterator[None]:
-    """Passes this small are spread over our own threads; torch's would wait for each other, and round otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDArray[np.float64]:
     """The expert's positions, what it expects beyond them, and the expected |errors| of both, (3, A) float64, for the A
     codes asked in a reading.
@@ -318,8 +309,7 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
                 for row, values in zip(out, (position, beyond, torch.exp(doubt)), strict=True):
                     row[piece] = values.cpu().numpy()
 
-    with one_thread_a_pass():
-        over_batch(some, out.shape[1], threads, least=AT_ONCE // 2)
+    on_threads(1, lambda: over_batch(some, out.shape[1], threads, least=AT_ONCE // 2))
     return out
 
 
@@ -332,7 +322,8 @@ def combined(
     member expects beyond its position counts as far as it exceeds the threshold: a search that has seen the right set
     has left nothing out, so only a gap that is clearly expected is worth adding.
     """
-    positions, beyond, doubts = np.stack([answers(expert, reading, threads) for expert in experts], axis=1)
+    each = on_threads(1, lambda: [answers(expert, reading, threads) for expert in experts])
+    positions, beyond, doubts = np.stack(each, axis=1)
     positions = positions + np.maximum(beyond - threshold, 0.0)
     return positions, doubts.mean(0) + positions.std(0)
 

@@ -55,9 +55,10 @@ from . import __version__
 from .brackets import brackets
 from .ensemble import Predictor
 from .errors import FolderError, ModelError, brief
-from .experts import Architecture, Expert, one_thread_a_pass, read
+from .experts import Architecture, Expert, read
 from .folders import restore, swap, temporary, write_file
 from .kinds import random_codes
+from .passes import on_threads
 from .raw.models import is_raw
 from .storage import VIEWS, pack
 from .tiers import TIERS
@@ -340,9 +341,13 @@ def _compared(runtime: Any, content: bytes, expert: Expert, sample: list[NDArray
     apart = dict.fromkeys(OUTPUTS, 0.0)
     for count in BATCHES:
         inputs = [part[-count:] for part in sample]
-        with one_thread_a_pass(), torch.inference_mode():
-            wanted = expert(*(torch.from_numpy(part).to(expert.mean.device) for part in inputs))
+        wanted = on_threads(1, _outputs, expert, inputs)
         answers = session.run(list(OUTPUTS), dict(zip(INPUTS, inputs, strict=True)))
         for name, one, two in zip(OUTPUTS, answers, wanted, strict=True):
-            apart[name] = float(max(apart[name], np.abs(one - two.cpu().numpy()).max()))
+            apart[name] = float(max(apart[name], np.abs(one - two).max()))
     return apart
+
+
+def _outputs(expert: Expert, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    with torch.inference_mode():
+        return [out.cpu().numpy() for out in expert(*(torch.from_numpy(x).to(expert.mean.device) for x in inputs))]

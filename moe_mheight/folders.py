@@ -38,8 +38,8 @@ def _plain(value: Any) -> Any:
 
 
 def identity(models: Path) -> str:
-    """Which models a set holds: the start of the SHA-256 of all its checksums."""
-    sums = [path.read_bytes() for path in sorted(models.glob("*/SHA256SUMS"))]
+    """Which models a set holds: the start of the SHA-256 of all its checksums and its learned router, if it has one."""
+    sums = [path.read_bytes() for path in [*sorted(models.glob("*/SHA256SUMS")), *models.glob("router.json")]]
     return sha256(b"".join(sums)).hexdigest()[:12]
 
 

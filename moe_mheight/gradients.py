@@ -23,8 +23,9 @@ from .codes import check_m, check_P, generator, like_input
 from .ensemble import COLUMNS, Predictor
 from .errors import CodeError
 from .exact import m_height
-from .experts import Expert, features, one_thread_a_pass
+from .experts import Expert, features
 from .masks import BITS, LONGEST
+from .passes import on_threads
 from .tiers import TIERS
 from .unrolled import Unrolled, unroll
 
@@ -202,14 +203,29 @@ def _of_predictions(
         voices = _voices(predictor, (k + r, k, level), budget) if asked[places].any() else []
         for start in range(0, len(places), AT_ONCE):
             some = places[start : start + AT_ONCE]
-            with one_thread_a_pass(), torch.enable_grad():  # more are slower, alone on a machine or not
-                P = torch.from_numpy(batch[some]).requires_grad_()
-                found = unroll(P, level, steps=predictor.steps, budget=budget, threads=threads)
-                log2_h = _log2_heights(found, torch.from_numpy(asked[some]), voices)
-                (slopes,) = torch.autograd.grad(log2_h.sum(), P)
+            # more are slower, alone on a machine or not
+            slopes = on_threads(1, _slopes, predictor, batch[some], level, asked[some], voices, budget, threads)
             # d log2 h = dh / (h ln 2): the prediction's own h, should the two differ in rounding
-            gradients[some] = slopes.numpy() * (np.log(2.0) * values[some, HEIGHT])[:, None, None]
+            gradients[some] = slopes * (np.log(2.0) * values[some, HEIGHT])[:, None, None]
     return gradients
+
+
+def _slopes(
+    predictor: Predictor,
+    batch: NDArray[np.float64],
+    level: int,
+    asked: NDArray[np.bool_],
+    voices: list[Voice],
+    budget: int,
+    threads: int | None,
+) -> NDArray[np.float64]:
+    """d log2 h / dP, (B, k, r)."""
+    with torch.enable_grad():
+        P = torch.from_numpy(batch).requires_grad_()
+        found = unroll(P, level, steps=predictor.steps, budget=budget, threads=threads)
+        log2_h = _log2_heights(found, torch.from_numpy(asked), voices)
+        (slopes,) = torch.autograd.grad(log2_h.sum(), P)
+    return slopes.numpy()  # type: ignore[no-any-return]
 
 
 def _voices(predictor: Predictor, group: tuple[int, int, int], budget: int) -> list[Voice]:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import joblib
 from joblib.parallel import ParallelBackendBase  # where those who write backends find it in every version
 
+from .arguments import whole
 from .errors import MHeightError, brief
 
 BACKENDS = ("loky", "threading", "dask")
@@ -44,8 +45,8 @@ def workers(jobs: int | None = None, backend: str | None = None, scheduler: str 
     Raises:
         MHeightError: Dask is not installed or the scheduler does not answer.
     """
-    if jobs == 0:
-        raise MHeightError("jobs must be at least 1, or -1 for all cores")
+    if jobs is not None and (isinstance(jobs, bool) or jobs != -1):
+        jobs = whole("jobs", jobs, 1, error=MHeightError, more=", or -1 for all cores")
     if scheduler is not None or backend == "dask":
         if backend not in (None, "dask"):
             raise MHeightError(f"a scheduler is for the backend dask, not {brief(backend)}")

@@ -22,6 +22,8 @@ import numba as nb
 import numpy as np
 from numba.extending import intrinsic
 
+from .arguments import whole
+
 LANES = 64
 
 
@@ -147,9 +149,13 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def thread_count(threads: int | None) -> int:
-    """The number of threads to use: what was asked for, else every core this process may run on."""
-    if threads is not None:
-        return max(1, int(threads))
+    """The number of threads to use: what was asked for; None or -1, every core this process may run on.
+
+    Raises:
+        CodeError: it is neither of these, nor an int of at least 1.
+    """
+    if threads is not None and (isinstance(threads, bool) or threads != -1):
+        return whole("threads", threads, 1, more=", or -1 or None for all cores")
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

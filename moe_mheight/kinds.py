@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import whole
 from .codes import MAGNITUDES, RANK_TOLERANCE, equivalent
-from .errors import CodeError
+from .errors import CodeError, brief
 
 KINDS = ("integer", "scaled-integer", "uniform", "normal")
 """The default kinds: entries of P drawn independently. See `random_codes`."""
@@ -19,6 +20,10 @@ ALL_KINDS = KINDS + STRUCTURED
 
 SCALES = (1, 2, 4, 8, 10, 16, 25, 32, 49, 50, 64, 99, 100)
 """Scales max|P| drawn by the kind "scaled-integer", with the modes seen in the field's own files."""
+
+
+MOST_SCALE = 2**53
+"""Integers up to there are exact as float64."""
 
 
 def random_codes(
@@ -47,13 +52,13 @@ def random_codes(
             h_r is infinite.
         count, k, r: shape of the result.
         rng: where the draws come from.
-        scale: for "integer".
+        scale: for "integer", from 1 to MOST_SCALE.
 
     Returns:
         P, (count, k, r) float64.
 
     Raises:
-        CodeError: no such kind.
+        CodeError: no such kind, or a number that is none.
 
     Example:
         >>> import numpy as np
@@ -61,7 +66,12 @@ def random_codes(
         >>> random_codes("vandermonde", 1000, 4, 5, np.random.default_rng(0)).shape
         (1000, 4, 5)
     """
-    shape = (count, k, r)
+    if not isinstance(kind, str) or kind not in ALL_KINDS:
+        raise CodeError(f"kind must be one of {', '.join(ALL_KINDS)}, got {brief(kind)}")
+    if not isinstance(rng, np.random.Generator):
+        raise CodeError(f"rng must be a NumPy Generator, as numpy.random.default_rng(0) makes, got {brief(rng)}")
+    shape = count, k, r = whole("count", count, 0), whole("k", k, 1), whole("r", r, 1)
+    scale = whole("scale", scale, 1, MOST_SCALE)
     if kind == "integer":
         return rng.integers(-scale, scale + 1, shape).astype(np.float64)
     if kind == "scaled-integer":
@@ -79,8 +89,6 @@ def random_codes(
         "spherical": _spherical,
         "repeated": _repeated,
     }
-    if kind not in structured:
-        raise CodeError(f"kind must be one of {', '.join(ALL_KINDS)}, got {kind!r}")
     P = structured[kind](count, k, r, rng)
     while (again := ~_admissible(P)).any():
         P[again] = structured[kind](int(again.sum()), k, r, rng)

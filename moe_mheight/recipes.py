@@ -19,7 +19,7 @@ from .brackets import brackets
 from .experts import Architecture, Reading, read_codes
 from .kinds import ALL_KINDS
 from .streams import draw, stream
-from .tiers import EVALUATOR, SEARCHED, TIERS, searched_sizes, sizes
+from .tiers import EVALUATOR, RULE, SEARCHED, searched_sizes, sizes
 
 BUDGETS = (50, 1500)
 """Budgets of sets that searches are trained under, log-uniformly."""
@@ -60,14 +60,14 @@ def recipes_of(tier: str, architecture: Architecture | None = None) -> dict[str,
     shape = architecture or Architecture()
     searching = replace(shape, open_ended=True)
     return {
-        "seed": Recipe(tier=tier, architecture=shape, easy=1 / 64 if tier == "low" else 1 / 16),
+        "seed": Recipe(tier=tier, architecture=shape, easy=RULE[tier].easy),
         "search": Recipe(tier=tier, architecture=searching, codes=4096, batch=32),
     }
 
 
 def learnable(tier: str) -> list[tuple[int, int, int]]:
-    """Sizes a tier trains on. At slack 0 brackets are closed, so the high expert learns from slack 1, the nearest."""
-    return sizes("medium" if tier == "high" else tier)
+    """Sizes a tier trains on."""
+    return sizes(RULE[tier].learns_from)
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -120,7 +120,7 @@ def _scanned(recipe: Recipe, rng: np.random.Generator, threads: int) -> Iterator
 def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
     """Chunk `number` of the training stream, shuffled."""
     searching = recipe.architecture.open_ended
-    rng = stream("train", seed, TIERS.index(recipe.tier), number, *([1] if searching else []))
+    rng = stream("train", seed, RULE[recipe.tier].stream, number, *([1] if searching else []))
     batches = _searched(recipe, rng, threads) if searching else _scanned(recipe, rng, threads)
     whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
     order = torch.from_numpy(rng.permutation(len(whole[0])))

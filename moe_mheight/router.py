@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,20 @@ def _number(value: Any) -> float:
     return float(value) if type(value) in (int, float) and abs(value) < 1e300 else float("nan")
 
 
+INPUTS = 4 + len(TIERS)
+"""Numbers that the gate sees of a size."""
+
+
 def inputs(n: int, k: int, m: int) -> NDArray[np.float64]:
-    """What the gate sees of a size, (7,)."""
+    """What the gate sees of a size, (INPUTS,)."""
     slack = n - k - m
     return np.array([n / 12.0, k / n, m / (n - k), slack / 6.0, *slack_weights(n, k, m)])
 
 
 class Gate:
-    """The learned router: softmax of the slack table's logits plus a small network's. Calling it gives (3,) weights.
+    """The learned router: softmax of the slack table's logits plus a small network's. Calling it gives the weights.
 
-    Shapes: inner (7, H), outer (H, 3).
+    Shapes: inner (INPUTS, H), outer (H, tiers): (7, H) and (H, 3).
     """
 
     def __init__(self, inner: Any, outer: Any) -> None:
@@ -108,8 +113,9 @@ class Gate:
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError("the gate's weights are not matrices of numbers") from error
         shapes = self.inner.shape, self.outer.shape
-        if len(shapes[0]) != 2 or shapes[0][0] != 7 or shapes[1] != (shapes[0][1], 3):
-            raise ModelError(f"the gate's weights must have shapes (7, H) and (H, 3), got {shapes[0]} and {shapes[1]}")
+        wanted = f"({INPUTS}, H) and (H, {len(TIERS)})"
+        if len(shapes[0]) != 2 or shapes[0][0] != INPUTS or shapes[1] != (shapes[0][1], len(TIERS)):
+            raise ModelError(f"the gate's weights must have shapes {wanted}, got {shapes[0]} and {shapes[1]}")
         if not (np.isfinite(self.inner).all() and np.isfinite(self.outer).all()):
             raise ModelError("the gate's weights must be finite")
 
@@ -124,19 +130,32 @@ class Gate:
 GATE = "moe_mheight router 1"
 
 
+def sealed(found: dict[str, Any]) -> dict[str, Any]:
+    """What router.json holds, with "sha256": that of all the rest, as JSON of sorted keys."""
+    rest = {key: value for key, value in found.items() if key != "sha256"}
+    return rest | {"sha256": sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
 def load_gate(folder: Path) -> Gate:
     """The gate of a model set, from its router.json.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: there is none, it is damaged, or it has no checksum, as those of older versions.
     """
     path = folder / "router.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != GATE:
             raise ModelError(f"{path} has format {brief(found['format'])}, this version reads {GATE!r}")
+        again = f"make it again with `mheight train-router --force --models {folder}`"
+        if "sha256" not in found:
+            raise ModelError(f"{path} has no checksum, as those of older versions; {again}")
+        if found != sealed(found):
+            raise ModelError(f"{path} does not match its checksum; restore it, or {again}")
         return Gate(found["inner"], found["outer"])
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no learned router; make it with `mheight train-router --models DIR`") from error
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a learned router: {brief(error)}") from error

@@ -182,9 +182,11 @@ def with_weights(network: Module, folder: Path, files: dict[str, bytes], name: s
 
 
 def load_set(folder: Path) -> dict[str, Tier]:
-    """All three tiers of a model set."""
+    """All tiers of a model set."""
     if not folder.is_dir():
-        raise ModelError(f"no models at {folder}; train them with `mheight train-expert --tier low --models {folder}`")
+        raise ModelError(
+            f"no models at {folder}; train them with `mheight train-expert --tier {TIERS[0]} --models {folder}`"
+        )
     restore(folder)
     missing = [tier for tier in TIERS if not (folder / tier).is_dir()]
     if missing and (folder / "all").is_dir():

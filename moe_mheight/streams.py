@@ -24,6 +24,7 @@ def draw(
     kinds: tuple[str, ...] = KINDS,
     *,
     infinite: bool = False,
+    threads: int | None = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Random codes of one group, kinds in equal parts, and their exact heights: (B, k, r), (B,).
 
@@ -32,6 +33,6 @@ def draw(
     n, k, m = group
     P = np.concatenate([random_codes(kind, -(-count // len(kinds)), k, n - k, rng) for kind in kinds])
     P = P[rng.permutation(len(P))[:count]]
-    h = m_height(P, m, threads=1)
+    h = m_height(P, m, threads=threads)
     kept = np.isfinite(h) | infinite
     return P[kept], h[kept]

@@ -1,14 +1,63 @@
-"""Which expert a code belongs to: the tier follows from the slack s = n - k - m."""
+"""Which expert a code belongs to: the tier follows from the slack s = n - k - m.
+
+RULES is all that is said about a tier anywhere: who adds one adds a line there, and trains it.
+"""
 
 from __future__ import annotations
 
 from math import comb
+from typing import NamedTuple
 
-TIERS = ("low", "medium", "high")
+
+class Rule(NamedTuple):
+    """A tier: which codes are its own, and how it is trained.
+
+    At slack 0 brackets are closed and nothing is left to learn: such a tier learns from the nearest that has open ones.
+    At slack 0 and 1 nearly all brackets decide the height by themselves: there is more to learn under a budget.
+    """
+
+    name: str
+    slack: int  # the least; the next rule's codes have less
+    learns_from: str  # the tier whose sizes it trains on
+    minutes: float  # default training time of the ensemble
+    scanned: float  # share of that for codes whose every set is looked at; the rest is for searches under a budget
+    easy: float  # share kept, in training, of the codes that need no expert
+    gate: float  # share of the raw view's high-capacity pathway before its gate learns
+    stream: int  # its number in the random streams of training codes
+
+
+RULES = (
+    Rule("low", slack=2, learns_from="low", minutes=16.0, scanned=0.5, easy=1 / 64, gate=0.1, stream=0),
+    Rule("medium", slack=1, learns_from="medium", minutes=10.0, scanned=0.4, easy=1 / 16, gate=0.5, stream=1),
+    Rule("high", slack=0, learns_from="medium", minutes=8.0, scanned=0.3, easy=1 / 16, gate=0.9, stream=2),
+)
+"""The tiers, by falling slack; the last one's is 0."""
+
+RULE = {rule.name: rule for rule in RULES}
+
+TIERS = tuple(RULE)
 """Complexity tiers: low s >= 2, medium s = 1, high s = 0."""
 
-MINUTES = {"low": 16.0, "medium": 10.0, "high": 8.0}
-"""Default training time of a tier's ensemble."""
+OPEN = tuple(rule.name for rule in RULES if rule.slack > 0)
+"""Those whose brackets may be open."""
+
+
+def in_words() -> str:
+    """The rule of every tier.
+
+    Example:
+        >>> from moe_mheight.tiers import in_words
+        >>> in_words()
+        'low s >= 2, medium s = 1, high s = 0'
+    """
+    most: int | None = None
+    parts = []
+    for name, slack, *_ in RULES:
+        span = f"s >= {slack}" if most is None else f"s = {slack}" if slack == most else f"{slack} <= s <= {most}"
+        parts.append(f"{name} {span}")
+        most = slack - 1
+    return ", ".join(parts)
+
 
 TRAINED_N = (4, 12)
 """Shortest and longest codes the experts are trained on."""
@@ -39,7 +88,7 @@ def tier_of(n: int, k: int, m: int) -> str:
         >>> tier_of(9, 4, 2), tier_of(9, 5, 3), tier_of(9, 6, 3)
         ('low', 'medium', 'high')
     """
-    return TIERS[2 - min(n - k - m, 2)]
+    return next(rule.name for rule in RULES if n - k - m >= rule.slack)
 
 
 def sizes(tier: str, shortest: int = TRAINED_N[0], longest: int = TRAINED_N[1]) -> list[tuple[int, int, int]]:

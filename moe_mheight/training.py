@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from .cards import finish, held_out, provenance
+from .arguments import real, whole
+from .cards import SEARCHES, expected_seconds, finish, groups_measured, held_out, provenance
 from .checkpoints import (
     FORMAT,
     FRESH,
@@ -30,17 +31,13 @@ from .checkpoints import (
     share_out,
     span,
 )
-from .errors import ModelError
+from .errors import ModelError, brief
 from .experts import Architecture, Expert, Reading, combined
 from .kernels import thread_count
+from .passes import on_threads
 from .recipes import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .storage import MOST_SEEDS, VIEWS, architecture_config, pack, settled, unpack, workshop
-from .tiers import MINUTES, TIERS
-
-SCANNED = {"low": 0.5, "medium": 0.4, "high": 0.3}
-"""Share of that time for codes whose every set is looked at; the rest is for searches under a budget. At slack 0 and 1
-nearly all brackets decide the height by themselves: there is more to learn under a budget."""
-
+from .tiers import RULE, TIERS
 
 SCALE = 1e4
 """Brings squared errors of log2 h to order one, so that clipping means something."""
@@ -102,18 +99,21 @@ class Member:
     seed: int
     threads: int
     device: str
+    share: float = 1.0  # of the codes that validate
 
 
 @lru_cache(maxsize=4)
 def _known(tier: str, architecture: Architecture, count: int) -> list[Any]:
-    return list(held_out("validate", tier, architecture, count))
+    return list(held_out("validate", tier, architecture, count, threads=1))
 
 
 def advance(task: tuple[Member, Stage]) -> Stage:
     """Train a member from where it stands for `span` seconds, or to its end."""
-    member, stage = task
+    return on_threads(task[0].threads, _advanced, *task)
+
+
+def _advanced(member: Member, stage: Stage) -> Stage:
     recipe, seed, threads, device = member.recipe, member.seed, member.threads, member.device
-    torch.set_num_threads(threads)
     with FRESH:
         torch.manual_seed(seed)
         expert = Expert(recipe.architecture)
@@ -153,7 +153,8 @@ def advance(task: tuple[Member, Stage]) -> Stage:
             minutes = spent + (time.monotonic() - began) / 60
             if done % every == 0 or done == recipe.chunks:
                 mean.eval()
-                known = _known(recipe.tier, recipe.architecture, 100 if member.view == "search" else 1500)
+                count = max(1, round(member.share * (VALIDATED_SEARCHES if member.view == "search" else VALIDATED)))
+                known = _known(recipe.tier, recipe.architecture, count)
                 record: dict[str, Any] = {"view": member.view, "seed": seed, "chunk": done, "chunks": recipe.chunks}
                 record["minutes"] = round(minutes, 2)
                 record["train"] = state["errors"] / state["steps"] if state["steps"] else None
@@ -167,13 +168,55 @@ def advance(task: tuple[Member, Stage]) -> Stage:
     return Stage(done, pack_checkpoint(expert, mean, optimizer, **state), tuple(measured), weights)
 
 
+VALIDATED, VALIDATED_SEARCHES = 1500, 100
+"""Codes a group that validate, in every process anew."""
+
 TRIAL = 5.0
 """Seconds."""
+
+STARTING = 20.0
+"""Seconds that trials and the start of workers take."""
+
+HELD_OUT = 0.4
+"""Share of the time, at most, that goes into held-out codes: validation, calibration and figures."""
+
+FEWEST = 1 / 20
+"""Share of the held-out codes, at least, however short the time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the time is spent: seconds of training and of what follows, and the share of the held-out codes."""
+
+    training: float
+    ending: float
+    share: float
+
+
+def plan_time(seconds: float, scanned: float, searched: float, processes: int) -> Plan:
+    """Divide the time.
+
+    Args:
+        seconds: all there is.
+        scanned, searched: seconds that the end takes with all held-out codes, see `cards.expected_seconds`.
+        processes: that train side by side, each with validation codes of its own.
+    """
+    validation = processes * searched * VALIDATED_SEARCHES / (2 * SEARCHES)
+    share = min(1.0, max(FEWEST, HELD_OUT * seconds / (scanned + searched + validation)))
+    ending = share * (scanned + searched)
+    training = max(seconds - STARTING - share * validation - ending, seconds / 4)
+    return Plan(training, ending, share)
 
 
 def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
     """How many chunks fit into that many minutes, from a short trial on this machine."""
-    torch.set_num_threads(threads)
+    each = on_threads(threads, _seconds_a_chunk, recipe, threads)
+    # the trial had the machine to itself; members side by side share its cores, caches and memory
+    crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
+    return max(2, int(60.0 * minutes / (each * crowded)))
+
+
+def _seconds_a_chunk(recipe: Recipe, threads: int) -> float:
     trial = Expert(recipe.architecture)
     optimizer = torch.optim.AdamW(trial.parameters())
     chunk(recipe, 0, 0, threads)  # compiles
@@ -187,10 +230,7 @@ def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> i
             optimizer.zero_grad()
             loss(trial, (tokens, low, high, width, target))[0].backward()
             optimizer.step()
-    each = (time.monotonic() - start) / trials
-    # the trial had the machine to itself; members side by side share its cores, caches and memory
-    crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
-    return max(2, int(60.0 * minutes / (each * crowded)))
+    return (time.monotonic() - start) / trials
 
 
 def train_tier(
@@ -208,16 +248,18 @@ def train_tier(
     """Train a tier's seed ensemble and put it into a model set.
 
     Args:
-        tier: "low", "medium" or "high".
+        tier: one of `tiers.TIERS`.
         models: folder of the model set; the tier goes to models / tier.
         seeds: ensemble members, trained independently and side by side, by the workers at hand (`jobs.workers`).
-        minutes: training time for all members together on this machine; default MINUTES[tier].
-        chunks: length of training in chunks instead of minutes: the same weights on the same machine.
+        minutes: the whole time on this machine, calibration and figures included; default that of `tiers.RULES`. Where
+            it is short fewer codes are held out, and a quarter of it at least is training.
+        chunks: length of training in chunks instead: the same weights on the same machine, all held-out codes.
         architecture: default Architecture().
         device: "auto" (a GPU when there is one), "cpu" or "cuda".
         force: replace a finished tier, drop an unfinished one.
-        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member; at
-            last, with a record of what is "doing", that held-out codes are measured, which takes a minute.
+        report: told every 20 seconds or so how many chunks of all are done, and the newest record of each member;
+            before that, where minutes count, a record of what is "expected"; at last, with a record of what is "doing",
+            how many groups of held-out codes are measured, of how many.
 
     Returns:
         The config of the finished tier and, as "metrics", its held-out figures.
@@ -226,25 +268,24 @@ def train_tier(
         ModelError: the tier exists (and not force), or an unfinished training has other settings.
     """
     if tier not in TIERS:
-        raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
-    if minutes is not None and not 0.0 < minutes < math.inf:
-        raise ModelError(f"minutes must be a number > 0, got {minutes}")
-    if chunks is not None and chunks < 2:
-        raise ModelError(f"chunks must be at least 2, got {chunks}")
+        raise ModelError(f"tier must be one of {', '.join(TIERS)}, got {brief(tier)}")
+    seeds = whole("seeds", seeds, 1, MOST_SEEDS, error=ModelError)
+    minutes = None if minutes is None else real("minutes", minutes, 0.0, math.inf, error=ModelError)
+    chunks = None if chunks is None else whole("chunks", chunks, 2, error=ModelError)
     device = device_of(device)
     who = {f"{view}{seed}": (view, seed) for view in VIEWS for seed in range(seeds)}
-    before = torch.get_num_threads()
     with workshop(models / tier, force) as partial:
         workers, threads = share_out(len(who))
-        plan, threads, device = _settled(
+        plan, threads, device, times = _settled(
             recipes_of(tier, architecture), partial, seeds, minutes, chunks, workers, threads, device
         )
-        members = {name: Member(plan[view], view, seed, threads, device) for name, (view, seed) in who.items()}
+        if report is not None and times.ending:
+            report(0, sum(recipe.chunks for recipe in plan.values()) * seeds, [{"expected": _in_words(times)}])
+        members = {
+            name: Member(plan[view], view, seed, threads, device, times.share) for name, (view, seed) in who.items()
+        }
         lengths = {name: member.recipe.chunks for name, member in members.items()}
         trained = in_stages(advance, members, lengths, partial, unit="chunk", jobs=workers, report=report)
-        torch.set_num_threads(before)
         weights = {view: [w for (v, _), w in zip(who.values(), trained, strict=True) if v == view] for view in VIEWS}
         experts = {view: [expert_of(plan[view].architecture, content) for content in weights[view]] for view in VIEWS}
         settings = {
@@ -260,9 +301,27 @@ def train_tier(
         config["provenance"] = provenance() | {"device": device}
         history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
         (partial / "finished").mkdir()
+        told = _ending(report, groups_measured(tier))
+        return finish(partial / "finished", config, experts, weights, history, share=times.share, advance=told)
+
+
+def _ending(report: Report | None, total: int) -> Callable[[int], None]:
+    """Tells `report` how many of the groups are measured."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
         if report is not None:
-            report(sum(lengths.values()), sum(lengths.values()), [{"doing": "calibrating and measuring"}])
-        return finish(partial / "finished", config, experts, weights, history)
+            report(min(done, total), total, [{"doing": "calibrating and measuring"}])
+
+    advance(0)
+    return advance
+
+
+def _in_words(times: Plan) -> str:
+    training, ending = times.training / 60, times.ending / 60
+    return f"about {training:.1f} min of training, then about {ending:.1f} min of calibration and card"
 
 
 def _settled(
@@ -274,27 +333,33 @@ def _settled(
     workers: int,
     threads: int,
     device: str,
-) -> tuple[dict[str, Recipe], int, str]:
-    """The recipes with their lengths, threads, device: an unfinished training's own, if it is the same otherwise."""
+) -> tuple[dict[str, Recipe], int, str, Plan]:
+    """The recipes with their lengths, threads, device, how the time is spent: an unfinished training's own, if it is
+    the same otherwise."""
     asked = {
         "recipes": {view: asdict(recipe) for view, recipe in plan.items()},
         "seeds": seeds,
         "minutes": minutes,
         "chunks": chunks,
         "checkpoints": FORMAT,
+        "plan": 2,  # of the time, as what is decided is kept
     }
 
     def decide() -> dict[str, Any]:
-        lengths = {}
-        for view, recipe in plan.items():
-            share = SCANNED[recipe.tier] if view == "seed" else 1.0 - SCANNED[recipe.tier]
-            span = (MINUTES[recipe.tier] if minutes is None else minutes) * share * workers / seeds
-            lengths[view] = chunks or plan_chunks(recipe, span, workers, threads)
-        return {"chunks": lengths, "threads": threads, "device": device}
+        if chunks is not None:
+            times, lengths = Plan(0.0, 0.0, 1.0), dict.fromkeys(plan, chunks)
+        else:
+            rule = RULE[plan["seed"].tier]
+            ending = expected_seconds(rule.name, plan["seed"].architecture, plan["search"].architecture)
+            times = plan_time(60.0 * (rule.minutes if minutes is None else minutes), *ending, workers)
+            shares = {"seed": rule.scanned, "search": 1.0 - rule.scanned}
+            spans = {view: times.training / 60 * share * workers / seeds for view, share in shares.items()}
+            lengths = {view: plan_chunks(recipe, spans[view], workers, threads) for view, recipe in plan.items()}
+        return {"chunks": lengths, "threads": threads, "device": device, "times": asdict(times)}
 
     decided = settled(partial, asked, decide)
     recipes = {view: replace(recipe, chunks=decided["chunks"][view]) for view, recipe in plan.items()}
-    return recipes, decided["threads"], device_of(decided["device"])
+    return recipes, decided["threads"], device_of(decided["device"]), Plan(**decided["times"])
 
 
 def expert_of(architecture: Architecture, content: bytes) -> Expert:

@@ -847,15 +847,29 @@ def test_train_router(mheight, folder, monkeypatch):
     for module in (cards, gating):
         monkeypatch.setattr(module, "sizes", few.__getitem__)
     tiny_models(folder / "mine")
+    # untrained experts: whether the gate is worse on a few codes is chance
+    monkeypatch.setattr(gating, "is_worse", lambda comparison: True)
+    code, out, err = mheight("train-router", "--models", "mine", "--codes", 20)
+    assert (code, err) == (0, "")
+    path = Path("mine") / "router.json"
+    assert "\nworse than the fixed router on fresh codes: not saved, --keep-worse would; " in out
+    assert not (folder / path).exists()
+    code, out, err = mheight("train-router", "--models", "mine", "--codes", 20, "--keep-worse")
+    assert code == 0
+    assert f"\nworse than the fixed router on fresh codes: kept all the same, {path}\n" in out
+    (folder / path).unlink()
+    monkeypatch.setattr(gating, "is_worse", lambda comparison: False)
     code, out, err = mheight("train-router", "--models", "mine", "--codes", 20)
     assert code == 0
-    assert err == f"log2-MSE on fresh codes; saved to {Path('mine') / 'router.json'}\n"
+    assert err == f"log2-MSE on fresh codes; saved to {path}\n"
     assert re.search(r"^\(9,4,2\) +\d\.\d{3} +\d\.\d{3} +\d\.\d{3}$", out, re.MULTILINE)
     for part, number in (("fitted", 4), ("kept out", 1), ("field", 2)):
         assert re.search(rf"^{part} +{number} ", out, re.MULTILINE)
     made = (folder / "mine" / "router.json").read_bytes()
     assert_refused(mheight("train-router", "--models", "mine", "--codes", 20), "router.json", "--force")
-    code, out, err = mheight("train-router", "--models", "mine", "--codes", 20, "--force", "--json", "--quiet")
+    code, out, err = mheight(
+        "train-router", "--models", "mine", "--codes", 20, "--keep-worse", "--force", "--json", "--quiet"
+    )
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads(made) == json.loads((folder / "mine" / "router.json").read_text())
     path = write_json(folder / "rows", ROWS)

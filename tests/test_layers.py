@@ -1,4 +1,4 @@
-"""Data flows one way: each module imports only from its left, and torch only from `experts` rightwards."""
+"""Data flows one way: each module imports only from its left, and torch only from `passes` rightwards."""
 
 import ast
 import random
@@ -11,17 +11,15 @@ import pytest
 import moe_mheight
 
 ORDER = [
-    "errors", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels", "masks", "codes",
-    "kinds", "minors", "enumeration", "least_squares", "certified", "exchanges", "tableaus", "hitting", "rationals",
-    "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks", "search", "brackets", "pickles",
-    "arrays",
-    "files", "manifests", "shards", "sources", "labels", "entries", "matrix_market", "matrices", "claims",
-    "reductions", "transversals", "verification", "mending", "certificates",
-    "datasets", "raw.augmentation", "raw.data", "raw.monitor",
-    "pictures", "plots", "streams", "calibration", "experts", "unrolled", "recipes", "storage", "cards",
-    "checkpoints", "raw.networks", "raw.models", "raw.training", "training", "raw.ablation", "raw.page", "router",
-    "gating", "ensemble", "explanations", "samples", "evaluation", "charts", "gallery", "report", "gradients",
-    "exports", "estimators",
+    "errors", "arguments", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels",
+    "masks", "codes", "kinds", "minors", "enumeration", "least_squares", "certified", "exchanges", "tableaus",
+    "hitting", "rationals", "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks", "search",
+    "brackets", "pickles", "arrays", "files", "manifests", "shards", "sources", "labels", "entries",
+    "matrix_market", "matrices", "claims", "reductions", "transversals", "verification", "mending", "certificates",
+    "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams", "calibration",
+    "passes", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
+    "raw.training", "training", "raw.ablation", "raw.page", "router", "gating", "ensemble", "explanations",
+    "samples", "evaluation", "charts", "gallery", "report", "gradients", "exports", "estimators",
 ]  # fmt: skip
 PACKAGE = Path(moe_mheight.__file__).parent
 FILES = {
@@ -62,7 +60,7 @@ def test_imports_come_from_the_left(module):
     assert imports(FILES[module]) & set(ORDER) <= set(ORDER[:here])
 
 
-@pytest.mark.parametrize("module", ORDER[: ORDER.index("experts")])
+@pytest.mark.parametrize("module", ORDER[: ORDER.index("passes")])
 def test_no_torch_before_the_experts(module):
     assert "torch" not in imports(FILES[module])
 

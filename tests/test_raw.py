@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from moe_mheight import CodeError, DataError, ModelError, Predictor, equivalent, m_height
+from moe_mheight import CodeError, DataError, ModelError, Predictor, equivalent, m_height, random_codes
 from moe_mheight.checkpoints import Stage, in_stages
 from moe_mheight.datasets import orbit_ids
 from moe_mheight.files import Codes
 from moe_mheight.jobs import workers
 from moe_mheight.raw import augmentation, monitor, training
+from moe_mheight.raw import models as raw_models
 from moe_mheight.raw.data import Part, divide, of_scope, prepared, seed_data, shown
 from moe_mheight.raw.models import RawPredictor, RawTier, answers, is_raw
 from moe_mheight.raw.networks import FIXED_GATE, build, projectors
@@ -453,6 +454,19 @@ def test_an_epoch_shows_each_code_once_with_its_height(data):
         assert np.allclose(np.sort(seen), np.sort(part.log2_h), rtol=1e-6)
     assert len(Epoch(network, data.training, replace(recipe, per_epoch=70), 0, 0)) == 70
     assert len(Epoch(network, data.training, replace(recipe, per_epoch=1700), 0, 0)) == 1700
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 3), (3, 1)])
+def test_views_of_a_batch_are_those_of_each_code_alone(shape, rng, monkeypatch):
+    """To the bit, whatever the neighbours are; and made at one go, not code by code."""
+    P = np.concatenate([random_codes(kind, 40, *shape, rng) for kind in ("normal", "near-singular", "integer")])
+    alone = np.concatenate([equivalent(one, np.random.default_rng([2, 3])) for one in P[:, None]])
+    calls = []
+    monkeypatch.setattr(raw_models, "equivalent", lambda *a: calls.append(a) or equivalent(*a))
+    assert np.array_equal(raw_models._another(P, 3), alone)
+    assert np.array_equal(raw_models._another(P[7:8], 3), alone[7:8])
+    assert len(calls) == 2
+    assert not np.array_equal(raw_models._another(P, 2), alone)
 
 
 def test_views_are_means_over_the_orbit(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from tiny_models import tiny_models
 from moe_mheight import ModelError, Predictor, cards, experts, gating, m_height, random_codes
 from moe_mheight.brackets import brackets
 from moe_mheight.experts import read
+from moe_mheight.folders import identity
 from moe_mheight.gating import KEPT_OUT, compare, fit_gate, moments, train_router
 from moe_mheight.reweighting import Brackets
-from moe_mheight.router import GATE, QUIET, Gate, load_gate, slack_weights, table_router
+from moe_mheight.router import GATE, QUIET, Gate, load_gate, sealed, slack_weights, table_router
 from moe_mheight.storage import load_set
 from moe_mheight.tiers import EVALUATOR, HEADLINE, TIERS, sizes
 
@@ -330,7 +332,8 @@ def with_gate(tmp_path_factory):
     rng = np.random.default_rng(5)
     outer = np.concatenate([-6.0 * np.eye(3), rng.normal(size=(2, 3))])
     inner = np.concatenate([np.concatenate([np.zeros((4, 3)), 50.0 * np.eye(3)]), rng.normal(size=(7, 2))], axis=1)
-    (folder / "router.json").write_text(json.dumps({"format": GATE, "inner": inner.tolist(), "outer": outer.tolist()}))
+    gate = {"format": GATE, "inner": inner.tolist(), "outer": outer.tolist()}
+    (folder / "router.json").write_text(json.dumps(sealed(gate)))
     return folder
 
 
@@ -386,7 +389,7 @@ def test_moments_are_those_of_the_errors(few, loud, models, monkeypatch):
 def test_train_router_and_back(few, loud, tmp_path):
     folder = tiny_models(tmp_path / "mine")
     done = []
-    said = train_router(folder, codes=20, advance=done.append)
+    said = train_router(folder, codes=20, keep_worse=True, advance=done.append)
     assert sum(done) == 2 * len(ALL_FEW) == 2 * gating.sizes_compared()
     assert json.loads((folder / "router.json").read_text()) == json.loads(json.dumps(said))
     gate = load_gate(folder)
@@ -407,8 +410,54 @@ def test_train_router_and_back(few, loud, tmp_path):
     with pytest.raises(ModelError, match=r"router\.json exists; --force"):
         train_router(folder, codes=20)
     assert (folder / "router.json").read_bytes() == b"mine"
-    train_router(folder, codes=20, force=True)
+    train_router(folder, codes=20, force=True, keep_worse=True)
     assert (folder / "router.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.009, 1.02, 1.32])
+def test_a_worse_router_is_kept_on_demand_only(few, tmp_path, monkeypatch, factor):
+    """Rigged: on sizes that it was not fitted on, its error is so many times the fixed router's."""
+    folder = tiny_models(tmp_path / "mine")
+    monkeypatch.setattr(gating, "moments", lambda *_: dict.fromkeys(ALL_FEW, np.eye(3)))
+    monkeypatch.setattr(gating, "fit_gate", lambda _: Gate(np.zeros((7, 1)), np.zeros((1, 3))))
+    monkeypatch.setattr(gating, "compare", lambda *_: parts(factor))
+    said = train_router(folder, codes=20)
+    assert said["worse"] == (factor > 1.01)
+    assert (folder / "router.json").exists() == (factor < 1.01)
+    (folder / "router.json").write_bytes(b"mine")
+    train_router(folder, codes=20, force=True)
+    assert ((folder / "router.json").read_bytes() == b"mine") == (factor > 1.01)
+    train_router(folder, codes=20, force=True, keep_worse=True)
+    assert load_gate(folder).outer.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def parts(factor):
+    row = {"sizes": 3, "fixed": 1e-6, "learned": 1e-6, "ratio": 1.0}
+    return {"fitted": row, "kept out": row | {"learned": factor * 1e-6, "ratio": factor}, "field": row}
+
+
+def test_a_gate_is_part_of_what_a_set_is(with_gate, tmp_path):
+    """A changed digit is refused, so is a gate without a checksum; the set's identity names the gate."""
+    folder = tmp_path / "mine"
+    shutil.copytree(with_gate, folder)
+    path = folder / "router.json"
+    whole, without = path.read_text(), identity(folder)
+    path.unlink()
+    assert identity(folder) != without
+    assert Predictor.load(folder)  # and needs none
+    gate = json.loads(whole)
+    changed = gate | {"outer": [[0.25 + x for x in gate["outer"][0]], *gate["outer"][1:]]}
+    path.write_text(json.dumps(changed))
+    assert identity(folder) != without
+    with pytest.raises(ModelError, match=r"router\.json does not match its checksum; .*train-router --force"):
+        load_gate(folder)
+    del gate["sha256"]
+    path.write_text(json.dumps(gate))
+    with pytest.raises(ModelError, match=r"router\.json has no checksum, .*train-router --force"):
+        load_gate(folder)
+    path.write_text(whole)
+    assert identity(folder) == without
+    assert load_gate(folder)
 
 
 def test_a_set_with_a_missing_tier_gets_no_router(tmp_path):
@@ -536,5 +585,5 @@ def test_a_damaged_gate_is_refused(name, tmp_path):
 
 
 def test_what_the_damage_is_done_to(tmp_path):
-    (tmp_path / "router.json").write_text(json.dumps(ZEROS))
+    (tmp_path / "router.json").write_text(json.dumps(sealed(ZEROS)))
     assert np.array_equal(load_gate(tmp_path)(9, 4, 2), LOW)

@@ -154,8 +154,12 @@ def test_training_learns_and_loads(quick, tmp_path):
 
     config = train_tier("low", tmp_path, seeds=1, chunks=14, architecture=TINY, device="cpu", report=report)
     assert told[0] == (0, 28, [])
-    assert told[-2:] == [(28, 28, ["seed", "search"]), (28, 28, ["calibrating and measuring"])]
+    ending = [(done, total) for done, total, doing in told if doing == ["calibrating and measuring"]]
+    told = told[: -len(ending)]
+    assert told[-1] == (28, 28, ["seed", "search"])
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    groups = cards.groups_measured("low")
+    assert ending == [(done, groups) for done in range(groups + 1)]
     loaded, *both = load_tier(tmp_path / "low")
     assert loaded["architecture"] == config["architecture"]
     assert [len(ensemble) for ensemble in both] == [1, 1]
@@ -304,3 +308,39 @@ def test_best_fixed_point_is_the_best(rng):
         return np.mean((reading.lower + at * reading.gap - log2_h) ** 2)
 
     assert all(error(best) <= error(at) + 1e-15 for at in np.linspace(0, 1, 101))
+
+
+def test_time_is_divided_between_training_and_what_follows():
+    """At a minute or more all of it is spoken for; where it is short, codes are held out in proportion."""
+    for minutes in (1, 2, 5, 16):
+        for scanned, searched, processes in ((5, 20, 2), (30, 300, 4), (60, 60, 4)):
+            plan = training.plan_time(60.0 * minutes, scanned, searched, processes)
+            validation = plan.share * processes * searched / 8  # 100 codes of 800
+            assert plan.ending == pytest.approx(plan.share * (scanned + searched))
+            assert training.FEWEST <= plan.share <= 1
+            whole = plan.training + plan.ending + validation + training.STARTING
+            if plan.training > 60.0 * minutes / 4 + 1e-9:
+                assert whole == pytest.approx(60.0 * minutes)
+                most = training.HELD_OUT * 60.0 * minutes
+                assert plan.ending + validation <= 1.000001 * most or plan.share == training.FEWEST
+            else:
+                assert whole <= 1.25 * 60.0 * minutes
+    assert training.plan_time(60.0 * 60, 30, 300, 4).share == 1
+
+
+def test_short_trainings_hold_few_codes_out(quick, tmp_path, monkeypatch):
+    """What is planned is told first, kept, and what calibration and figures take."""
+    told, shares = [], []
+    monkeypatch.setattr(training, "expected_seconds", lambda *_: (60.0, 60.0))
+    monkeypatch.setattr(training, "plan_chunks", lambda *_: 2)
+    monkeypatch.setattr(training, "finish", lambda *_, share, advance: shares.append(share))
+
+    def report(done, total, newest):
+        told.extend(record["expected"] for record in newest if "expected" in record)
+
+    train_tier("high", tmp_path, seeds=1, minutes=1.0, architecture=TINY, device="cpu", report=report)
+    plan = training.plan_time(60.0, 60.0, 60.0, 1)
+    assert shares == [plan.share]
+    assert 0.1 < plan.share < 0.5
+    minutes = f"{plan.training / 60:.1f}", f"{plan.ending / 60:.1f}"
+    assert told == ["about {} min of training, then about {} min of calibration and card".format(*minutes)]

@@ -28,6 +28,7 @@ from ..experts import combined, read_codes
 from ..files import Group
 from ..folders import locked, sweep, write_file
 from ..jobs import each
+from ..passes import on_threads
 from ..recipes import Recipe
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared
@@ -132,8 +133,12 @@ def run(
 
     What it needs to go on after an interruption is in the folder; a machine that does not see the folder does without.
     """
-    row, seed = task
-    torch.set_num_threads(1)
+    return on_threads(1, _run, *task, data, folder, prints)
+
+
+def _run(
+    row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str]
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
     training = tuple(Part(p.group, p.P[: row.originals], p.log2_h[: row.originals]) for p in data.training)
     asked = json.loads(json.dumps(_asked(row, prints)))
     with ExitStack() as stack:

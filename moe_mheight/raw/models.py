@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import check_rows
 from ..brackets import bounds
 from ..codes import check_m, check_P, equivalent, like_input
 from ..errors import CodeError, MHeightError, ModelError, brief
 from ..files import Group, from_rows
 from ..folders import restore, write_file
 from ..kernels import thread_count
+from ..passes import on_threads
 from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
 from ..tiers import tier_of
 from .data import Parts
@@ -59,7 +62,17 @@ def answers(network: Network, P: NDArray[np.float64], group: Group, views: int |
 
 def _another(P: NDArray[np.float64], view: int) -> NDArray[np.float64]:
     """Another member of each code's orbit, the same for a code alone and among others."""
-    return np.concatenate([equivalent(one, np.random.default_rng([2, view])) for one in P[:, None]])
+    return equivalent(P, _Alike(np.random.PCG64(np.random.SeedSequence([2, view]))))
+
+
+class _Alike(np.random.Generator):
+    """Draws, for all codes of a batch, what it would draw for one alone."""
+
+    def permuted(self, x: Any, *, axis: Any = None, out: Any = None) -> Any:
+        return np.repeat(super().permuted(x[:1], axis=axis), len(x), axis=0)
+
+    def choice(self, a: Any, size: Any = None, *others: Any, **more: Any) -> Any:
+        return np.repeat(super().choice(a, (1, *size[1:]), *others, **more), size[0], axis=0)
 
 
 class RawTier:
@@ -207,6 +220,8 @@ class RawPredictor:
         Raises:
             ModelError: there is none at the path, or it is damaged.
         """
+        if not isinstance(path, (str, PathLike)):
+            raise ModelError(f"path must be the name of a model set's folder, got {brief(path)}")
         folder = Path(path)
         restore(folder)
         found = {scope: load_tier(folder / scope) for scope in SCOPES if (folder / scope).is_dir()}
@@ -249,7 +264,9 @@ class RawPredictor:
             CodeError: P or m breaks a rule, or a group is not one of those trained on.
             DataError: a row does; the message says which.
         """
+        thread_count(threads)
         if m is None:
+            check_rows(P)
             rows = from_rows(P, None) if len(P) else {}
             heights = np.empty(sum(len(codes.P) for codes in rows.values()))
             for (_, _, level), codes in rows.items():
@@ -271,12 +288,7 @@ class RawPredictor:
         """Certified lower and upper bound and predicted height of one group's codes, (B, 3)."""
         batch, _ = check_P(P)
         lower, upper = (np.asarray(end) for end in bounds(batch, m, threads=threads))
-        before = torch.get_num_threads()
-        torch.set_num_threads(thread_count(threads))
-        try:
-            height = np.exp2(self.log2_heights(batch, m))
-        finally:
-            torch.set_num_threads(before)
+        height = np.exp2(on_threads(thread_count(threads), self.log2_heights, batch, m))
         return np.stack([lower, upper, np.where(np.isinf(lower), np.inf, np.maximum(height, 1.0))], axis=1)
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:

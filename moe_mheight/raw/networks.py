@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..files import Group
-from ..tiers import tier_of
+from ..tiers import RULES, tier_of
 from .recipe import RawRecipe
 
 HEADS = 8
 """Of run 1's attention. The high-capacity pathway has twice as many, twice as wide."""
 
-FIXED_GATE = {"low": 0.1, "medium": 0.5, "high": 0.9}
+FIXED_GATE = {rule.name: rule.gate for rule in RULES}
 """Share of the high-capacity pathway before the gate is learned."""
 
 

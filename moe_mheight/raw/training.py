@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import whole
 from ..cards import provenance
 from ..checkpoints import (
     FORMAT,
@@ -30,8 +31,9 @@ from ..checkpoints import (
     share_out,
     span,
 )
-from ..errors import ModelError
+from ..errors import ModelError, brief
 from ..files import Group
+from ..passes import on_threads
 from ..storage import MOST_SEEDS, pack, settled, workshop
 from ..tiers import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
@@ -151,9 +153,11 @@ def advance(task: tuple[Member, Stage]) -> Stage:
     All chance comes from the seed and the epoch's number, so where stages end changes no weight. With patience the
     weights are those of the best validation, of a curriculum's last phase, else the last ones.
     """
-    member, stage = task
+    return on_threads(task[0].threads, _advanced, *task)
+
+
+def _advanced(member: Member, stage: Stage) -> Stage:
     recipe, training, seed, device = member.recipe, member.training, member.seed, member.device
-    torch.set_num_threads(member.threads)
     with FRESH:
         torch.manual_seed(seed)
         network = build(recipe, tuple(part.group for part in training))
@@ -265,7 +269,7 @@ def train_raw(
     """Train the seed ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
 
     Args:
-        scope: "low", "medium", "high" or "all"; the ensemble goes to models / scope.
+        scope: one of SCOPES, a tier or "all"; the ensemble goes to models / scope.
         models: folder of the model set.
         data: from `data.divide`; only the groups of the scope are used.
         recipe: all settings.
@@ -282,12 +286,10 @@ def train_raw(
         DataError: the data hold no group of the tier.
     """
     if scope not in SCOPES:
-        raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {scope!r}")
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ModelError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
+        raise ModelError(f"tier must be one of {', '.join(SCOPES)}, got {brief(scope)}")
+    seeds = whole("seeds", seeds, 1, MOST_SEEDS, error=ModelError)
     device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
-    before = torch.get_num_threads()
     with workshop(models / scope, force) as partial:
         prints = fingerprint(originals), fingerprint(validation)
         workers, threads = share_out(seeds)
@@ -302,7 +304,6 @@ def train_raw(
         histories = [partial / f"{name}.jsonl" for name in members]
         lengths = dict.fromkeys(members, recipe.epochs)
         trained = in_stages(advance, members, lengths, partial, unit="epoch", jobs=workers, report=report)
-        torch.set_num_threads(before)
         config = {
             "scope": scope,
             "groups": [list(part.group) for part in training],
