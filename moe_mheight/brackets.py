@@ -17,6 +17,7 @@ from .certified import residuals, upper_bound
 from .codes import check_m, check_P, like_input
 from .enumeration import are_whole, minimum_distance
 from .errors import CodeError
+from .forms import as_P
 from .kernels import LANES, compiled, over_batch
 from .least_squares import (
     add_product,
@@ -201,7 +202,7 @@ def brackets(
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, closing=closing, budget=budget, threads=threads)
-    infinite = _infinite(batch, found) if n > MAX_N else np.less_equal(minimum_distance(batch, threads), m)
+    infinite = _infinite(batch, found) if n > MAX_N else minimum_distance(batch, threads, matrix="P") <= m
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
 
@@ -212,7 +213,7 @@ def _infinite(P: NDArray[np.float64], found: Brackets) -> NDArray[np.bool_]:
     Where rounding has made a large height of an infinite one, S is a token's or what the witness nearly vanishes on.
     """
     large = found.token_lower[..., -1] > LARGEST_RATIO
-    out: NDArray[np.bool_] = large.any(1)
+    out = np.array(large.any(1))
     for i in np.flatnonzero(out & are_whole(P)):
         F = rational_matrix(P[i])
         words = np.argsort(-np.abs(found.witness[i]), kind="stable")[: found.m]
@@ -222,13 +223,20 @@ def _infinite(P: NDArray[np.float64], found: Brackets) -> NDArray[np.bool_]:
 
 
 def bounds(
-    P: ArrayLike, m: Any, *, steps: int = STEPS, closing: bool = True, threads: int | None = None
+    P: ArrayLike,
+    m: Any,
+    *,
+    matrix: str | None = None,
+    steps: int = STEPS,
+    closing: bool = True,
+    threads: int | None = None,
 ) -> tuple[Any, Any]:
     """Certified (lower, upper) bounds of m-heights; floats for one code, (B,) arrays for a batch; m int or (B,).
 
     They are the tightest that `brackets` knows; closing=False gives the bracket that a Predictor answers within.
+    matrix: what P is, as in `m_height`; the bounds are of its systematic form in float64.
     """
-    batch, single = check_P(P, max_n=MAX_N)
+    batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=MAX_N)
     levels = check_m(m, len(batch), batch.shape[2])
     lower, upper = np.empty(len(batch)), np.empty(len(batch))
     for level in np.unique(levels):

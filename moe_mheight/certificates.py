@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from . import rationals
 from .claims import LONGEST, LONGEST_ENTRY
-from .codes import check_m, check_P, from_parity_check, systematic
+from .codes import check_m, check_P
 from .errors import CodeError, DataError, MHeightError, brief
 from .folders import replacing
+from .forms import check_kind, in_fractions, is_rational
 from .heights import Height, Progress, silent
 from .masks import BITS
 from .mending import Exact, HolesError, mend
@@ -68,12 +69,6 @@ class _Code:
     den: int | None
     rounded: NDArray[np.float64]
     """P in float64, for the search."""
-
-
-def is_rational(P: Any) -> bool:
-    """Whether P is meant exactly: integers, Fractions or text, or floats that all are integers."""
-    values = np.asarray(P, dtype=object).ravel().tolist() if not isinstance(P, np.ndarray) else P.ravel().tolist()
-    return all(not isinstance(value, float) or value.is_integer() for value in values)
 
 
 def certify(
@@ -193,8 +188,7 @@ def _certified(
 
 
 def _read(matrix: Any, kind: str) -> _Code:
-    if kind not in ("P", "G", "H"):
-        raise CodeError(f"matrix must be P, G or H, got {brief(kind)}")
+    check_kind(kind)
     given = rationals.rational_matrix(matrix, kind)
     exact = is_rational(matrix)
     rows, columns = len(given), len(given[0])
@@ -203,28 +197,9 @@ def _read(matrix: Any, kind: str) -> _Code:
     if kind == "P":
         P, den, order = given, None, list(range(n))
     else:
-        P, den, order = _systematic(given, kind, exact)
+        P, den, order = in_fractions(given, kind, exact=exact)
     rounded = rationals.as_floats(P, "P" if kind == "P" else f"the systematic form of {kind}, P")
     return _Code(kind, given, exact, order, P, den, check_P(rounded)[0][0])
-
-
-def _systematic(given: list[list[Fraction]], kind: str, exact: bool) -> tuple[list[list[Fraction]], int, list[int]]:
-    """P in fractions, what makes its minors whole, and the order of columns, as `matrices.read_matrix` has it."""
-    n = len(given[0])
-    if exact:
-        first = list(range(n)) if kind == "G" else list(range(n))[::-1]
-    else:
-        order = (systematic if kind == "G" else from_parity_check)(rationals.as_floats(given, kind))[1].tolist()
-        first = order if kind == "G" else order[::-1]
-    X, den, inside = rationals.systematic_part(given, first, kind)
-    rank = len(inside)
-    outside = [j for j in range(n) if j not in inside]
-    if not 1 <= rank < n or (kind == "G" and rank < len(given)):
-        wanted = f"rank k = {len(given)} < n" if kind == "G" else f"rank n - k with 1 <= k < n = {n}"
-        raise CodeError(f"{kind} must have {wanted}, got rank {rank}; drop rows that are combinations of others")
-    if kind == "G":
-        return X, den, inside + outside
-    return [[-x for x in column] for column in zip(*X, strict=True)], den, outside + inside
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:

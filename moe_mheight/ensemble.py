@@ -23,6 +23,7 @@ from .codes import check_m, check_P, like_input
 from .errors import CodeError, ModelError, brief
 from .experts import Reading, combined, read
 from .files import from_rows
+from .forms import as_P
 from .kernels import thread_count
 from .masks import LONGEST
 from .minors import MAX_N
@@ -94,12 +95,15 @@ class Predictor:
             return cls(tiers, table_router(router))
         return cls(tiers, slack_weights if router == "fixed" else load_gate(folder))
 
-    def predict(self, P: Any, m: Any = None, *, budget: int = 0, threads: int | None = None) -> Any:
+    def predict(
+        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+    ) -> Any:
         """Predicted heights.
 
         Args:
             P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
             m: int, or (B,) ints for a batch; None for rows.
+            matrix: what P is, as in `m_height`; the prediction is for its systematic form in float64. Not for rows.
             budget: look at no more than this many sets of n - m coordinates, for n up to 32; 0, for n up to 16: at
                 all. Under a budget the lower bound is certified, and no upper bound is known.
             threads: for the brackets; default all cores.
@@ -112,25 +116,34 @@ class Predictor:
             CodeError: P or m breaks a rule.
             DataError: a row does; the message says which.
         """
-        count, single, pieces = self._pieces(P, m, budget, threads)
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
         heights = np.empty(count)
         for piece in pieces:
             heights[piece.places] = piece.values[:, 2]
         return like_input(heights, single)
 
-    def bounds(self, P: Any, m: Any = None, *, budget: int = 0, threads: int | None = None) -> tuple[Any, Any]:
+    def bounds(
+        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+    ) -> tuple[Any, Any]:
         """Certified (lower, upper) bounds of the heights, the tightest that are known; `predict` answers within them.
 
         Arguments, shapes and errors as in `predict`.
         """
-        count, single, pieces = self._pieces(P, m, budget, threads)
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
         ends = np.empty((2, count))
         for piece in pieces:
             ends[:, piece.places] = piece.values[:, FLOOR : CEILING + 1].T
         return like_input(ends[0], single), like_input(ends[1], single)
 
     def predict_interval(
-        self, P: Any, m: Any = None, *, coverage: float = 0.9, budget: int = 0, threads: int | None = None
+        self,
+        P: Any,
+        m: Any = None,
+        *,
+        matrix: str | None = None,
+        coverage: float = 0.9,
+        budget: int = 0,
+        threads: int | None = None,
     ) -> tuple[Any, Any]:
         """Intervals (low, high) that hold the height for about `coverage` of codes like the training kinds.
 
@@ -146,7 +159,7 @@ class Predictor:
             Others, shapes and errors as in `predict`.
         """
         _check_coverage(coverage)
-        count, single, pieces = self._pieces(P, m, budget, threads)
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
         ends = np.empty((2, count))
         for piece in pieces:
             ends[:, piece.places] = self._intervals(piece, coverage, budget)
@@ -182,16 +195,20 @@ class Predictor:
         """The signature that the field's evaluator calls: heights of a list of P of one group."""
         return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]
 
-    def _pieces(self, P: Any, m: Any, budget: int, threads: int | None) -> tuple[int, bool, Iterator[_Piece]]:
+    def _pieces(
+        self, P: Any, m: Any, matrix: str | None, budget: int, threads: int | None
+    ) -> tuple[int, bool, Iterator[_Piece]]:
         """How many codes, whether it was one, and what is measured of them, AT_ONCE codes of one group at a time."""
         whole("budget", budget, 0)
         thread_count(threads)
         if m is None:
+            if matrix not in (None, "P"):
+                raise CodeError(f"rows [n, k, m, P] hold P, and matrix is {brief(matrix)}: give the matrices and m")
             check_rows(P)
             rows, single = from_rows(P, None) if len(P) else {}, False
             groups = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
         else:
-            batch, single = check_P(P, max_n=LONGEST)
+            batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=LONGEST)
             k, r = batch.shape[1:]
             levels = check_m(m, len(batch), r)
             groups = []
@@ -264,7 +281,14 @@ class Predictor:
         return table
 
     def measure(
-        self, P: ArrayLike, m: Any, *, budget: int = 0, coverage: float | None = None, threads: int | None = None
+        self,
+        P: ArrayLike,
+        m: Any,
+        *,
+        matrix: str | None = None,
+        budget: int = 0,
+        coverage: float | None = None,
+        threads: int | None = None,
     ) -> NDArray[np.float64]:
         """All that is known of a batch at one go, (B, 8): see COLUMNS.
 
@@ -272,7 +296,7 @@ class Predictor:
         """
         if coverage is not None:
             _check_coverage(coverage)
-        count, _, pieces = self._pieces(P, m, budget, threads)
+        count, _, pieces = self._pieces(P, m, matrix, budget, threads)
         values = np.empty((count, len(COLUMNS) + 2 * (coverage is not None)))
         for piece in pieces:
             values[piece.places, : len(COLUMNS)] = piece.values

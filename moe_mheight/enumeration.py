@@ -12,6 +12,7 @@ through the lattice of sets S: a minimum over k + 1 of the sets S - i covers eve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_P, like_input
+from .forms import as_P
 from .kernels import LANES, compiled, over_batch
 from .minors import (
     LARGEST_RATIO,
@@ -369,13 +371,18 @@ def _distance_by_rank(masks, minor, spans, n):  # type: ignore[no-untyped-def]
     return distance
 
 
-def minimum_distance(P: ArrayLike, threads: int | None = None) -> int | NDArray[np.int64]:
+def _distance_of_fractions(P: list[list[Fraction]]) -> int:
+    return len(P[0]) + 1 - int(np.isinf(whole_profile(P)).sum())
+
+
+def minimum_distance(P: ArrayLike, threads: int | None = None, *, matrix: str | None = None) -> int | NDArray[np.int64]:
     """Minimum Hamming distance d of the code [I | P]; h_m is infinite exactly when m >= d.
 
     Args:
         P: (k, r) or (B, k, r), k + r <= 16. For integer P the answer is exact; for real P a height above
             minors.LARGEST_RATIO counts as infinite, as in `height_profile`.
         threads: default all cores.
+        matrix: what P is, as in `m_height`.
 
     Returns:
         An int, or (B,) int64.
@@ -388,7 +395,11 @@ def minimum_distance(P: ArrayLike, threads: int | None = None) -> int | NDArray[
         >>> minimum_distance([[1, 1], [1, 2]])
         3
     """
-    batch, single = check_P(P, max_n=MAX_N)
+    given, _ = as_P(P, matrix)
+    if isinstance(given, np.ndarray) and given.dtype == object:  # the exact form of a G or H
+        distances = np.array([_distance_of_fractions(F) for F in given.reshape(-1, *given.shape[-2:]).tolist()])
+        return like_input(distances, given.ndim == 2)
+    batch, single = check_P(given, max_n=MAX_N)
     count, k, r = batch.shape
     out = np.empty(count, np.int64)
     tables = minor_tables(k + r, k)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, nextafter
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arguments import real
 from .codes import as_numbers, beyond_float64, check_m, check_P, like_input
-from .enumeration import TIGHT, enumerated_profiles, profile_ends, whole_profile
+from .enumeration import TIGHT, deciding_set, enumerated_profiles, profile_ends, whole_profile
 from .errors import CodeError, brief
+from .forms import as_P, in_given_order
 from .heights import Height, Progress, expected_seconds, silent
 from .kernels import thread_count
 from .masks import BITS
@@ -82,10 +85,36 @@ def _by_bases(P: NDArray[np.float64], m: int, began: float) -> Height:
         if not upper <= value * (1.0 + TIGHT):  # intervals were not enough: Python's integers have decided
             upper = nextafter(value, np.inf)
         upper = max(upper, value)
+    return _enumerated(k, r, m, value, lower, upper, c, began)
+
+
+def _enumerated(
+    k: int, r: int, m: int, value: float, lower: float, upper: float, c: NDArray[np.float64], began: float
+) -> Height:
     order = tuple(int(j) for j in np.argsort(-np.abs(c), kind="stable")[:m])
     return Height(
         k + r, k, m, value, lower, upper, c, order, "bases", "finished", time.monotonic() - began, comb(k + r, k), 0
     )
+
+
+def _by_integers(F: list[list[Fraction]], m: int) -> Height:
+    """As `_by_bases`, of a code given in fractions."""
+    began = time.monotonic()
+    value = float(_whole_profiles([F])[0, m])
+    z, c = exact_word(F, m, *deciding_set(F, m))
+    lower = upper = value
+    if z is not None:
+        lower = value if Fraction(value) <= z else nextafter(value, 0.0)
+        upper = value if Fraction(value) >= z else nextafter(value, np.inf)
+    return _enumerated(len(F), len(F[0]), m, value, lower, upper, c, began)
+
+
+def _in_float64(M: Any, matrix: str | None, method: str) -> bool:
+    """Whether a G or H is made systematic to rounding, as a search takes it; exactly where bases are enumerated."""
+    if matrix not in ("G", "H") or isinstance(M, tuple):
+        return False
+    n = as_numbers(M, matrix).shape[-1:]
+    return bool(n) and (n[0] > MAX_N or choose(n[0], method) == "search")
 
 
 def _beyond_float64(P: Any, method: str) -> list[Any] | None:
@@ -104,7 +133,7 @@ def _beyond_float64(P: Any, method: str) -> list[Any] | None:
             f"P has entries that float64 rounds, {brief(beyond_float64(P, raw))} among them; a search takes integers "
             f"up to 2^53, bases any up to n = {MAX_N}, and certify(P, m) any"
         )
-    return [rational_matrix(matrix) for matrix in entries.reshape(-1, k, r).tolist()]
+    return [rational_matrix(code) for code in entries.reshape(-1, k, r).tolist()]
 
 
 def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
@@ -128,6 +157,7 @@ def m_height(
     m: Any,
     *,
     method: str = "auto",
+    matrix: str | None = None,
     details: bool = False,
     time_limit: float | None = None,
     threads: int | None = None,
@@ -140,6 +170,9 @@ def m_height(
             round need n <= 16.
         m: int, or (B,) ints, 1 <= m <= r.
         method: "bases" (enumeration, n <= 16), "search" (branch and bound), or "auto", which takes bases up to n = 16.
+        matrix: what P is: "P", or "G", a generator (k, n) in any basis, or "H", a parity check (r, n); n <= 64. Where
+            bases are enumerated, a G or H of integers or fractions is made systematic exactly, else to rounding. None:
+            "P", with a warning where it looks like another one.
         details: return a `Height`, which also holds the method, a certified bracket and a codeword that attains it.
         time_limit: seconds for each code, > 0; implies details. When it is over the bracket so far is returned:
             `lower` is what the best codeword found attains; `upper` comes from relaxed searches, which leave out pairs
@@ -167,14 +200,16 @@ def m_height(
         (3.0, 'search', True)
     """
     details = details or time_limit is not None
-    real = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(time_limit, bool)
-    if time_limit is not None and not (real and time_limit > 0.0):
-        raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
+    if time_limit is not None:
+        time_limit = real("time_limit", time_limit, 0.0, np.inf)
+    P, order = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
     if codes := _beyond_float64(P, method):
         levels = check_m(m, len(codes), len(codes[0][0]))
+        single = np.ndim(P) == 2
         if details:
-            raise CodeError("details are for entries that float64 holds; certify(P, m) has them for all others")
-        return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], np.ndim(P) == 2)
+            exactly = [_by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
+            return _as_given(exactly, order, single)
+        return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], single)
     batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape
     levels = check_m(m, count, r)
@@ -186,27 +221,43 @@ def m_height(
         for level in set(levels.tolist()):
             _announce(k + r, k, level, threads)
     heights = []
-    for matrix, level in zip(batch, levels.tolist(), strict=True):
+    for code, level in zip(batch, levels.tolist(), strict=True):
         if how == "bases":
             _compile()
-            heights.append(_by_bases(matrix, level, time.monotonic()))
+            heights.append(_by_bases(code, level, time.monotonic()))
             continue
-        found, _ = pruned_search(matrix, level, threads=threads, time_limit=time_limit, watch=watch)
+        found, _ = pruned_search(code, level, threads=threads, time_limit=time_limit, watch=watch)
         if found.ended == "interrupt" and (not details or not single):
             raise KeyboardInterrupt
         heights.append(found)
     if details:
-        return heights[0] if single else heights
+        return _as_given(heights, order, single)
     return like_input(np.array([height.value for height in heights]), single)
 
 
-def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = None) -> NDArray[np.float64]:
+def _as_given(heights: list[Height], orders: NDArray[np.int64] | None, single: bool) -> Height | list[Height]:
+    """One or many, with their coordinates where the matrices given have them."""
+    if orders is not None:
+        heights = [
+            replace(
+                found,
+                witness=in_given_order(found.witness, order),
+                outside=tuple(int(order[j]) for j in found.outside),
+            )
+            for found, order in zip(heights, np.atleast_2d(orders), strict=True)
+        ]
+    return heights[0] if single else heights
+
+
+def height_profile(
+    P: ArrayLike, *, matrix: str | None = None, method: str = "auto", threads: int | None = None
+) -> NDArray[np.float64]:
     """Exact heights h_0..h_r of codes [I | P], infinite ones as inf.
 
     Args:
         P: (k, r) or (B, k, r), real, n = k + r <= 64. Up to n = 16 all bases are enumerated (the work grows like
             n 2^n); beyond, each m is a search of its own, and the later ones may not fit: `heights.expected_seconds`.
-        method: as in `m_height`.
+        matrix, method: as in `m_height`.
         threads: default all cores. The answer does not depend on it.
 
     Returns:
@@ -228,6 +279,7 @@ def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = 
         >>> height_profile([[1, 1], [1, 2]]).tolist()
         [1.0, 2.0, 3.0]
     """
+    P, _ = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
     if codes := _beyond_float64(P, method):
         out = _whole_profiles(codes)
         return out[0] if np.ndim(P) == 2 else out
@@ -239,10 +291,10 @@ def height_profile(P: ArrayLike, *, method: str = "auto", threads: int | None = 
     _announce(k + r, k, max(range(1, r + 1), key=lambda m: expected_seconds(k + r, k, m)), threads)
     out = np.full((count, r + 1), np.inf)
     out[:, 0] = 1.0
-    for row, matrix in zip(out, batch, strict=True):
+    for row, code in zip(out, batch, strict=True):
         word = None
         for m in range(1, r + 1):
-            found, _ = pruned_search(matrix, m, threads=threads, start=word)
+            found, _ = pruned_search(code, m, threads=threads, start=word)
             if found.ended == "interrupt":
                 raise KeyboardInterrupt
             row[m] = max(found.value, row[m - 1])

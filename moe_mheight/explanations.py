@@ -18,6 +18,7 @@ from .ensemble import Predictor
 from .enumeration import minimum_distance
 from .errors import CodeError, brief
 from .exact import m_height
+from .forms import as_P
 from .heights import Height, expected_seconds
 from .masks import LONGEST
 from .minors import MAX_N, smallest_minors
@@ -245,6 +246,7 @@ def explain(
     m: int,
     predictor: Predictor | None = None,
     *,
+    matrix: str | None = None,
     coverage: float = 0.9,
     order: Sequence[int] | None = None,
     time_limit: float | None = None,
@@ -256,6 +258,7 @@ def explain(
         P: (k, r), the code [I | P], n = k + r <= 64.
         m: 1 <= m <= r.
         predictor: default the shipped one.
+        matrix: what P is, as in `m_height`; coordinates then have their numbers in that matrix, unless order is given.
         coverage: of the interval, in (0, 1].
         order: (n,), what coordinate j of [I | P] is called, a permutation of 0..n-1, as `matrices.read_matrix` and
             `systematic` tell; default j.
@@ -274,42 +277,43 @@ def explain(
         >>> found.height.value, found.distance, found.sentence.split(":")[0]
         (2.0, 3, 'Ordinary')
     """
-    batch, single = check_P(P, max_n=64)
+    given, found_order = as_P(P, matrix, rounded=True)
+    batch, single = check_P(given, max_n=64)
     if not single:
         raise CodeError(f"explain takes one code, P of shape (k, r), got {batch.shape}")
     code = batch[0]
     k, r = code.shape
     n, level = k + r, int(check_m(m, 1, r)[0])
-    names = _names(order, n)
+    names = _names(order if order is not None or found_order is None else found_order.tolist(), n)
     predictor = Predictor.load() if predictor is None else predictor
     if not hasattr(predictor, "predict_interval"):
         raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
-    height = m_height(code, level, details=True, time_limit=time_limit, threads=threads)
+    height = m_height(code, level, matrix="P", details=True, time_limit=time_limit, threads=threads)
     lower, upper, experts = height.lower, height.upper, {}
     predicted = spread = low = high = None
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
     if n <= LONGEST:
         settings: dict[str, Any] = {"budget": 0 if n <= MAX_N else BUDGET, "threads": threads}
-        (found,) = predictor.measure(code[None], level, coverage=coverage, **settings)
+        (found,) = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
         lower, upper, predicted, spread = (float(value) for value in found[:4])
         lower, upper = max(lower, float(found[6])), min(upper, float(found[7]))
         low, high = float(found[-2]), float(found[-1])
         with warnings.catch_warnings():  # told once already
             warnings.simplefilter("ignore")
             for i, tier in enumerate(TIERS):
-                experts[tier] = float(Predictor(predictor.tiers, _only(i)).predict(code, level, **settings))
+                experts[tier] = float(Predictor(predictor.tiers, _only(i)).predict(code, level, matrix="P", **settings))
     word = np.empty(n)
     word[names] = height.witness
     height = replace(height, witness=word, outside=tuple(names[j] for j in height.outside))
     distance = minor = basis = None
     if n <= MAX_N:
-        distance = int(minimum_distance(code))
+        distance = int(minimum_distance(code, matrix="P"))
         ratios, (columns,) = smallest_minors(code[None])
         minor = float(ratios[0])
         basis = tuple(sorted(names[j] for j in columns))
     better = typical = None
     if height.finished and (n <= MAX_N or OTHERS * expected_seconds(n, k, level, threads) < PATIENCE):
-        others = m_height(_shuffled(code), level, threads=threads)
+        others = m_height(_shuffled(code), level, matrix="P", threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
         height, lower, upper, predicted, spread, low, high, coverage, weights, experts, distance, minor, basis,

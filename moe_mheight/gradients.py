@@ -71,7 +71,7 @@ def height_gradient(P: ArrayLike, m: Any, *, threads: int | None = None) -> tupl
     levels = check_m(m, count, r)
     heights, gradients = np.empty(count), np.full(batch.shape, np.nan)
     for i, (matrix, level) in enumerate(zip(batch, levels.tolist(), strict=True)):
-        found = m_height(matrix, level, details=True, threads=threads)
+        found = m_height(matrix, level, matrix="P", details=True, threads=threads)
         heights[i] = found.value
         if np.isfinite(found.value):
             gradients[i] = _of_generator(generator(matrix), found.witness, level)[:, k:]

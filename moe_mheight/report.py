@@ -206,7 +206,7 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
     out = []
     for _, group, sample, i in sorted(hard, key=lambda one: -one[0])[:HARDEST]:
         (n, k, m), P = group, sample.P[i]
-        found = m_height(P, m, details=True, threads=threads)
+        found = m_height(P, m, matrix="P", details=True, threads=threads)
         ratios, columns = smallest_minors(P[None])
         word = found.witness / np.abs(found.witness).max()
         values = sample.values[i]

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import rationals
 from .codes import check_m, check_P
 from .enumeration import deciding_set, lattice_sets, lattice_tables, spread_minima
+from .forms import as_P, in_given_order
 from .hitting import best_without, largest_height
 from .kernels import LANES, compiled, over_batch
 from .minors import LARGEST_RATIO, MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
@@ -142,12 +143,13 @@ def deciding_sets(
     return left, at, value
 
 
-def witness(P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.float64]:
+def witness(P: ArrayLike, m: Any, *, matrix: str | None = None, threads: int | None = None) -> NDArray[np.float64]:
     """Codewords of [I | P] that attain the exact m-height, largest |coordinate| 1.
 
     Args:
         P: (k, r) or (B, k, r), n = k + r <= 16; for longer codes see the details of `m_height`.
         m: int or (B,) ints, 1 <= m <= r.
+        matrix: what P is, as in `m_height`; the codeword has its coordinates where that matrix has them.
         threads: as in `height_profile`.
 
     Returns:
@@ -166,7 +168,8 @@ def witness(P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.f
         >>> round(float(c[-1] / c[-3]), 6)
         3.0
     """
-    batch, single = check_P(P, max_n=MAX_N)
+    given, order = as_P(P, matrix, rounded=True)
+    batch, single = check_P(given, max_n=MAX_N)
     count, k, r = batch.shape
     levels = check_m(m, count, r)
     left, at, value = deciding_sets(batch, levels, threads)
@@ -184,4 +187,5 @@ def witness(P: ArrayLike, m: Any, *, threads: int | None = None) -> NDArray[np.f
         z, words[i] = exact_word(batch[i].tolist(), int(levels[i]), int(left[i]), int(at[i]))
         if z is None or (z > LARGEST_RATIO and (np.floor(batch[i]) != batch[i]).any()):
             words[i, [j for j in range(k + r) if not left[i] >> j & 1]] = 0.0
+    words = in_given_order(words, order)
     return words[0] if single else words

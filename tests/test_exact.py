@@ -259,6 +259,11 @@ def test_integers_and_fractions_that_float64_rounds(rng):
     F = [[Fraction(1, 3), Fraction(1, 7)], [Fraction(2, 3), Fraction(2, 7)]]  # rank 1: infinite, and not by rounding
     assert height_profile(F).tolist() == [float(h) for h in brute.profile(F)]
     assert m_height([[10**300, 3]], 2) == 1e300
+    for m, h in enumerate(truth[1:], 1):
+        found = m_height(P, m, details=True)
+        assert found.lower <= h <= found.upper
+        assert found.upper - found.lower <= 2.3e-16 * found.value
+        assert brute.error(float(brute.height_of(found.witness, m)), h) < 1e-15
     for call in (minimum_distance, lambda P: bounds(P, 1), lambda P: witness(P, 1)):
         with pytest.raises(CodeError, match=r"has the entry 1152921504606846977, which float64 rounds"):
             call(P)

@@ -12,9 +12,9 @@ import moe_mheight
 
 ORDER = [
     "errors", "arguments", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels",
-    "masks", "codes", "kinds", "minors", "enumeration", "least_squares", "certified", "exchanges", "tableaus",
-    "hitting", "rationals", "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks", "search",
-    "brackets", "pickles", "arrays", "files", "manifests", "shards", "sources", "labels", "entries",
+    "masks", "codes", "rationals", "forms", "kinds", "minors", "enumeration", "least_squares", "certified",
+    "exchanges", "tableaus", "hitting", "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks",
+    "search", "brackets", "pickles", "arrays", "files", "manifests", "shards", "sources", "labels", "entries",
     "matrix_market", "matrices", "claims", "reductions", "transversals", "verification", "mending", "certificates",
     "datasets", "raw.augmentation", "raw.data", "raw.monitor", "pictures", "plots", "streams", "calibration",
     "passes", "experts", "unrolled", "recipes", "storage", "cards", "checkpoints", "raw.networks", "raw.models",
