@@ -57,7 +57,7 @@ class UnfinishedError(MHeightError):
         self.found = found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Code:
     """The matrix that a certificate is of, in fractions, and its [I | P]: coordinate j is column order[j]."""
 

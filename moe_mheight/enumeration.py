@@ -81,17 +81,6 @@ def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
 
 
 @compiled
-def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[no-untyped-def]
-    """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
-    for q in range(basis.shape[0]):
-        t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
-        for lane in range(out.shape[0]):
-            value = t[lane] * inv[lane]
-            out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
-    _spread_upwards(cover, least)
-
-
-@compiled
 def _spread_upwards(cover, least):  # type: ignore[no-untyped-def]
     """From minima over the bases to minima over all larger sets."""
     bases = least.shape[0] - cover.shape[0]
@@ -103,6 +92,17 @@ def _spread_upwards(cover, least):  # type: ignore[no-untyped-def]
             one = least[cover[q, t]]
             for lane in range(out.shape[0]):
                 out[lane] = one[lane] if one[lane] < out[lane] else out[lane]
+
+
+@compiled
+def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[no-untyped-def]
+    """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
+    for q in range(basis.shape[0]):
+        t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
+        for lane in range(out.shape[0]):
+            value = t[lane] * inv[lane]
+            out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
+    _spread_upwards(cover, least)
 
 
 @compiled
@@ -317,6 +317,26 @@ def _settled(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.floa
 
 
 @compiled
+def _distance_by_rank(masks, minor, spans, n):  # type: ignore[no-untyped-def]
+    """n less the size of the largest column set that does not span."""
+    spans[:] = False
+    for b in range(masks.shape[0]):
+        spans[masks[b]] = minor[b] > 0.0
+    for i in range(n):
+        for mask in range(1 << n):
+            if mask >> i & 1 and spans[mask ^ (1 << i)]:
+                spans[mask] = True
+    distance = n
+    for mask in range(1 << n):
+        if not spans[mask]:
+            size = 0
+            for i in range(n):
+                size += mask >> i & 1
+            distance = min(distance, n - size)
+    return distance
+
+
+@compiled
 def _distance(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
     """d by the rank of all sets, where minors are right to rounding and no real height can be infinite; else -1."""
     count, k, r = P.shape
@@ -349,26 +369,6 @@ def _distance(P, exact_below, masks, first, source, entry, sign, parts, out):  #
                 out[start + lane] = r + 1
             else:
                 out[start + lane] = _distance_by_rank(masks, minor[:, lane], spans, n)
-
-
-@compiled
-def _distance_by_rank(masks, minor, spans, n):  # type: ignore[no-untyped-def]
-    """n less the size of the largest column set that does not span."""
-    spans[:] = False
-    for b in range(masks.shape[0]):
-        spans[masks[b]] = minor[b] > 0.0
-    for i in range(n):
-        for mask in range(1 << n):
-            if mask >> i & 1 and spans[mask ^ (1 << i)]:
-                spans[mask] = True
-    distance = n
-    for mask in range(1 << n):
-        if not spans[mask]:
-            size = 0
-            for i in range(n):
-                size += mask >> i & 1
-            distance = min(distance, n - size)
-    return distance
 
 
 def _distance_of_fractions(P: list[list[Fraction]]) -> int:

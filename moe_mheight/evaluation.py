@@ -76,7 +76,7 @@ class Score:
         return _gain(self.bounds_log2_mse, self.log2_mse)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """Scores of all groups, and microseconds per code (brackets and experts; exact solver).
 
@@ -216,7 +216,7 @@ def _most(keep: int, group: Group) -> int:
     return some(keep, group[0], 12, least=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tally:
     """What some codes of a group add to its score: counts, sums of squares in bits squared, seconds, extremes."""
 

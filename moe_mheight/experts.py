@@ -79,7 +79,7 @@ def _feature_count(steps: int, open_ended: bool) -> int:
     return 2 * (steps + 1 + BEYOND) + 2 + 4 * profile + about
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """What an expert reads of B codes, A of which are worth asking about.
 

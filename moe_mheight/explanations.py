@@ -38,7 +38,7 @@ BUDGET = 1000
 """Sets that the experts look at beyond n = 16."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Explanation:
     """One code, for one m; made by `explain`. Coordinates are numbered from 0, heights are dimensionless.
 

@@ -35,7 +35,7 @@ from .masks import BITS
 Group = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codes:
     """Codes of one group: P (B, k, r), their places in the file (B,), and heights (B,) when the file has labels."""
 

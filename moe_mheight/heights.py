@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .kernels import thread_count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Height:
     """What is known of h_m of one code.
 

@@ -65,7 +65,7 @@ def _labelled(content: bytes, threads: int | None) -> Data:
     return {group: Codes(c.P, c.row, m_height(c.P, group[2], threads=threads)) for group, c in data.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Audit:
     """What exact heights say about a file's labels; arrays of row places, ascending.
 

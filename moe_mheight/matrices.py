@@ -41,7 +41,7 @@ Rational = list[list[Fraction]]
 Numbers = list[list[Fraction | float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matrix:
     """One code, systematic: P (k, r); coordinate j of [I | P] is column order[j] of the matrix that was read."""
 

@@ -281,7 +281,7 @@ def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-
                     basic_c_out[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Brackets:
     """Bounds of B codes of one (n, k, m), and their tokens: the candidates (S, a) with the largest upper bounds.
 

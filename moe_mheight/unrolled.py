@@ -32,7 +32,7 @@ from .reweighting import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unrolled:
     """Bounds and tokens of B codes of one group n, k, m as tensors, float64; shapes and meaning as in `Brackets`.
 
@@ -110,7 +110,7 @@ def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: i
     return Unrolled((n, k, m), steps, 0, best, torch.maximum(elsewhere, upper[..., steps].amax(1)), elsewhere, tokens)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Solved:
     """lower, upper (B, C, solves), of each solve alone; weight (B, C, s), the next; profiles (B, C, s), not sorted."""
 

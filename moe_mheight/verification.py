@@ -73,7 +73,7 @@ class Verdict:
     height: str
     bases: int
     nodes: int
-    missing: tuple[int, list[int]] | None = None
+    missing: tuple[int, tuple[int, ...]] | None = None
     matrix: str = "P"
     compared: bool = False
 
@@ -81,7 +81,7 @@ class Verdict:
 class _NotProvenError(Exception):
     """A claim that the certificate does not prove; the message is the verdict's reason."""
 
-    def __init__(self, reason: str, missing: tuple[int, list[int]] | None = None) -> None:
+    def __init__(self, reason: str, missing: tuple[int, tuple[int, ...]] | None = None) -> None:
         super().__init__(reason)
         self.missing = missing
 
@@ -236,7 +236,7 @@ def _proven(claim: Claim, search: HittingSets, advance: Callable[[float], None])
             hit = sorted([*coordinates(T), *spare[: claim.m - 1 - T.bit_count()]])
             raise _NotProvenError(
                 f"not proven: no listed set that avoids a = {a} and T = {hit} has |y|_1 <= {claim.bound}",
-                (a, hit),
+                (a, tuple(hit)),
             )
         advance((1 + (a + 1) / claim.n) / 2)
     relation = "=" if claim.arithmetic == "rational" else "is in"

@@ -27,7 +27,7 @@ KIND = "scaled-integer"
 """Integers with a scale of their own per matrix: the distribution of the field's files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One group's codes, in the order of the file: P (B, k, r), log2_h (B,)."""
 
