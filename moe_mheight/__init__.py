@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .brackets import bounds
     from .certificates import certify
     from .codes import equivalent, from_parity_check, generator, parity_check, systematic
+    from .distance import minimum_distance
     from .ensemble import Predictor
-    from .enumeration import minimum_distance
     from .errors import CodeError, DataError, MHeightError, ModelError
     from .estimators import ExactHeight, MHeightRegressor
     from .exact import height_profile, m_height
@@ -70,7 +70,7 @@ _HOME = {
     "explain": "explanations",
     "height_profile": "exact",
     "m_height": "exact",
-    "minimum_distance": "enumeration",
+    "minimum_distance": "distance",
     "verify": "verification",
     "witness": "witnesses",
 }

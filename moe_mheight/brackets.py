@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .certified import residuals, upper_bound
 from .codes import check_m, check_P, like_input
-from .enumeration import are_whole, minimum_distance
+from .distance import minimum_distance
+from .enumeration import are_whole
 from .errors import CodeError
 from .forms import as_P
 from .kernels import LANES, compiled, over_batch

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .codes import check_m, check_P
+from .distance import minimum_distance
 from .ensemble import Predictor
-from .enumeration import minimum_distance
 from .errors import CodeError, brief
 from .exact import m_height
 from .forms import as_P

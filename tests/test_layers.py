@@ -12,7 +12,7 @@ import moe_mheight
 
 ORDER = [
     "errors", "arguments", "tiers", "folders", "jobs", "criteria", "raw", "raw.recipe", "raw.table", "kernels",
-    "masks", "codes", "rationals", "forms", "kinds", "minors", "enumeration", "least_squares", "certified",
+    "masks", "codes", "rationals", "forms", "kinds", "minors", "enumeration", "distance", "least_squares", "certified",
     "exchanges", "tableaus", "hitting", "witnesses", "joint", "heights", "pruned", "exact", "reweighting", "looks",
     "search", "brackets", "pickles", "arrays", "files", "manifests", "shards", "sources", "labels", "entries",
     "matrix_market", "matrices", "claims", "reductions", "transversals", "verification", "mending", "certificates",
