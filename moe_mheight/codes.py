@@ -28,14 +28,8 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
     Raises:
         CodeError: P is ragged, not real, not finite, empty, out of range, or longer than max_n.
     """
-    raw = as_numbers(P, what)
-    if (rounded := beyond_float64(P, raw)) is not None:
-        raise CodeError(
-            f"{what} has the entry {brief(rounded)}, which float64 rounds (integers are safe up to 2^53): only "
-            "m_height, height_profile and certify take it as it is; for the others round it yourself"
-        )
-    if raw.dtype == object:
-        raw = _from_objects(raw, what)
+    given = as_numbers(P, what)
+    raw = _from_objects(P, given, what) if given.dtype == object else given
     if raw.dtype.kind not in "iuf":
         raise CodeError(f"{what} must hold real numbers, got dtype {raw.dtype}")
     if raw.ndim not in (2, 3):
@@ -45,6 +39,7 @@ def check_P(P: ArrayLike, *, max_n: int | None = None, what: str = "P") -> tuple
         raise CodeError(f"{what} must have k >= 1 rows and r >= 1 columns, got {k} x {r}")
     if max_n is not None and k + r > max_n:
         raise CodeError(f"{what} is {k} x {r}, a code of length n = k + r = {k + r}; here n must be at most {max_n}")
+    _refuse_rounding(P, given, what)
     batch = np.ascontiguousarray(raw.reshape(-1, k, r), dtype=np.float64)
     for start in range(0, len(batch), CHECKED_AT_ONCE):
         _check_entries(batch[start : start + CHECKED_AT_ONCE], what)
@@ -128,13 +123,23 @@ EVERY_INTEGER = 2**53
 """Up to here float64 holds every integer."""
 
 
-def _from_objects(raw: NDArray[Any], what: str) -> NDArray[np.float64]:
+def _refuse_rounding(P: Any, raw: NDArray[Any], what: str) -> None:
+    if (rounded := beyond_float64(P, raw)) is not None:
+        raise CodeError(
+            f"{what} has the entry {brief(rounded)}, which float64 rounds (integers are safe up to 2^53): only "
+            "m_height, height_profile and certify take it as it is; for the others round it yourself"
+        )
+
+
+def _from_objects(P: Any, raw: NDArray[Any], what: str) -> NDArray[np.float64]:
     for value in raw.flat:
         if isinstance(value, (str, bytes, complex, type(None))):
             raise CodeError(f"{what} must hold real numbers, got {brief(value)} among its entries")
     try:
         return np.array(raw.tolist(), np.float64)
     except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, OverflowError):
+            _refuse_rounding(P, raw, what)
         raise CodeError(f"{what} must be a rectangular matrix of real numbers") from error
 
 

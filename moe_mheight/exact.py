@@ -122,7 +122,7 @@ def _beyond_float64(P: Any, method: str) -> list[Any] | None:
     if isinstance(P, np.ndarray) and P.dtype.kind == "f":
         return None
     raw = as_numbers(P)
-    if beyond_float64(P, raw) is None:
+    if sum(raw.shape[-2:]) > BITS or beyond_float64(P, raw) is None:
         return None
     entries = np.asarray(P, dtype=object)
     if entries.ndim not in (2, 3):
