@@ -96,6 +96,8 @@ def from_rows(rows: Any, heights: Any, name: str = "rows") -> Data:
         raise DataError(f"{name} has {len(rows)} rows but {len(h)} heights")
     gathered: dict[Group, tuple[list[int], list[NDArray[np.float64]]]] = {}
     for i, row in enumerate(rows):
+        if isinstance(row, np.ndarray) and row.dtype == object and row.ndim == 1:
+            row = row.tolist()  # noqa: PLW2901  a row of an array of rows
         if not isinstance(row, (list, tuple)) or len(row) != 4:
             raise DataError(f"{name}, row {i}: must be [n, k, m, P], got {_no_row(row)}")
         n, k, m, P = row

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from .kernels import uninterrupted
+
 Result = TypeVar("Result")
 
 _guard = threading.Lock()
@@ -41,7 +43,13 @@ def on_threads(count: int, work: Callable[..., Result], *arguments: Any) -> Resu
     if getattr(_own, "count", None) == count:  # it is such a thread
         return work(*arguments)
     errand = _Errand(count, work, arguments)
-    errand.start()
+    try:
+        with uninterrupted():  # an interrupt amid the start would leave the work alone
+            errand.start()
+    except BaseException as error:
+        if errand.ident is None:  # no thread could be had
+            raise
+        errand.interrupt(error)
     while not errand.over.is_set():
         try:
             while not errand.over.wait(WAKE):

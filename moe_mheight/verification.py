@@ -381,7 +381,9 @@ def _within_rounded(
         within = (off < 0.5) & (bound <= U)
         # y is off by G_B^-1 rho, and the first k columns of y are G_B^-1: far above U no more digits can help
         reach = 4 * size[:, :k].max(axis=1, keepdims=True) * off
-        unsure = ~within & (off < 1) & (size <= U * (1 + 1e-3)) & (size - reach <= U)
+        near = (off < 1) & (size <= U * (1 + 1e-3)) & (size - reach <= U)
+        # where floats say nothing at all, k columns that are badly scaled may still be a basis
+        unsure = ~within & (near | (~(off < 1) if B.shape[1] == k else False))
     return within, unsure
 
 

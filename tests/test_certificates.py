@@ -408,3 +408,20 @@ def test_what_counts_as_rational():
 def test_bad_input(P, m):
     with pytest.raises(CodeError):
         certify(P, m)
+
+
+def test_badly_scaled_reals_are_certified():
+    """Floats say nothing of such a basis, so the check looks at it in fractions; it was taken for no proof before."""
+    P = [
+        [377765885.41882277, -342400460.38730687, 75438489.6331299, 824465038.3814571],
+        [262753770557.73517, -238155470041.68063, 52470983648.33612, 573453839771.7372],
+        [-875845901861.24, 793851566805.7284, -174903278825.48404, -1911512799243.7578],
+    ]
+    for m in (1, 2, 3, 4):
+        made = certify(P, m)
+        assert verify(made).accepted
+        h = m_height(P, m)
+        if made["height"] == "inf":
+            assert h == np.inf
+        else:
+            assert float(made["height"]["lower"]) * (1 - 1e-9) <= h <= float(made["height"]["upper"]) * (1 + 1e-9)

@@ -369,8 +369,8 @@ def test_moments_are_those_of_the_errors(few, loud, models, monkeypatch):
     seen = {}
     real = cards.draw
 
-    def remembering(rng, group, *arguments):
-        seen[group] = real(rng, group, *arguments)
+    def remembering(rng, group, *arguments, **options):
+        seen[group] = real(rng, group, *arguments, **options)
         return seen[group]
 
     monkeypatch.setattr(cards, "draw", remembering)

@@ -42,7 +42,7 @@ for where in (cards, gating):
     where.sizes = few.__getitem__
 cards.searched_sizes = lambda tier: [(12, 6, 3)] if tier == "lowest" else []
 real = cards.held_out
-def some(name, tier, architecture, count, *, kinds=cards.ALL_KINDS, elsewhere=0):
+def some(name, tier, architecture, count, *, kinds=cards.ALL_KINDS, elsewhere=0, threads=None):
     return real(name, tier, architecture, min(count, 20), kinds=kinds, elsewhere=min(elsewhere, 20))
 cards.held_out = training.held_out = gating.held_out = some
 plan = recipes_of
