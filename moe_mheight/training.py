@@ -208,12 +208,16 @@ def plan_time(seconds: float, scanned: float, searched: float, processes: int) -
     return Plan(training, ending, share)
 
 
-def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> int:
-    """How many chunks fit into that many minutes, from a short trial on this machine."""
+FEWEST_CHUNKS = 2
+"""Of a network; fewer do not train it, so there is a least time for each tier and machine."""
+
+
+def plan_chunks(recipe: Recipe, minutes: float, workers: int, threads: int) -> tuple[int, float]:
+    """How many chunks fit into that many minutes, and the seconds of one, from a short trial on this machine."""
     each = on_threads(threads, _seconds_a_chunk, recipe, threads)
     # the trial had the machine to itself; members side by side share its cores, caches and memory
     crowded = 1.2 * max(1.0, workers * threads / thread_count(None)) if workers > 1 else 1.0
-    return max(2, int(60.0 * minutes / (each * crowded)))
+    return max(FEWEST_CHUNKS, int(60.0 * minutes / (each * crowded))), each * crowded
 
 
 def _seconds_a_chunk(recipe: Recipe, threads: int) -> float:
@@ -222,7 +226,7 @@ def _seconds_a_chunk(recipe: Recipe, threads: int) -> float:
     chunk(recipe, 0, 0, threads)  # compiles
     start = time.monotonic()
     trials = 0
-    while trials < 3 or time.monotonic() - start < TRIAL:
+    while trials < 1 or time.monotonic() - start < TRIAL:
         trials += 1
         whole = chunk(recipe, 0, trials, threads)
         for at in range(0, len(whole[0]), recipe.batch):
@@ -354,7 +358,10 @@ def _settled(
             times = plan_time(60.0 * (rule.minutes if minutes is None else minutes), *ending, workers)
             shares = {"seed": rule.scanned, "search": 1.0 - rule.scanned}
             spans = {view: times.training / 60 * share * workers / seeds for view, share in shares.items()}
-            lengths = {view: plan_chunks(recipe, spans[view], workers, threads) for view, recipe in plan.items()}
+            found = {view: plan_chunks(recipe, spans[view], workers, threads) for view, recipe in plan.items()}
+            lengths = {view: count for view, (count, _) in found.items()}
+            # what it will take, which is more than what was asked for where that is less than FEWEST_CHUNKS take
+            times = replace(times, training=sum(count * each for count, each in found.values()) * seeds / workers)
         return {"chunks": lengths, "threads": threads, "device": device, "times": asdict(times)}
 
     decided = settled(partial, asked, decide)

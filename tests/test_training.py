@@ -332,7 +332,7 @@ def test_short_trainings_hold_few_codes_out(quick, tmp_path, monkeypatch):
     """What is planned is told first, kept, and what calibration and figures take."""
     told, shares = [], []
     monkeypatch.setattr(training, "expected_seconds", lambda *_: (60.0, 60.0))
-    monkeypatch.setattr(training, "plan_chunks", lambda *_: 2)
+    monkeypatch.setattr(training, "plan_chunks", lambda *_: (2, 9.0))
     monkeypatch.setattr(training, "finish", lambda *_, share, advance: shares.append(share))
 
     def report(done, total, newest):
@@ -342,5 +342,6 @@ def test_short_trainings_hold_few_codes_out(quick, tmp_path, monkeypatch):
     plan = training.plan_time(60.0, 60.0, 60.0, 1)
     assert shares == [plan.share]
     assert 0.1 < plan.share < 0.5
-    minutes = f"{plan.training / 60:.1f}", f"{plan.ending / 60:.1f}"
+    # two networks of two chunks, 9 s each, whatever was asked for
+    minutes = f"{4 * 9.0 / 60:.1f}", f"{plan.ending / 60:.1f}"
     assert told == ["about {} min of training, then about {} min of calibration and card".format(*minutes)]
