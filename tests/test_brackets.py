@@ -12,7 +12,7 @@ import pytest
 from moe_mheight import CodeError, bounds, equivalent, height_profile, random_codes
 from moe_mheight.brackets import brackets
 from moe_mheight.kinds import KINDS
-from moe_mheight.minors import LARGEST_RATIO
+from moe_mheight.minors import LARGEST_RATIO, whole_minors
 from moe_mheight.reweighting import BEYOND, CANDIDATES, FIRST, STEPS, TIED, TOKENS
 
 NAMES = ("outside", "token_lower", "token_upper", "y", "c", "basic_y", "basic_c")
@@ -257,3 +257,14 @@ def test_bounds_shapes_and_levels(rng):
 def test_rules(call, message):
     with pytest.raises(CodeError, match=message):
         call(np.ones((2, 3)))
+
+
+def test_large_heights_of_integers_beyond_16_are_not_taken_for_infinite(rng):
+    P = np.rint(rng.uniform(-1, 1, (8, 9)) * 1e12)
+    P[0] = P[1] + rng.integers(1, 4, 9)
+    assert min(whole_minors(P.tolist())[0]) > 0  # so every height is finite
+    found = brackets(P, 9, budget=300)
+    assert 1e11 < found.lower[0] < np.inf
+    P[0] = P[1]  # the codeword (1, -1, 0, ...) vanishes elsewhere
+    assert brackets(P, 9, budget=300).lower[0] == np.inf
+    assert brackets(P / 3, 9, budget=300).lower[0] == np.inf
