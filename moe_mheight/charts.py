@@ -6,6 +6,7 @@ Colours come from `pictures` only, so that a page can exchange them for a dark b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .tiers import TIERS
 
 Group = tuple[int, int, int]
 
-TIER_LOOK = {"low": (BLUE, "o"), "medium": (VERMILLION, "^"), "high": (GREEN, "s")}
+TIER_LOOK = dict(zip(TIERS, cycle([(BLUE, "o"), (VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D")]), strict=False))
 """Colour and marker of a tier: either alone tells them apart."""
 
 LEAST = 1e-17

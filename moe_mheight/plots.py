@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,8 @@ from .pictures import (
 )
 from .tiers import TIERS, tier_of
 
-LOOK = {
-    "low": (BLUE, "-"), "medium": (VERMILLION, (0, (5, 1.5))), "high": (GREEN, (0, (5, 1.5, 1, 1.5))), "": (GREY, ":"),
-}  # fmt: skip
+DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5))]
+LOOK = dict(zip(TIERS, cycle(zip((BLUE, VERMILLION, GREEN), DASHES, strict=True)), strict=False)) | {"": (GREY, ":")}
 """Colour and dashes of a tier: either alone tells them apart."""
 
 MARKERS = "os^Dv<>"
