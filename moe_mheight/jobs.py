@@ -98,7 +98,7 @@ class _Unasked(ParallelBackendBase):  # type: ignore[misc]
         return n_jobs
 
     def apply_async(self, func: Any, callback: Any = None) -> Any:  # joblib before 1.5 wants one
-        raise NotImplementedError
+        raise AssertionError("no work is given to this backend")
 
 
 def _given() -> int | None:
