@@ -264,10 +264,10 @@ def height_profile(
         (r + 1,) or (B, r + 1) float64, dimensionless, non-decreasing along the last axis.
 
         Precision: a finite height is right to 1e-13 (measured: 4e-15) for the very P given, whatever its scale and
-        however near it is to singular: every minor has a bound on its rounding, and where that leaves a doubt Python's integers
-        decide (a search: to 1e-9, with fractions for doubts). For integers of any size, and for fractions, inf means
-        infinite and every finite height is told. Real P carries rounding errors of its own, so there a height above
-        1e11 is reported as inf: see minors.LARGEST_RATIO.
+        however near it is to singular: every minor has a bound on its rounding, and where that leaves a doubt Python's
+        integers decide (a search: to 1e-9, with fractions for doubts). For integers of any size, and for fractions, inf
+        means infinite and every finite height is told. Real P carries rounding errors of its own, so there a height
+        above 1e11 is reported as inf: see minors.LARGEST_RATIO.
 
     Raises:
         CodeError: P is not a real, finite matrix of a size this solver can do.
