@@ -35,12 +35,12 @@ from exact_profile import machine, seconds
 from numpy.typing import NDArray
 
 from moe_mheight import Predictor, m_height, random_codes
-from moe_mheight.brackets import brackets
-from moe_mheight.minors import MAX_N
-from moe_mheight.recipes import SHORTEST
-from moe_mheight.storage import shipped_folder
-from moe_mheight.streams import stream
-from moe_mheight.tiers import TIERS, TRAINED_N, searched_sizes, tier_of
+from moe_mheight.brackets.bounds import brackets
+from moe_mheight.codes.minors import MAX_N
+from moe_mheight.experts.batches import SHORTEST
+from moe_mheight.experts.model_store import shipped_folder
+from moe_mheight.experts.rng_streams import stream
+from moe_mheight.groups import TIERS, TRAINED_N, searched_sizes, tier_of
 
 Group = tuple[int, int, int]
 

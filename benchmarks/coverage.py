@@ -27,12 +27,12 @@ from budget import circumstances
 from numpy.typing import NDArray
 
 from moe_mheight import Predictor, bounds, m_height, random_codes
-from moe_mheight.cards import LEVELS
-from moe_mheight.datasets import parse_groups
-from moe_mheight.kinds import ALL_KINDS
-from moe_mheight.storage import shipped_folder
-from moe_mheight.streams import stream
-from moe_mheight.tiers import TIERS, TRAINED_N, tier_of
+from moe_mheight.codes.generators import ALL_KINDS
+from moe_mheight.data.generate import parse_groups
+from moe_mheight.experts.model_card import LEVELS
+from moe_mheight.experts.model_store import shipped_folder
+from moe_mheight.experts.rng_streams import stream
+from moe_mheight.groups import TIERS, TRAINED_N, tier_of
 
 Group = tuple[int, int, int]
 Floats = NDArray[np.float64]

@@ -28,14 +28,16 @@ import numpy as np
 import torch
 from sizes import table as sizes_table
 
-from moe_mheight import Predictor, brackets, experts, recipes, reweighting, training
-from moe_mheight.cards import best_fixed, held_out, over_kinds
-from moe_mheight.codes import generator
-from moe_mheight.experts import Architecture, Expert, Reading, combined
-from moe_mheight.kinds import ALL_KINDS, KINDS
-from moe_mheight.storage import shipped_folder
-from moe_mheight.streams import draw, stream
-from moe_mheight.tiers import EVALUATOR, TIERS, tier_of
+from moe_mheight import Predictor
+from moe_mheight.brackets import bounds, irls
+from moe_mheight.codes.generators import ALL_KINDS, KINDS
+from moe_mheight.codes.linear import generator
+from moe_mheight.experts import batches, network, training
+from moe_mheight.experts.model_card import best_fixed, held_out, over_kinds
+from moe_mheight.experts.model_store import shipped_folder
+from moe_mheight.experts.network import Architecture, Expert, Reading, combined
+from moe_mheight.experts.rng_streams import draw, stream
+from moe_mheight.groups import EVALUATOR, TIERS, tier_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -47,13 +49,13 @@ SCHEDULES: tuple[tuple[str, Any, int, bool], ...] = (
     ("plain, 4 steps", PLAIN, 4, False),
     ("plain, 6 steps", PLAIN, 6, False),
     ("plain, 10 steps", PLAIN, 10, False),
-    ("leaps, 4 steps", reweighting.LEAPS, 4, False),
-    ("leaps, 6 steps", reweighting.LEAPS, 6, False),
-    ("leaps, 8 steps", reweighting.LEAPS, 8, False),
-    ("leaps, 10 steps (the bracket)", reweighting.LEAPS, 10, False),
+    ("leaps, 4 steps", irls.LEAPS, 4, False),
+    ("leaps, 6 steps", irls.LEAPS, 6, False),
+    ("leaps, 8 steps", irls.LEAPS, 8, False),
+    ("leaps, 10 steps (the bracket)", irls.LEAPS, 10, False),
     ("plain, 10 + 4 steps, basic solution", PLAIN, 10, True),
-    ("leaps, 6 + 4 steps, basic solution", reweighting.LEAPS, 6, True),
-    ("leaps, 10 + 4 steps, basic solution (closing)", reweighting.LEAPS, 10, True),
+    ("leaps, 6 + 4 steps, basic solution", irls.LEAPS, 6, True),
+    ("leaps, 10 + 4 steps, basic solution (closing)", irls.LEAPS, 10, True),
 )
 
 
@@ -61,11 +63,11 @@ def on_brackets() -> list[dict[str, Any]]:
     """Best fixed point, width and share closed of each schedule, without learning."""
     rows = []
     for name, leaps, steps, closing in SCHEDULES:
-        reweighting.LEAPS = leaps
+        irls.LEAPS = leaps
         for group in GROUPS:
             P, h = draw(stream("default", 99, *group), group, 4000 if group[0] < 12 else 1000, KINDS)
             start = time.process_time()
-            found = brackets.brackets(P, group[2], steps=steps, closing=closing, threads=1)
+            found = bounds.brackets(P, group[2], steps=steps, closing=closing, threads=1)
             spent = (time.process_time() - start) / len(P)
             lower, width, log2_h = np.log2(found.lower), np.log2(found.upper / found.lower), np.log2(h)
             error = lower + best_fixed(lower, width, log2_h) * width - log2_h
@@ -87,20 +89,20 @@ def on_brackets() -> list[dict[str, Any]]:
 
 def _blind(reading: Reading, architecture: Architecture, what: str) -> Reading:
     """The reading without some of its features."""
-    tokens, solves = reading.tokens.copy(), architecture.steps + 1 + reweighting.BEYOND
+    tokens, solves = reading.tokens.copy(), architecture.steps + 1 + irls.BEYOND
     seen = architecture.steps + 1
     profiles = 2 * solves + 2
     if what == "tokens only as far as the bracket":
         for at in (0, solves):
             tokens[..., at + seen : at + solves] = tokens[..., at + seen - 1 : at + seen]
         tokens[..., 2 * solves : profiles] = 0.0
-        tokens[..., profiles + 2 * experts.PROFILE : profiles + 4 * experts.PROFILE] = 0.0
+        tokens[..., profiles + 2 * network.PROFILE : profiles + 4 * network.PROFILE] = 0.0
         gap = np.sinh(tokens[..., [seen - 1, solves + seen - 1]])  # what the token's bounds were by then
         low, high = np.clip(gap[..., 1], -6, 1), np.clip(1 + gap[..., 0], -6, 1)
         room = {"floor": np.zeros_like(reading.gap), "ceiling": reading.gap}
         return replace(reading, tokens=tokens, low=low, high=high, **room)
     if what == "no profiles":
-        tokens[..., profiles : profiles + 4 * experts.PROFILE] = 0.0
+        tokens[..., profiles : profiles + 4 * network.PROFILE] = 0.0
     if what == "no history":
         tokens[..., : solves - 1] = tokens[..., solves : 2 * solves - 1] = 0.0
     return replace(reading, tokens=tokens)
@@ -122,15 +124,15 @@ TRIALS: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
 CHUNKS = 6
 
 
-def _taught(recipe: recipes.Recipe, objective: Callable[..., Any]) -> Expert:
+def _taught(recipe: batches.Recipe, objective: Callable[..., Any]) -> Expert:
     """One network after a short training."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = Expert(recipe.architecture)
-    net.standardise(recipes.chunk(recipe, 1000, 0, 1)[0])
+    net.standardise(batches.chunk(recipe, 1000, 0, 1)[0])
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     for number in range(recipe.chunks):
-        whole = recipes.chunk(recipe, 1000, number, 1)
+        whole = batches.chunk(recipe, 1000, number, 1)
         for at in range(0, len(whole[0]), recipe.batch):
             tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
             optimizer.zero_grad()
@@ -144,8 +146,8 @@ def _taught(recipe: recipes.Recipe, objective: Callable[..., Any]) -> Expert:
 
 def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: str) -> dict[str, Any]:
     architecture = Architecture(**shape)
-    recipe = recipes.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
-    real = experts.read
+    recipe = batches.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
+    real = network.read
 
     def read(found: Any, also: Any = None) -> Reading:
         if hidden == "tokens only as far as the bracket":  # nothing is decided then
@@ -153,11 +155,11 @@ def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: s
         reading = real(found, also)
         return _blind(reading, architecture, hidden) if hidden else reading
 
-    experts.read = read
+    network.read = read
     known = list(held_out("validate", "low", architecture, 3000, kinds=KINDS))
     start = time.perf_counter()
     net = _taught(recipe, training.loss)
-    experts.read = real
+    network.read = real
     errors, alone, worst = [], [], 0.0
     for _, reading, log2_h in known:
         error = reading.placed(combined([net], reading, 1)[0][0]) - log2_h
@@ -181,7 +183,7 @@ def on_experts() -> list[dict[str, Any]]:
     return rows
 
 
-def _one_loss(expert: Expert, batch: recipes.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def _one_loss(expert: Expert, batch: batches.Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The squared error of the whole answer, whether the height was seen or missed."""
     tokens, low, high, _, target = batch
     position, beyond, doubt = expert(tokens, low, high)
@@ -203,7 +205,7 @@ THRESHOLD = 0.01
 
 def _search_trial(name: str, settings: dict[str, Any], objective: Callable[..., Any]) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    net = _taught(replace(recipes.recipes_of("low")["search"], chunks=SEARCH_CHUNKS, **settings), objective)
+    net = _taught(replace(batches.recipes_of("low")["search"], chunks=SEARCH_CHUNKS, **settings), objective)
     seconds = time.perf_counter() - start
     rows = []
     for group, reading, log2_h in held_out("validate", "low", net.architecture, 1000):
@@ -243,7 +245,7 @@ def on_norms() -> list[dict[str, Any]]:
     for group in NORMED:
         n, _, m = group
         P, h = draw(stream("default", 94, *group), group, 100, ("normal", "integer"))
-        tokens = brackets.brackets(P, m)
+        tokens = bounds.brackets(P, m)
         best = tokens.token_lower[..., -1].argmax(1)
         known = np.flatnonzero(np.abs(np.log2(tokens.token_lower[..., -1].max(1) / h)) < 1e-9)
         sets = np.array(list(combinations(range(n), m)))
@@ -255,7 +257,7 @@ def on_norms() -> list[dict[str, Any]]:
             norms = np.einsum("caa->ca", X).max(1)
             own = (sets == np.sort(tokens.outside[i, best[i]])).all(1)
             ranks.append(int((norms > norms[own]).sum()))
-        found = brackets.brackets(P, m, budget=100).tightest[0]
+        found = bounds.brackets(P, m, budget=100).tightest[0]
         rows.append(
             {
                 "group": list(group),
@@ -273,9 +275,9 @@ def on_norms() -> list[dict[str, Any]]:
 def on_precision() -> list[dict[str, Any]]:
     """Milliseconds of a training step, in float32 and with bfloat16 autocast."""
     torch.set_num_threads(1)
-    recipe = recipes.Recipe(tier="low")
+    recipe = batches.Recipe(tier="low")
     net = Expert(recipe.architecture)
-    whole = recipes.chunk(recipe, 1000, 0, 1)
+    whole = batches.chunk(recipe, 1000, 0, 1)
     rows = []
     for size in (128, 512, 4096):
         batch = tuple(part[:size] for part in whole)
@@ -305,7 +307,7 @@ def on_worst() -> list[dict[str, Any]]:
             error = np.log2(values[:, 2] / h)
             for i in np.argsort(-np.abs(error))[:10]:
                 minors = [abs(np.linalg.det(generator(P[i])[:, list(B)])) for B in combinations(range(n), k)]
-                closing = brackets.bounds(P[i], m)
+                closing = bounds.bounds(P[i], m)
                 found[tier_of(*group)].append(
                     {
                         "tier": tier_of(*group),
@@ -476,7 +478,7 @@ thousandth of a bit. Half normal codes, half integers, whose deciding set is kno
 
 {norms}
 
-So searches start at the sets of the largest norms, which greedy choices and exchanges find (`moe_mheight.exchanges`).
+So searches start at the sets of the largest norms, which greedy choices and swaps find (`moe_mheight.numerics.swaps`).
 
 One member of the low tier, {search_chunks} chunks, all ten kinds: log2-MSE of the search's lower bound with its best
 constant, of the tightest lower bound that the tokens give, and of the expert.

@@ -35,9 +35,9 @@ from typing import Any
 import numpy as np
 
 from moe_mheight import __version__, certify
-from moe_mheight.claims import read_certificate
 from moe_mheight.errors import DataError
-from moe_mheight.verification import verify
+from moe_mheight.proofs.certificate_format import read_certificate
+from moe_mheight.proofs.verify import verify
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

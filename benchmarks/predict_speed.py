@@ -37,10 +37,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from moe_mheight import Predictor, height_profile, random_codes
-from moe_mheight.codes import generator
-from moe_mheight.storage import shipped_folder
-from moe_mheight.streams import stream
-from moe_mheight.tiers import HEADLINE
+from moe_mheight.codes.linear import generator
+from moe_mheight.experts.model_store import shipped_folder
+from moe_mheight.experts.rng_streams import stream
+from moe_mheight.groups import HEADLINE
 
 Group = tuple[int, int, int]
 

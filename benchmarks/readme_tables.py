@@ -19,7 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from moe_mheight.evaluation import BEST_MACRO, REFERENCE, REFERENCE_MACRO, Report, Score
+from moe_mheight.evaluation.scoring import BEST_MACRO, REFERENCE, REFERENCE_MACRO, Report, Score
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,11 +52,11 @@ def digest() -> str:
 
 
 def draw() -> None:
-    from moe_mheight import gallery  # noqa: PLC0415  tests of the tables go without matplotlib
-    from moe_mheight.pictures import DPI, drawing  # noqa: PLC0415
+    from moe_mheight.evaluation import figures  # noqa: PLC0415  tests of the tables go without matplotlib
+    from moe_mheight.figures.style import DPI, drawing  # noqa: PLC0415
 
-    shown = gallery.errors(evaluation())
-    with drawing(gallery.WIDTH, shown.height, shown.name) as figure:
+    shown = figures.errors(evaluation())
+    with drawing(figures.WIDTH, shown.height, shown.name) as figure:
         shown.draw(figure)
         figure.savefig(PICTURE, dpi=DPI, metadata={"Source": digest()})
 

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from moe_mheight.cards import finish
-from moe_mheight.storage import VIEWS, load_tier
-from moe_mheight.tiers import TIERS
+from moe_mheight.experts.model_card import finish
+from moe_mheight.experts.model_store import VIEWS, load_tier
+from moe_mheight.groups import TIERS
 
 MODELS = Path(__file__).parent.parent / "models" / "default"
 

@@ -27,12 +27,12 @@ from exact_profile import machine
 from survival import cluster, mheight, run, start
 
 from moe_mheight import m_height, random_codes
-from moe_mheight.datasets import draw_shard
-from moe_mheight.files import npz_bytes
-from moe_mheight.folders import write_file
-from moe_mheight.jobs import each, workers
-from moe_mheight.pictures import picture
-from moe_mheight.tiers import HEADLINE
+from moe_mheight._io import write_file
+from moe_mheight._parallel import each, workers
+from moe_mheight.data.code_files import npz_bytes
+from moe_mheight.data.generate import draw_shard
+from moe_mheight.figures.style import picture
+from moe_mheight.groups import HEADLINE
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"

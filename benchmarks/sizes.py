@@ -24,11 +24,11 @@ from budget import circumstances
 from numpy.typing import NDArray
 
 from moe_mheight import Predictor
-from moe_mheight.cards import best_fixed
-from moe_mheight.kinds import KINDS
-from moe_mheight.storage import shipped_folder
-from moe_mheight.streams import draw, stream
-from moe_mheight.tiers import TIERS, TRAINED_N, sizes, tier_of
+from moe_mheight.codes.generators import KINDS
+from moe_mheight.experts.model_card import best_fixed
+from moe_mheight.experts.model_store import shipped_folder
+from moe_mheight.experts.rng_streams import draw, stream
+from moe_mheight.groups import TIERS, TRAINED_N, sizes, tier_of
 
 Group = tuple[int, int, int]
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from distributed import Client
 
-from moe_mheight.sources import open_codes
+from moe_mheight.data.sources import open_codes
 
 RESULTS = Path(__file__).parent / "results" / "survival.json"
 

@@ -30,7 +30,8 @@ import joblib
 import numpy as np
 
 from moe_mheight import bounds, certify, height_profile, minimum_distance, random_codes, verify
-from moe_mheight.enumeration import are_whole, profile_ends, whole_profile
+from moe_mheight.codes.minors import are_whole
+from moe_mheight.exact.enumeration import profile_ends, whole_profile
 
 KINDS = ("near-singular", "worst-set", "scaled", "integer", "combined")
 RULE, WRONG = 1e11, 1e-9

@@ -155,12 +155,12 @@ def command(
         return _one_code(data[0], levels, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
     if time_limit is not None or certificate is not None or method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
-    from moe_mheight import files, labels
-    from moe_mheight.sources import open_codes
+    from moe_mheight.data import code_files, labelling
+    from moe_mheight.data.sources import open_codes
 
     folder = out is not None and Path(out).suffix == ""
     if out is not None and not folder:
-        files.refuse_existing([Path(out)], force)
+        code_files.refuse_existing([Path(out)], force)
         if Path(out).suffix not in (".npz", ".json"):
             raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
     if shard_rows is not None and not folder:
@@ -173,18 +173,18 @@ def command(
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "labels", quiet, as_json) as bar:
         threads = 1 if asked else threads
         if folder:
-            labels.label_set(Path(str(out)), codes, threads=threads, force=force, advance=bar.update)
-            h = labels.labels(open_codes([str(out)]))
+            labelling.label_set(Path(str(out)), codes, threads=threads, force=force, advance=bar.update)
+            h = labelling.labels(open_codes([str(out)]))
         else:
-            h = labels.exact_heights(codes, threads, bar.update)
-    report = labels.audit(codes, tolerance, h=h) if codes.labelled else None
+            h = labelling.exact_heights(codes, threads, bar.update)
+    report = labelling.audit(codes, tolerance, h=h) if codes.labelled else None
     if out is not None:
         if not folder:
-            exact = {group: files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
+            exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
             if out.endswith(".npz"):
-                files.write_npz(Path(out), exact.items())
+                code_files.write_npz(Path(out), exact.items())
             else:
-                files.write_json(Path(out), exact)
+                code_files.write_json(Path(out), exact)
         what = ", a folder of shards (--out codes.npz for one file)" if folder else ""
         remark(f"wrote {len(h)} rows to {out}{what}", quiet)
     if report is None:
@@ -239,13 +239,15 @@ def _one_code(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from moe_mheight import certificates, exact, files, heights, matrices
+    from moe_mheight.data import code_files, matrix_files
+    from moe_mheight.exact import heights, result
+    from moe_mheight.proofs import certify
 
     proofs = _files(certificate, levels)
     if certificate is not None and not levels:
         raise click.UsageError("--certificate needs --m, as in --m 1-6")
-    files.refuse_existing([Path(proof) for proof in proofs.values()], force)
-    read = matrices.read_matrix(path, kind)
+    code_files.refuse_existing([Path(proof) for proof in proofs.values()], force)
+    read = matrix_files.read_matrix(path, kind)
     P = as_floats(read)
     k, r = P.shape
     n = k + r
@@ -256,22 +258,22 @@ def _one_code(
         for row, line in zip(read.P, P.tolist(), strict=True)
         for value, near in zip(row, line, strict=True)
     )
-    how = exact.choose(n, method)
+    how = heights.choose(n, method)
     how = "search" if certificate is not None or rounded else how
     code, results = 0, []
     for level in levels or range(1, r + 1):
         proof = proofs.get(level)
-        expected = heights.expected_seconds(n, k, level, threads)
-        if how == "search" and expected > exact.ANNOUNCED:
+        expected = result.expected_seconds(n, k, level, threads)
+        if how == "search" and expected > heights.ANNOUNCED:
             remark(
-                f"h_{level} of a code of length {n} and dimension {k}: {exact.in_words(expected)}, by a guess", quiet
+                f"h_{level} of a code of length {n} and dimension {k}: {heights.in_words(expected)}, by a guess", quiet
             )
         made = None
         with progress(1000, f"h_{level}", quiet, as_json) as bar:
             watch = _watcher(bar, level)
             if certificate is not None:
                 try:
-                    made = certificates.certify(
+                    made = certify.certify(
                         read.entries,
                         level,
                         matrix=read.kind,
@@ -281,12 +283,12 @@ def _one_code(
                         watch=watch,
                     )
                     found = None
-                except certificates.UnfinishedError as error:
+                except certify.UnfinishedError as error:
                     found = error.found
             elif rounded:
-                found = certificates.exact_height(read.P, level, threads=threads, time_limit=time_limit, watch=watch)
+                found = certify.exact_height(read.P, level, threads=threads, time_limit=time_limit, watch=watch)
             else:
-                found = exact.m_height(
+                found = heights.m_height(
                     P, level, method=method, details=True, time_limit=time_limit, threads=threads, watch=watch
                 )
         if made is not None:
@@ -339,7 +341,7 @@ def _claim(made: dict[str, Any]) -> str:
 
 
 def _rounded(height: str) -> str:
-    from moe_mheight.rationals import about
+    from moe_mheight.numerics.rationals import about
 
     try:
         return repr(float(Fraction(height)))

@@ -65,15 +65,15 @@ def command(
       mheight explain codes.npz --row 17 --plot codeword.png
       echo '[[1, 1], [1, 2]]' | mheight explain - --matrix P --m 2
     """
-    from moe_mheight import files
-    from moe_mheight.explanations import explain
-    from moe_mheight.matrices import read_matrix
-    from moe_mheight.sources import open_codes
+    from moe_mheight.data import code_files
+    from moe_mheight.data.matrix_files import read_matrix
+    from moe_mheight.data.sources import open_codes
+    from moe_mheight.ensemble.explain import explain
 
     if plot is not None:
         if Path(plot).suffix != ".png":
             raise click.UsageError(f"--plot must end in .png, got {plot}")
-        files.refuse_existing([Path(plot)], force)
+        code_files.refuse_existing([Path(plot)], force)
     order = None
     if len(data) == 1 and (m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES):
         if row is not None:

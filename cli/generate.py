@@ -81,7 +81,7 @@ def command(
       mheight generate --groups n21 --rows 500 --kind integer n_k_m_P.pkl mHeights.pkl
       mheight generate --groups "9,4,2" --kind near-singular hard.npz
     """
-    from moe_mheight import datasets, files
+    from moe_mheight.data import code_files, generate
 
     paths = [Path(path) for path in out]
     suffix = paths[0].suffix
@@ -99,13 +99,13 @@ def command(
         raise click.UsageError("--shard-rows is for a folder")
     if threads is not None and folder:
         raise click.UsageError("--threads is for a file; a folder has --jobs, each of one thread")
-    wanted = datasets.parse_groups(groups)
+    wanted = generate.parse_groups(groups)
     total = rows * len(wanted)
     settings: Any = {"scale": scale, "infinite": infinite}
     if folder:
         jobs = -1 if (jobs, backend, scheduler) == (None, None, None) else jobs
         with working(jobs, backend, scheduler), progress(total, f"{total} codes", quiet, as_json) as bar:
-            datasets.generate_set(
+            generate.generate_set(
                 paths[0],
                 wanted,
                 rows,
@@ -117,16 +117,16 @@ def command(
                 advance=bar.update,
             )
     else:
-        files.refuse_existing(paths, force)
+        code_files.refuse_existing(paths, force)
         with working(jobs, backend, scheduler) as asked, progress(total, f"{total} codes", quiet, as_json) as bar:
             settings["threads"] = 1 if asked else threads
-            drawn = datasets.generate(wanted, rows, kind, seed, **settings, advance=bar.update)
+            drawn = generate.generate(wanted, rows, kind, seed, **settings, advance=bar.update)
             if len(paths) == 1 and suffix == ".npz":
-                files.write_npz(paths[0], drawn)
+                code_files.write_npz(paths[0], drawn)
             elif len(paths) == 1:
-                files.write_json(paths[0], datasets.shuffled(drawn, seed))
+                code_files.write_json(paths[0], generate.shuffled(drawn, seed))
             else:
-                files.write_pickles(paths[0], paths[1], datasets.shuffled(drawn, seed))
+                code_files.write_pickles(paths[0], paths[1], generate.shuffled(drawn, seed))
     if as_json:
         emit({"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": seed, "files": list(out)})
     else:

@@ -23,22 +23,21 @@ import click
 from click.shell_completion import shell_complete
 
 from moe_mheight import __version__
+from moe_mheight._io import identity
 from moe_mheight.errors import MHeightError, brief
-from moe_mheight.folders import identity
 
 from .options import remark, silence, unread_is_fine
 
 COMMANDS = {
-    "ablate": ("ablate", "Train a table of raw-view recipes and write what each is worth."),
-    "ensemble-eval": ("evaluate", "Score the predictor: true against predicted heights, per group."),
-    "exact": ("exact", "Exact heights of a file of codes, audit of its labels; certified heights of long codes."),
-    "export-onnx": ("export", "Write the experts as ONNX files, for programs without torch."),
-    "explain": ("explain", "One code: its height, who says what about it, and what makes it good or bad."),
-    "generate": ("generate", "Draw random codes with exact labels."),
-    "predict": ("predict", "Predicted heights of a file of codes."),
-    "train-expert": ("train", "Train the experts of one tier, on brackets or on raw matrices."),
-    "train-router": ("router", "Fit the learned router of a model set."),
-    "verify": ("verify", "Check the certificate of a height."),
+    "ensemble-eval": "Score the predictor: true against predicted heights, per group.",
+    "exact": "Exact heights of a file of codes, audit of its labels; certified heights of long codes.",
+    "export-onnx": "Write the experts as ONNX files, for programs without torch.",
+    "explain": "One code: its height, who says what about it, and what makes it good or bad.",
+    "generate": "Draw random codes with exact labels.",
+    "predict": "Predicted heights of a file of codes.",
+    "train-expert": "Train the experts of one tier, on brackets or on raw matrices.",
+    "train-router": "Fit the learned router of a model set.",
+    "verify": "Check the certificate of a height.",
 }
 
 
@@ -121,14 +120,14 @@ class Commands(click.Group):
             if near and not ctx.resilient_parsing:
                 raise click.UsageError(f"No such command '{name}'. Did you mean {near[0]}?", ctx)
             return None
-        module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
+        module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         command.context_class = Context
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -165,8 +164,8 @@ def mheight() -> None:
 
 def _fresh() -> bool:
     """Whether nothing was compiled yet where numba keeps it."""
-    kept = Path(importlib.import_module("moe_mheight").__path__[0]) / "__pycache__"
-    return "NUMBA_CACHE_DIR" not in os.environ and not any(kept.glob("*.nbi"))
+    package = Path(importlib.import_module("moe_mheight").__path__[0])
+    return "NUMBA_CACHE_DIR" not in os.environ and not any(package.glob("*/__pycache__/*.nbi"))
 
 
 class Interrupts:
@@ -194,7 +193,7 @@ def _importing(frame: Any) -> bool:
 
 def compiling() -> list[int]:
     """Threads that compile a kernel right now."""
-    return list(getattr(sys.modules.get("moe_mheight.kernels"), "COMPILING", ()))
+    return list(getattr(sys.modules.get("moe_mheight.numerics.jit"), "COMPILING", ()))
 
 
 @contextmanager
@@ -211,8 +210,11 @@ def ctrl_c() -> Iterator[Interrupts]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def main() -> None:
-    """Run `mheight`. Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 3 a fault of ours, 130 interrupted."""
+def main(command: click.Command = mheight, name: str = "mheight") -> None:
+    """Run `mheight`, or a command alone.
+
+    Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 3 a fault of ours, 130 interrupted.
+    """
     if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
@@ -222,7 +224,7 @@ def main() -> None:
         # a name of a file or row that a Windows code page lacks ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     with ctrl_c() as interrupts:
-        code = _run(interrupts)
+        code = _run(interrupts, command, name)
         try:
             sys.stdout.flush()
         except OSError:  # as on a full disk, which has been told
@@ -234,15 +236,15 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run(interrupts: Interrupts) -> int:
+def _run(interrupts: Interrupts, command: click.Command, name: str) -> int:
     """The command that the arguments name: its exit code, once every failure has been told in a line."""
     try:
         quiet = bool({"-q", "--quiet"} & set(sys.argv))
         if _fresh() and sys.stderr.isatty() and sys.argv[1:2] and not {"-h", "--help", "--version"} & set(sys.argv):
             remark("compiling for this machine, once: up to half a minute", quiet)
         warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
-        with mheight.make_context("mheight", sys.argv[1:]) as context:
-            code = mheight.invoke(context)
+        with command.make_context(name, sys.argv[1:]) as context:
+            code = command.invoke(context)
         with unread_is_fine():
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -255,7 +257,7 @@ def _run(interrupts: Interrupts) -> int:
     except (KeyboardInterrupt, click.exceptions.Abort):
         return _interrupted()
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mheight"
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
         return _fail(f"{where}: {error.format_message()}")
     except BrokenPipeError:  # whoever read our output has gone; commands with a verdict see to that themselves
         silence()

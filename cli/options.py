@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from moe_mheight.folders import as_json
+from moe_mheight._io import as_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,7 +117,7 @@ def working(jobs: int | None, backend: str | None, scheduler: str | None) -> Ite
     """The workers that a command line asks for; whether it asks for any."""
     import logging
 
-    from moe_mheight.jobs import workers
+    from moe_mheight._parallel import workers
 
     logging.disable(logging.ERROR)  # Dask logs at length what we say in one line
     with workers(jobs, backend, scheduler):
@@ -148,7 +148,7 @@ def load_predictor(models: str | None, router: str) -> Any:
     """The predictor of a model set, of the bracket view or of the raw one."""
     from pathlib import Path
 
-    from moe_mheight.ensemble import Predictor
+    from moe_mheight.ensemble.predictor import Predictor
     from moe_mheight.raw.models import RawPredictor, is_raw
 
     if models is None or not is_raw(Path(models)):
@@ -164,7 +164,7 @@ def models_option(help_text: str) -> Callable[[F], F]:
 
 def as_floats(read: Any) -> Any:
     """P of a matrix that was read, (k, r) float64, each entry rounded once."""
-    from moe_mheight import rationals
+    from moe_mheight.numerics import rationals
 
     return rationals.as_floats(read.P, "P" if read.kind == "P" else f"the systematic form of {read.kind}, P")
 

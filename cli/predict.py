@@ -80,7 +80,7 @@ def command(
       mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
-    from moe_mheight.sources import by_row, open_codes
+    from moe_mheight.data.sources import by_row, open_codes
 
     about: dict[str, Any] = {}
     if m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
@@ -120,9 +120,9 @@ def _one_code(path: str, kind: str | None, m: int | None) -> tuple[Any, dict[str
     """One matrix as codes, a row for m or for each m; and what JSON says about it."""
     import numpy as np
 
-    from moe_mheight.files import Codes
-    from moe_mheight.matrices import read_matrix
-    from moe_mheight.sources import of
+    from moe_mheight.data.code_files import Codes
+    from moe_mheight.data.matrix_files import read_matrix
+    from moe_mheight.data.sources import of
 
     read = read_matrix(path, kind)
     P = as_floats(read)
@@ -135,8 +135,8 @@ def _one_code(path: str, kind: str | None, m: int | None) -> tuple[Any, dict[str
 
 
 def _within_reach(n: int, budget: int | None) -> None:
-    from moe_mheight.masks import LONGEST
-    from moe_mheight.minors import MAX_N
+    from moe_mheight.codes.minors import MAX_N
+    from moe_mheight.numerics.bitsets import LONGEST
 
     if n > LONGEST:
         raise click.UsageError(f"predictions go up to n = {LONGEST}, got a code of n = {n}: ask mheight exact")

@@ -40,9 +40,9 @@ def command(file: str, code: str | None, matrix: str | None, as_json: bool, quie
       mheight verify height.json code.csv --matrix H
       mheight verify --json - < height.json
     """
-    from moe_mheight.claims import open_certificate, read_certificate
-    from moe_mheight.matrices import read_matrix
-    from moe_mheight.verification import verify
+    from moe_mheight.data.matrix_files import read_matrix
+    from moe_mheight.proofs.certificate_format import open_certificate, read_certificate
+    from moe_mheight.proofs.verify import verify
 
     if code is None and matrix is not None:
         raise click.UsageError("--matrix says what MATRIX is, and there is none")

@@ -18,7 +18,7 @@ Glossary, with the letters of Roth (IEEE T-IT 66(7), 2020) and of arXiv:2602.203
     height_profile, m_height                                exact, n <= 64 where the search fits
     witness, minimum_distance                               exact, n <= 16
     certify, verify                                         heights with a proof, and its check
-    bounds                                                  certified brackets (tokens: moe_mheight.brackets)
+    bounds                                                  certified brackets (tokens: moe_mheight.brackets.bounds)
     Predictor                                               the mixture of experts
     explain                                                 everything there is to say about one code
     MHeightRegressor, ExactHeight                           scikit-learn estimators
@@ -26,53 +26,67 @@ Glossary, with the letters of Roth (IEEE T-IT 66(7), 2020) and of arXiv:2602.203
     equivalent, random_codes                                symmetries and samples
 """
 
-import os
+import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .brackets import bounds
-    from .certificates import certify
-    from .codes import equivalent, from_parity_check, generator, parity_check, systematic
-    from .distance import minimum_distance
-    from .ensemble import Predictor
+    from .brackets.bounds import bounds
+    from .codes.generators import random_codes
+    from .codes.linear import equivalent, from_parity_check, generator, parity_check, systematic
+    from .ensemble.estimators import ExactHeight, MHeightRegressor
+    from .ensemble.explain import explain
+    from .ensemble.gradients import height_gradient, prediction_gradient, torch_height, torch_prediction
+    from .ensemble.predictor import Predictor
     from .errors import CodeError, DataError, MHeightError, ModelError
-    from .estimators import ExactHeight, MHeightRegressor
-    from .exact import height_profile, m_height
-    from .explanations import explain
-    from .kinds import random_codes
-    from .verification import verify
-    from .witnesses import witness
+    from .exact.distance import minimum_distance
+    from .exact.heights import height_profile, m_height
+    from .exact.witness import witness
+    from .proofs.certify import certify
+    from .proofs.verify import verify
 
 __version__ = "0.1.0"
 
-_here = os.path.dirname(__file__)
-if not os.path.isdir(os.path.join(_here, "cli")):  # a checkout, where cli/ and models/ lie beside the package
-    __path__.append(os.path.dirname(_here))
+_ROOT = Path(__file__).parent.parent
+if not (Path(__file__).parent / "cli").is_dir():  # a checkout, where cli/ and models/ lie beside the package
+    for _name in ("cli", "models"):
+        _spec = spec_from_file_location(
+            f"{__name__}.{_name}", _ROOT / _name / "__init__.py", submodule_search_locations=[str(_ROOT / _name)]
+        )
+        if _spec is not None and _spec.loader is not None:
+            _module = sys.modules[_spec.name] = module_from_spec(_spec)
+            globals()[_name] = _module
+            _spec.loader.exec_module(_module)
 
 # imported when first asked for: numba takes a third of a second, torch more, and `mheight --help` needs neither
 _HOME = {
-    "ExactHeight": "estimators",
-    "MHeightRegressor": "estimators",
-    "Predictor": "ensemble",
-    "bounds": "brackets",
-    "certify": "certificates",
-    "equivalent": "codes",
-    "from_parity_check": "codes",
-    "generator": "codes",
-    "parity_check": "codes",
-    "random_codes": "kinds",
-    "systematic": "codes",
     "CodeError": "errors",
     "DataError": "errors",
+    "ExactHeight": "ensemble.estimators",
     "MHeightError": "errors",
+    "MHeightRegressor": "ensemble.estimators",
     "ModelError": "errors",
-    "explain": "explanations",
-    "height_profile": "exact",
-    "m_height": "exact",
-    "minimum_distance": "distance",
-    "verify": "verification",
-    "witness": "witnesses",
+    "Predictor": "ensemble.predictor",
+    "bounds": "brackets.bounds",
+    "certify": "proofs.certify",
+    "equivalent": "codes.linear",
+    "explain": "ensemble.explain",
+    "from_parity_check": "codes.linear",
+    "generator": "codes.linear",
+    "height_gradient": "ensemble.gradients",
+    "height_profile": "exact.heights",
+    "m_height": "exact.heights",
+    "minimum_distance": "exact.distance",
+    "parity_check": "codes.linear",
+    "prediction_gradient": "ensemble.gradients",
+    "random_codes": "codes.generators",
+    "systematic": "codes.linear",
+    "torch_height": "ensemble.gradients",
+    "torch_prediction": "ensemble.gradients",
+    "verify": "proofs.verify",
+    "witness": "exact.witness",
 }
 
 __all__ = [
@@ -89,12 +103,16 @@ __all__ = [
     "explain",
     "from_parity_check",
     "generator",
+    "height_gradient",
     "height_profile",
     "m_height",
     "minimum_distance",
     "parity_check",
+    "prediction_gradient",
     "random_codes",
     "systematic",
+    "torch_height",
+    "torch_prediction",
     "verify",
     "witness",
 ]

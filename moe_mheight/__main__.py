@@ -10,7 +10,7 @@ def main() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:
         signal.signal(signal.SIGINT, _end)
-    from .cli.main import main as run  # noqa: PLC0415  not before Ctrl-C is seen to
+    from moe_mheight.cli.main import main as run  # noqa: PLC0415  not before Ctrl-C is seen to
 
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "cli"), str(HERE / "experts"), str(HERE.parent / "benchmarks")]
 
 
 def pytest_configure(config):

@@ -20,12 +20,12 @@ from moe_mheight import (
     random_codes,
     witness,
 )
-from moe_mheight.arguments import real, whole
-from moe_mheight.gating import train_router
-from moe_mheight.gradients import height_gradient, prediction_gradient
-from moe_mheight.jobs import workers
-from moe_mheight.kernels import thread_count
-from moe_mheight.training import train_tier
+from moe_mheight._arguments import real, whole
+from moe_mheight._parallel import workers
+from moe_mheight.ensemble.gradients import height_gradient, prediction_gradient
+from moe_mheight.ensemble.router_training import train_router
+from moe_mheight.experts.training import train_tier
+from moe_mheight.numerics.jit import thread_count
 
 P = np.array([[1.0, 1.0, 2.0], [1.0, 2.0, -1.0]])
 

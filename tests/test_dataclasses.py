@@ -11,8 +11,8 @@ import pytest
 
 import moe_mheight
 from moe_mheight import explain, m_height
-from moe_mheight.brackets import brackets
-from moe_mheight.files import Codes
+from moe_mheight.brackets.bounds import brackets
+from moe_mheight.data.code_files import Codes
 
 
 def all_dataclasses():

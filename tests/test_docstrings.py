@@ -2,13 +2,17 @@
 
 import doctest
 import importlib
-from pathlib import Path
+import pkgutil
 
 import pytest
 
 import moe_mheight
 
-MODULES = sorted(p.stem for p in Path(moe_mheight.__file__).parent.glob("*.py") if not p.stem.startswith("__"))
+MODULES = sorted(
+    info.name.removeprefix("moe_mheight.")
+    for info in pkgutil.walk_packages([moe_mheight.__path__[0]], "moe_mheight.")
+    if not info.name.startswith(("moe_mheight.cli", "moe_mheight.models", "moe_mheight.__main__"))
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,7 +7,7 @@ import numpy as np
 
 def made_up_calibration(seed):
     """What `calibration.fit` makes of errors that are twice as large as the doubts say, lopsided, and never near."""
-    from moe_mheight.calibration import fit
+    from moe_mheight.experts.conformal import fit
 
     rng = np.random.default_rng(seed)
     doubt = np.exp(rng.normal(-3.0, 1.0, 2000))
@@ -20,9 +20,9 @@ def tiny_models(folder, seeds=2):
     """Fill a folder with the three tiers, two seeds each, always the same weights; returns the folder."""
     import torch
 
-    from moe_mheight.experts import Architecture, Expert
-    from moe_mheight.storage import VIEWS, architecture_config, pack, save_tier
-    from moe_mheight.tiers import TIERS
+    from moe_mheight.experts.model_store import VIEWS, architecture_config, pack, save_tier
+    from moe_mheight.experts.network import Architecture, Expert
+    from moe_mheight.groups import TIERS
 
     for place, tier in enumerate(TIERS):
         weights, parts = {}, {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from moe_mheight import m_height
-from moe_mheight.pictures import BLUE, GREY, ORANGE, STYLE, VERMILLION, matplotlib_itself
+from moe_mheight.figures.style import BLUE, GREY, ORANGE, STYLE, VERMILLION, matplotlib_itself
 
 P = [[-3, -3, -2, 0, 3], [0, 2, 3, 2, -3], [-3, -2, 1, 2, 1], [-2, -3, -2, 0, 2]]
 M = 3

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dask_jobqueue import SLURMCluster
 
-from moe_mheight.datasets import generate_set, parse_groups
-from moe_mheight.jobs import workers
+from moe_mheight._parallel import workers
+from moe_mheight.data.generate import generate_set, parse_groups
 
 
 def main(out: str) -> None:

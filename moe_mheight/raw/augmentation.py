@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..exact import m_height
+from ..exact.heights import m_height
 
 ALPHA = (0.3, 0.7)
 """Share of the first parent in an interpolation, uniformly, as the seed has it."""

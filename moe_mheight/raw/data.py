@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import equivalent
-from ..datasets import generate, shuffled, split
+from ..codes.linear import equivalent
+from ..data.code_files import Data, Group, count, silently, take
+from ..data.generate import generate, shuffled, split
 from ..errors import DataError
-from ..exact import m_height
-from ..files import Data, Group, count, silently, take
-from ..tiers import HEADLINE, tier_of
+from ..exact.heights import m_height
+from ..groups import HEADLINE, tier_of
 from .augmentation import augmented, noisy
 from .recipe import RawRecipe
 

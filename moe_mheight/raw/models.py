@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_rows
-from ..brackets import bounds
-from ..codes import check_m, check_P, equivalent, like_input
+from .._arguments import check_rows
+from .._io import restore, write_file
+from ..brackets.bounds import bounds
+from ..codes.linear import check_m, check_P, equivalent, like_input
+from ..data.code_files import Group, from_rows
 from ..errors import CodeError, MHeightError, ModelError, brief
-from ..files import Group, from_rows
-from ..folders import restore, write_file
-from ..kernels import thread_count
-from ..passes import on_threads
-from ..storage import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
-from ..tiers import tier_of
+from ..experts.model_store import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
+from ..experts.torch_threads import on_threads
+from ..groups import tier_of
+from ..numerics.jit import thread_count
 from .data import Parts
 from .monitor import ratio
 from .networks import Codes, Network, build
@@ -117,7 +117,7 @@ def save(
 
 def draw(folder: Path, history: list[dict[str, Any]], tier: RawTier, validation: Parts) -> None:
     """training_history.png and predictions_scatter.png, unless matplotlib is missing."""
-    from .. import plots  # noqa: PLC0415  needs an extra, and a second to import
+    from ..figures import plots  # noqa: PLC0415  needs an extra, and a second to import
 
     try:
         plots.training_history(history, folder / "training_history.png")

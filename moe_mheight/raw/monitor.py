@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import Group
-from ..tiers import TIERS, tier_of
+from ..data.code_files import Group
+from ..groups import TIERS, tier_of
 
 WINDOW = 10
 """Epochs that roughness looks back on."""

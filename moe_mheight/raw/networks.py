@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..files import Group
-from ..tiers import RULES, tier_of
+from ..data.code_files import Group
+from ..groups import RULES, tier_of
 from .recipe import RawRecipe
 
 HEADS = 8

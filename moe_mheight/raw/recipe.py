@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, brief
-from ..tiers import TIERS
+from ..groups import TIERS
 
 NETWORKS = ("run1", "gated", "symmetric")
 METHODS = ("noise", "smote", "geometric", "row-sums")

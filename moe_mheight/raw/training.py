@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arguments import whole
-from ..cards import provenance
-from ..checkpoints import (
+from .._arguments import whole
+from ..data.code_files import Group
+from ..errors import ModelError, brief
+from ..experts.checkpoints import (
     FORMAT,
     FRESH,
     Report,
@@ -31,11 +32,10 @@ from ..checkpoints import (
     share_out,
     span,
 )
-from ..errors import ModelError, brief
-from ..files import Group
-from ..passes import on_threads
-from ..storage import MOST_SEEDS, pack, settled, workshop
-from ..tiers import TIERS, tier_of
+from ..experts.model_card import provenance
+from ..experts.model_store import MOST_SEEDS, pack, settled, workshop
+from ..experts.torch_threads import on_threads
+from ..groups import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
 from .models import RawTier, answers, save
 from .monitor import figures, ratio, roughness

@@ -1,0 +1,261 @@
+"""`mheight ensemble-eval`: how good are the predictions?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import (
+    KINDS,
+    Choice,
+    WordOrFile,
+    data_argument,
+    emit,
+    fold,
+    force_option,
+    jobs_options,
+    load_predictor,
+    models_option,
+    output_options,
+    partial_option,
+    progress,
+    remark,
+    router_option,
+    table,
+    threads_option,
+    unread_is_fine,
+    working,
+)
+
+
+@click.command("ensemble-eval")
+@data_argument(required=False)
+@models_option("A model set made by train-expert.  [default: the shipped one]")
+@router_option
+@click.option(
+    "--groups",
+    default="n9",
+    show_default=True,
+    metavar="GROUPS",
+    help='When no DATA is given: n9, n21 or like "9,4,2;12,6,3".',
+)
+@click.option(
+    "--kind",
+    "kinds",
+    type=Choice(KINDS),
+    multiple=True,
+    metavar="KIND",
+    help="When no DATA is given, as in `mheight generate`; repeatable.  [default: its first four]",
+)
+@click.option(
+    "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Per group, when no DATA is given."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the codes, when no DATA is given."
+)
+@click.option(
+    "--show", default=2, show_default=True, type=click.IntRange(0), help="Codes shown per group, true | predicted."
+)
+@click.option(
+    "--criteria",
+    type=WordOrFile("release", "run2"),
+    metavar="release|run2|FILE",
+    help="Judge the figures: exit code 1 if one misses.  [default: release for the shipped models on their own codes]",
+)
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Also write a page with pictures, DIR/report.html, which needs no network (extra plot).",
+)
+@force_option
+@partial_option
+@jobs_options
+@threads_option
+@output_options
+def command(
+    data: tuple[str, ...],
+    models: str | None,
+    router: str,
+    groups: str,
+    kinds: tuple[str, ...],
+    rows: int,
+    seed: int,
+    show: int,
+    criteria: str | None,
+    folder: str | None,
+    force: bool,
+    partial: bool,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Score the predictor on DATA, or on codes drawn by seed and labelled exactly.
+
+    DATA as for `mheight exact`; of a folder of shards one is in memory at a time. Without labels the exact heights are
+    taken. Errors are mean squared errors of log2 h, per group and their plain mean (macro). "bounds alone" is what one
+    has without learning: the middle (in log2) of the tightest certified bounds, nothing fitted. "gain" is its error
+    over ours, and "asked" the number of codes that experts were asked about; bounds decide the others to a millionth
+    of a bit. At slack n - k - m = 0 bounds close by themselves, and there is nothing left to learn.
+
+    Criteria are limits that figures must stay below: "release" holds the goals of the shipped models, "run2" those of
+    the planned second run of the network this project grew from. The exit code is 1 if one is missed; a figure that was
+    not measured is a miss. Figures are macro, worst group, worst code (bits), gap (validation over training), and
+    groups as in "group 9,4,5" or, the worst of all n, "group 4,5". A FILE of them:
+
+    \b
+      {"format": "moe_mheight criteria 1",
+       "criteria": [{"figure": "macro", "below": 0.4, "label": "overall"}]}
+
+    \b
+    Examples:
+      mheight ensemble-eval
+      mheight ensemble-eval n_k_m_P.pkl mHeights.pkl
+      mheight ensemble-eval --groups n21 --kind near-singular --router learned
+      mheight ensemble-eval --models mine --json codes.npz
+      mheight ensemble-eval --models mine --criteria run2
+      mheight ensemble-eval --report report n_k_m_P.pkl mHeights.pkl
+    """
+    from pathlib import Path
+
+    from moe_mheight._io import identity
+    from moe_mheight.codes.generators import KINDS as DEFAULT
+    from moe_mheight.data.code_files import refuse_existing
+    from moe_mheight.data.generate import parse_groups
+    from moe_mheight.data.sources import of, open_codes
+    from moe_mheight.evaluation import scoring
+    from moe_mheight.evaluation.criteria import judge, load
+    from moe_mheight.experts.model_store import shipped_folder
+
+    if criteria is None and not data and models is None:
+        criteria = "release"
+    limits = () if criteria is None else load(criteria)
+    if folder is not None:
+        from moe_mheight.evaluation import report as page
+
+        page.check_extras()
+        refuse_existing(page.taken(Path(folder)), force)
+    codes = open_codes(data, partial=partial) if data else None
+    predictor = load_predictor(models, router)
+    if codes is None:
+        wanted = parse_groups(groups)
+        remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
+        codes = of(scoring.default_data(rows, seed, wanted, kinds or DEFAULT))
+    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
+        threads = 1 if asked else threads
+        keep = 0 if folder is None else page.KEEP
+        report = scoring.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)
+    verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
+    if folder is not None:
+        drawn = f"drawn: {rows} codes a group, kinds {', '.join(kinds or DEFAULT)}, seed {seed}, labelled exactly"
+        found = Path(models) if models else shipped_folder()
+        about = {
+            "data": " ".join(data) or drawn,
+            "models": f"{models or 'shipped'}, {identity(found)}",
+            "router": router,
+            "digest of the codes": codes.stamp()[:12],
+        }
+        remark("drawing the report", quiet)
+        written = page.write_report(
+            folder, predictor, report, about=about, verdicts=verdicts, force=force, threads=threads
+        )
+        remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
+    with unread_is_fine():
+        if as_json:
+            judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
+            emit(report.as_dict() | judged)
+        else:
+            click.echo(_table(report, scoring))
+            if verdicts:
+                click.echo("\n" + _judgement(verdicts))
+            if show:
+                click.echo("\n" + _samples(predictor, codes, show))
+    return int(not all(verdict.passed for verdict in verdicts))
+
+
+def _table(report: Any, evaluation: Any) -> str:
+    head = ["(n,k,m)", "tier", "codes", "asked", "log2-MSE", "bounds alone", "gain", "worst bit", "width bit", "inf",
+            "viol", "seed", "peer"]  # fmt: skip
+    lines = []
+    for s in report.scores:
+        others = ["", ""]
+        if s.group in evaluation.HEADLINE:
+            at = evaluation.HEADLINE.index(s.group)
+            others = [f"{values[at]:.3f}" for values in evaluation.REFERENCE.values()]
+        lines.append(
+            [
+                ",".join(map(str, s.group)),
+                s.tier,
+                str(s.codes),
+                str(s.asked),
+                f"{s.log2_mse:.1e}",
+                f"{s.bounds_log2_mse:.1e}",
+                _gain(s.gain),
+                f"{s.worst:.3f}",
+                f"{s.width:.3f}",
+                f"{s.infinite_found}/{s.infinite}" + (f"+{s.infinite_false}" if s.infinite_false else ""),
+                str(s.violations),
+                *others,
+            ]
+        )
+    # their macro figures are of these nine groups
+    same = [s.group for s in report.scores] == list(evaluation.HEADLINE)
+    others = [f"{value:.3f}" if same else "" for value in evaluation.REFERENCE_MACRO.values()]
+    total = sum(s.codes for s in report.scores)
+    ours = [f"{report.macro:.1e}", f"{report.bounds_macro:.1e}", _gain(report.gain)]
+    lines.append(["macro", "", str(total), str(report.asked), *ours, "", "", "", "", *others])
+    return "\n".join(
+        [
+            table(head, lines),
+            "",
+            fold(
+                f"macro log2-MSE {report.macro:.2e}, bounds alone {report.bounds_macro:.2e} (their middle, nothing "
+                "fitted); gain: their error over ours"
+            ),
+            fold("asked: codes that experts were asked about; seed, peer: others, each on its own data"),
+            fold(f"best credible macro of a peer: {evaluation.BEST_MACRO}, of another system, which prints no groups"),
+            fold("inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0"),
+            fold(
+                f"time per code: predicted {report.predict_microseconds:.0f} us, exact "
+                f"{report.exact_microseconds:.1f} us"
+                + (f"; {report.wrong_labels} labels are wrong, `mheight exact` lists them" * bool(report.wrong_labels))
+            ),
+        ]
+    )
+
+
+def _gain(value: float) -> str:
+    return "-" if value != value else "> 100,000" if value > 1e5 else f"{value:,.1f}"
+
+
+def _judgement(verdicts: Any) -> str:
+    lines = []
+    for verdict in verdicts:
+        c, value = verdict.criterion, verdict.value
+        shown = "not measured" if value is None else f"{value:.4g}"
+        label = c.label if c.label == c.figure else f"{c.label} ({c.figure})"
+        lines.append([label, f"{c.below:.6g}", shown, "pass" if verdict.passed else "miss"])
+    return table(["criterion", "below", "value", ""], lines)
+
+
+def _samples(predictor: Any, codes: Any, show: int) -> str:
+    from moe_mheight.exact.heights import m_height
+
+    head = ["(n,k,m)"] + ["true", "predicted"] * show
+    first: dict[Any, Any] = {}
+    for piece in codes.pieces():
+        first = {group: c.P[:show] for group, c in piece.items()} | first
+        if len(first) == len(codes.groups):
+            break
+    lines = []
+    for group in codes.groups:
+        P = first[group]
+        true, predicted = m_height(P, group[2]), predictor.predict(P, group[2])
+        cells = [f"{h:.5g}" for pair in zip(true, predicted, strict=True) for h in pair]
+        lines.append([",".join(map(str, group)), *cells, *[""] * (2 * show - len(cells))])
+    return table(head, lines)

@@ -1,0 +1,5 @@
+"""Certified bounds of heights.
+
+bounds: the entrance, with the candidate sets that carry a bracket. irls: brackets by reweighted least squares.
+budget_search: which sets to solve for where there are too many. solve: many sets of one code at once.
+"""

@@ -1,0 +1,278 @@
+"""Making labelled codes, and splitting codes without leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._parallel import each
+from ..codes.generators import random_codes
+from ..codes.minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
+from ..errors import DataError, brief
+from ..exact.heights import height_profile, m_height
+from ..groups import EVALUATOR, HEADLINE
+from ..numerics.jit import LANES, compiled, over_batch
+from .code_files import Codes, Data, Group, silently
+from .manifests import Shard
+from .shards import build
+from .sources import shard_rows
+
+MOST_SHARDS = 1_000_000
+"""Of a set, whose manifest names them all."""
+
+PIECE = 65536
+"""Codes drawn and labelled at a time."""
+
+
+def parse_groups(text: str) -> tuple[Group, ...]:
+    """Groups from text: "n9" (the field's nine), "n21" (its evaluator's 21), or "9,4,2;9,5,3".
+
+    Raises:
+        DataError: not understood, or a group is out of range.
+    """
+    named = {"n9": HEADLINE, "n21": EVALUATOR}
+    if text in named:
+        return named[text]
+    groups = []
+    for part in text.split(";"):
+        try:
+            n, k, m = (int(number) for number in part.strip("[]() ").split(","))
+        except ValueError as error:
+            near = get_close_matches(text, named, 1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {brief(text)}{hint}') from error
+        if not (1 <= k < n <= MAX_N and 1 <= m <= n - k):
+            raise DataError(f"group {brief((n, k, m))}: needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
+        groups.append((n, k, m))
+    if len(set(groups)) < len(groups):
+        raise DataError(f"groups must differ, got {brief(text)}")
+    return tuple(groups)
+
+
+def generate(
+    groups: tuple[Group, ...],
+    rows: int,
+    kind: str,
+    seed: int,
+    *,
+    scale: int = 100,
+    infinite: bool = False,
+    advance: Callable[[int], None] = silently,
+    threads: int | None = None,
+) -> Iterator[tuple[Group, Codes]]:
+    """Labelled random codes, one group after the other, by the workers at hand (`jobs.workers`).
+
+    Args:
+        groups: (n, k, m) each.
+        rows: codes per group.
+        kind: see `kinds.random_codes`.
+        seed: the same seed gives the same codes, for each group on its own.
+        scale: of the kind "integer".
+        infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.
+        advance: told how many rows were added.
+        threads: default all cores; the result does not depend on it.
+
+    Yields:
+        (group, Codes), places numbered so that the groups lie one after the other.
+
+    Raises:
+        CodeError: no such kind.
+        DataError: finite heights are too rare to draw.
+    """
+    draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
+    for place, group in enumerate(groups):
+        drawn = list(_draws({group: rows}))
+        parts: dict[int, Codes] = {}
+        for number, data in each(draw, drawn):
+            parts[number] = data[group]
+            advance(len(parts[number].P))
+        P, h = (np.concatenate([getattr(parts[i], name) for i in range(len(drawn))]) for name in ("P", "h"))
+        yield group, Codes(P, np.arange(place * rows, (place + 1) * rows), h)
+
+
+Draw = tuple[Group, int, int]
+"""A group, which of its shards, and its rows."""
+
+
+def _draws(groups: dict[Group, int], most: int | None = None) -> Iterator[Draw]:
+    for group, rows in groups.items():
+        step = most or shard_rows(group[0])
+        for number, first in enumerate(range(0, rows, step)):
+            yield group, number, min(step, rows - first)
+
+
+def draw_shard(
+    draw: Draw, *, kind: str, seed: int, scale: int = 100, infinite: bool = False, threads: int | None = None
+) -> Data:
+    """The codes of one shard, with exact heights, from a random stream of its own; arguments as in `generate`.
+
+    Raises:
+        DataError: finite heights are too rare to draw.
+    """
+    group, number, rows = draw
+    n, k, m = group
+    # the first shard's stream is the group's, so that files of few rows do not depend on the size of shards
+    rng = np.random.default_rng([seed, n, k, m, *([number] if number else [])])
+    P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
+    while found < rows:
+        count = min(PIECE, int(1.1 * (rows - found)) + 16)
+        some = random_codes(kind, count, k, n - k, rng, scale=scale)
+        heights = m_height(some, m, threads=threads)
+        kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
+        P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
+        found, drawn = found + len(kept), drawn + count
+        if found < rows and drawn > 1_000_000 and found < drawn / 1000:
+            raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
+    return {group: Codes(P, np.arange(rows), h)}
+
+
+def generate_set(
+    folder: Path,
+    groups: tuple[Group, ...],
+    rows: int,
+    kind: str,
+    seed: int,
+    *,
+    scale: int = 100,
+    infinite: bool = False,
+    most: int | None = None,
+    force: bool = False,
+    advance: Callable[[int], None] = silently,
+) -> dict[str, Any]:
+    """Labelled random codes as a folder of shards, made by the workers at hand (`jobs.workers`), resumed if begun.
+
+    Whoever makes them, in whatever order and after whatever interruption: the same settings give the same bytes.
+
+    Args:
+        folder: of the set.
+        most: rows of a shard, default `sources.shard_rows`; a setting like the others, since every shard draws from a
+            stream of its own.
+        force: start over whatever is there.
+        Others: as in `generate`.
+
+    Returns:
+        The complete manifest, see `shards.build`.
+
+    Raises:
+        FolderError: see `shards.build`. CodeError, DataError: see `generate`.
+    """
+    settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
+    make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
+    count = sum(-(-rows // (most or shard_rows(n))) for n, _, _ in groups)
+    if count > MOST_SHARDS:
+        raise DataError(f"{count:,} shards are too many, at most {MOST_SHARDS:,}; give more rows a shard")
+    draws = list(_draws(dict.fromkeys(groups, rows), most))
+    shards = tuple(Shard("_".join(map(str, group)) + f"-{i:05d}.npz", {group: some}) for group, i, some in draws)
+    settings |= {"shard_rows": most}
+    return build(folder, shards, draws.__getitem__, make, settings, force=force, advance=advance)
+
+
+def shuffled(groups: Iterator[tuple[Group, Codes]], seed: int) -> Data:
+    """All groups in memory, rows in random order, as the field's files have them."""
+    data = dict(groups)
+    total = sum(len(codes.P) for codes in data.values())
+    order = np.random.default_rng([seed, 0]).permutation(total)
+    return {group: Codes(codes.P, order[codes.row], codes.h) for group, codes in data.items()}
+
+
+@compiled
+def _invariants(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
+    count, k, r = P.shape
+    x = np.empty((k * r, LANES))
+    minor = np.empty((masks.shape[0], LANES))
+    low = np.empty_like(minor)
+    total = np.empty((parts.shape[0], LANES))
+    sums = np.empty((4, LANES))
+    sure, whole = np.empty(LANES), np.empty(LANES)
+    for start in range(0, count, LANES):
+        stop = min(start + LANES, count)
+        load_lanes(P, start, stop, x)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole)
+        sums[:] = 0.0
+        for b in range(minor.shape[0]):
+            for lane in range(LANES):
+                value = minor[b, lane]
+                sums[0, lane] += value
+                sums[1, lane] += value * value
+                sums[2, lane] += np.sqrt(value)
+        for d in range(total.shape[0]):
+            for lane in range(LANES):
+                sums[3, lane] += total[d, lane] * total[d, lane]
+        for lane in range(stop - start):
+            size = np.sqrt(sums[1, lane])
+            out[start + lane, 0] = sums[0, lane] / size
+            out[start + lane, 1] = sums[2, lane] / np.sqrt(size)
+            out[start + lane, 2] = np.sqrt(sums[3, lane]) / size
+
+
+def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers such that codes equivalent under the symmetries of the m-height get the same one.
+
+    The absolute values of all minors, up to a common factor, are what a change of basis, permutations and signs leave
+    alone. By three sums over them, and the whole profile, one after the other, codes are kept together where values
+    follow each other within rounding. Inequivalent codes may stay together too, which a split can afford.
+
+    Args:
+        P: (B, k, r), n = k + r <= 16.
+
+    Returns:
+        (B,) int64, the least index of each orbit.
+    """
+    if len(P) == 0:
+        return np.empty(0, np.int64)
+    P, first, copies = np.unique(P, axis=0, return_index=True, return_inverse=True)
+    count, k, r = P.shape
+    keys = np.empty((count, 3 + r))
+    tables = minor_tables(k + r, k)
+    limit = exact_integer_limit(k, r)
+    over_batch(lambda i, j: _invariants(P[i:j], limit, *tables, keys[i:j]), count)
+    profile = height_profile(P)[:, 1:]
+    # rounding grows with the height, so very large ones are all alike
+    keys[:, 3:] = np.log2(np.minimum(profile, 1e8))
+    orbit = np.zeros(count, np.int64)
+    for key, tolerance in zip(keys.T, [1e-8, *[1e-6] * (keys.shape[1] - 1)], strict=True):
+        order = np.lexsort((key, orbit))
+        apart = (np.diff(orbit[order]) > 0) | (np.diff(key[order]) > tolerance)
+        orbit[order] = np.concatenate([[0], np.cumsum(apart)])
+    least = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(least, orbit, first)
+    return least[orbit][copies.reshape(-1)]
+
+
+def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split a file's rows in two, all rows of one orbit, whatever their m, on one side.
+
+    Args:
+        data: the file.
+        fraction: share of orbits on the second side, 0 < fraction < 1.
+        seed: of the draw.
+
+    Returns:
+        Places of the rows on the first and on the second side, ascending.
+
+    Raises:
+        DataError: fraction out of range, or all rows are one orbit.
+    """
+    from sklearn.model_selection import GroupShuffleSplit  # noqa: PLC0415  a second to import, for this alone
+
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"fraction must satisfy 0 < fraction < 1, got {fraction}")
+    rows, orbits = [], []
+    next_free = 0
+    for n, k in sorted({(n, k) for n, k, _ in data}):
+        members = [codes for (n_, k_, _), codes in data.items() if (n_, k_) == (n, k)]
+        P = np.concatenate([codes.P for codes in members])
+        rows.append(np.concatenate([codes.row for codes in members]))
+        orbits.append(orbit_ids(P) + next_free)
+        next_free += len(P)
+    row, orbit = (np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (rows, orbits))
+    if len(np.unique(orbit)) < 2:
+        raise DataError("a split needs at least two codes that are not equivalent")
+    first, second = next(GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(row, groups=orbit))
+    return np.sort(row[first]), np.sort(row[second])

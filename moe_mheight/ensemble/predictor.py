@@ -1,0 +1,318 @@
+"""The Predictor: brackets, experts and router combined.
+
+`predict` never calls the exact solver: it brackets the height, asks the experts where in the bracket log2 h lies, and
+averages their answers in log2. An infinite height is recognised by the rank of the code's columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from math import comb
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arguments import check_rows, real, whole
+from ..brackets import bounds as _brackets
+from ..codes.forms import as_P
+from ..codes.linear import check_m, check_P, like_input
+from ..codes.minors import MAX_N
+from ..data.code_files import from_rows
+from ..errors import CodeError, ModelError, brief
+from ..experts import conformal
+from ..experts.model_store import Tier, load_set, shipped_folder
+from ..experts.network import Reading, combined, read
+from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N
+from ..numerics.bitsets import LONGEST
+from ..numerics.jit import thread_count
+from .router import ROUTERS, Router, load_gate, slack_weights, table_router
+
+AT_ONCE = 8192
+"""Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
+
+COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt", "floor", "ceiling")
+"""What is measured of each code. The certified bracket that experts answer in, and the prediction, heights; the
+standard deviation over all experts asked, in bits; where in the bracket log2 h is put, and how far off that is expected
+to be, both in widths of the bracket (nan where nobody was asked); the tightest certified bounds, heights."""
+
+FLOOR, CEILING = COLUMNS.index("floor"), COLUMNS.index("ceiling")
+
+
+class _Piece(NamedTuple):
+    group: tuple[int, int, int]
+    places: NDArray[np.int64]  # in the answer
+    P: NDArray[np.float64]
+    values: NDArray[np.float64]  # COLUMNS
+
+
+class Predictor:
+    """Predicts m-heights of codes [I | P]; made by `Predictor.load`.
+
+    Args:
+        tiers: by name, as `storage.load_set` gives them.
+        router: weights over the tiers, (3,) for TIERS, from n, k, m. Weights of 0 leave an expert out.
+
+    Example:
+        >>> from moe_mheight import Predictor
+        >>> predictor = Predictor.load()
+        >>> round(predictor.predict([[1, 1], [1, 2]], 2), 3)
+        3.0
+    """
+
+    def __init__(self, tiers: dict[str, Tier], router: Router = slack_weights) -> None:
+        self.tiers = tiers
+        self.router = router
+        steps = {experts[0].architecture.steps for _, *both in tiers.values() for experts in both}
+        if len(steps) != 1:
+            raise ModelError(f"all tiers must read brackets of the same number of steps, got {sorted(steps)}")
+        self.steps = steps.pop()
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, *, router: str | Path | Router = "fixed") -> Predictor:
+        """The shipped models, or a model set that `mheight train-expert --models PATH` made.
+
+        Args:
+            path: folder of a model set; default the shipped one.
+            router: "fixed", the slack table; "learned", the set's own gate, made by `mheight train-router`; a JSON file
+                of rules (see `router.table_router`); or a function of n, k, m giving the (3,) weights of the tiers.
+
+        Raises:
+            ModelError: the folder or the router is missing, incomplete, damaged or of the wrong shape.
+        """
+        if path is not None and not isinstance(path, (str, PathLike)):
+            raise ModelError(f"path must be the name of a model set's folder, or None, got {brief(path)}")
+        if not isinstance(router, (str, PathLike)) and not callable(router):
+            raise ModelError(f"router must be fixed, learned, a file of rules or a function, got {brief(router)}")
+        folder = shipped_folder() if path is None else Path(path)
+        tiers = load_set(folder)
+        if callable(router):
+            return cls(tiers, router)
+        if router not in ROUTERS:
+            return cls(tiers, table_router(router))
+        return cls(tiers, slack_weights if router == "fixed" else load_gate(folder))
+
+    def predict(
+        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+    ) -> Any:
+        """Predicted heights.
+
+        Args:
+            P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
+            m: int, or (B,) ints for a batch; None for rows.
+            matrix: what P is, as in `m_height`; the prediction is for its systematic form in float64. Not for rows.
+            budget: look at no more than this many sets of n - m coordinates, for n up to 32; 0, for n up to 16: at
+                all. Under a budget the lower bound is certified, and no upper bound is known.
+            threads: for the brackets; default all cores.
+
+        Returns:
+            float for one code, else (B,) float64, dimensionless; inf for infinite heights. Always inside the
+            certified bracket.
+
+        Raises:
+            CodeError: P or m breaks a rule.
+            DataError: a row does; the message says which.
+        """
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        heights = np.empty(count)
+        for piece in pieces:
+            heights[piece.places] = piece.values[:, 2]
+        return like_input(heights, single)
+
+    def bounds(
+        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+    ) -> tuple[Any, Any]:
+        """Certified (lower, upper) bounds of the heights, the tightest that are known; `predict` answers within them.
+
+        Arguments, shapes and errors as in `predict`.
+        """
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        ends = np.empty((2, count))
+        for piece in pieces:
+            ends[:, piece.places] = piece.values[:, FLOOR : CEILING + 1].T
+        return like_input(ends[0], single), like_input(ends[1], single)
+
+    def predict_interval(
+        self,
+        P: Any,
+        m: Any = None,
+        *,
+        matrix: str | None = None,
+        coverage: float = 0.9,
+        budget: int = 0,
+        threads: int | None = None,
+    ) -> tuple[Any, Any]:
+        """Intervals (low, high) that hold the height for about `coverage` of codes like the training kinds.
+
+        Split-conformal on held-out codes of the tier, within the tightest certified bounds. Where those decide the
+        height there is no doubt left to calibrate; the interval is a piece of them, cut by chance (but always the same
+        for the same code) so that the coverage is the one asked for (see `calibration`); coverage=1 is all of them.
+        Where several tiers speak, the loudest one's calibration is used. Under a budget the interval starts at the
+        certified lower bound, which is the height itself whenever the search has seen the right set; so it covers at
+        least as often as it says.
+
+        Args:
+            coverage: between 0 and 1; at 1 the certified bracket itself.
+            Others, shapes and errors as in `predict`.
+        """
+        _check_coverage(coverage)
+        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        ends = np.empty((2, count))
+        for piece in pieces:
+            ends[:, piece.places] = self._intervals(piece, coverage, budget)
+        return like_input(ends[0], single), like_input(ends[1], single)
+
+    def intervals_of(
+        self, P: NDArray[np.float64], m: int, measured: NDArray[np.float64], coverage: float
+    ) -> NDArray[np.float64]:
+        """(2, B) ends of the intervals of one group's codes, from what `measure` gave for them."""
+        _check_coverage(coverage)
+        group = (P.shape[1] + P.shape[2], P.shape[1], m)
+        return self._intervals(_Piece(group, np.arange(len(P)), P, measured), coverage, 0)
+
+    def _intervals(self, piece: _Piece, coverage: float, budget: int) -> NDArray[np.float64]:
+        """(2, b) ends of the intervals of one piece."""
+        lower, upper, _, _, position, doubt, floor, ceiling = piece.values.T
+        asked = ~np.isnan(position)
+        lower, upper = lower[asked], upper[asked]
+        gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
+        ends, most = np.stack([floor, ceiling]), np.inf if budget else 1.0
+        table = self._calibration(piece.group, budget)
+        positions = np.stack(conformal.interval(table, position[asked], doubt[asked], coverage, most))
+        # at an end of the bracket the bound itself, not its rounding
+        reached = np.where(positions < most, lower * np.exp2(positions * gap), upper)
+        ends[:, asked] = np.clip(reached, floor[asked], ceiling[asked])
+        rest = ~asked & np.isfinite(ceiling)
+        width = ceiling[rest] - floor[rest]
+        low, high = conformal.cut(coverage, conformal.keys_of(piece.P[rest], piece.group[2]))
+        ends[:, rest] = floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width
+        return ends
+
+    def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
+        """The signature that the field's evaluator calls: heights of a list of P of one group."""
+        return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]
+
+    def _pieces(
+        self, P: Any, m: Any, matrix: str | None, budget: int, threads: int | None
+    ) -> tuple[int, bool, Iterator[_Piece]]:
+        """How many codes, whether it was one, and what is measured of them, AT_ONCE codes of one group at a time."""
+        whole("budget", budget, 0)
+        thread_count(threads)
+        if m is None:
+            if matrix not in (None, "P"):
+                raise CodeError(f"rows [n, k, m, P] hold P, and matrix is {brief(matrix)}: give the matrices and m")
+            check_rows(P)
+            rows, single = from_rows(P, None) if len(P) else {}, False
+            groups = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
+        else:
+            batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=LONGEST)
+            k, r = batch.shape[1:]
+            levels = check_m(m, len(batch), r)
+            groups = []
+            for level in np.unique(levels):
+                places = np.flatnonzero(levels == level)
+                groups.append(((k + r, k, int(level)), batch, places, places))
+
+        asked = []
+        for group, *_ in groups:  # no comprehension: the warnings' stack level counts frames
+            asked.append(self._experts(group, budget))
+
+        def some() -> Iterator[_Piece]:
+            for (group, matrices, own, places), experts in zip(groups, asked, strict=True):
+                for start in range(0, len(places), AT_ONCE):
+                    at = slice(start, start + AT_ONCE)
+                    piece = matrices[own[at]]
+                    yield _Piece(group, places[at], piece, self._measured(piece, group[2], experts, budget, threads))
+
+        return sum(len(places) for *_, places in groups), single, some()
+
+    def _experts(self, group: tuple[int, int, int], budget: int) -> list[tuple[float, Tier]]:
+        """The tiers that a group asks, with their weights; raises or warns where it is out of reach."""
+        n, _, m = group
+        if not budget and n > MAX_N:
+            raise CodeError(
+                f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
+                f"give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
+                "where the search fits"
+            )
+        first, last = SEARCHED_N if budget else TRAINED_N
+        if not first <= n <= last:
+            warnings.warn(
+                f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
+                f"its {'lower bound' if budget else 'bracket'} is not",
+                stacklevel=4,
+            )
+        return [(weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight]
+
+    def _measured(
+        self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], budget: int, threads: int | None
+    ) -> NDArray[np.float64]:
+        """(b, 8) COLUMNS of one group's codes."""
+        found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
+        reading = read(found)
+        asked = reading.asked
+        position, doubt, spread = np.full((3, len(asked)), np.nan)
+        if asked.any():
+            heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in experts]
+            mean = sum(weight * positions.mean(0) for weight, positions, _ in heard)
+            position[asked], doubt[asked] = mean, sum(weight * doubts for weight, _, doubts in heard)
+            squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in heard)
+            spread[asked] = np.sqrt(squared) * reading.gap[asked]
+        floor, ceiling = found.tightest
+        height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
+        spread[~asked] = 0.0
+        return np.stack([found.lower, found.upper, height, spread, position, doubt, floor, ceiling], axis=1)
+
+    def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
+        weights = np.asarray(self.router(*group), dtype=np.float64)
+        if weights.shape != (len(TIERS),) or not ((weights >= 0).all() and abs(weights.sum() - 1.0) < 1e-6):
+            raise ModelError(
+                f"the router must give {len(TIERS)} weights >= 0 of sum 1, got {brief(weights)} for {group}"
+            )
+        return weights
+
+    def _calibration(self, group: tuple[int, int, int], budget: int) -> dict[str, Any]:
+        config = self.tiers[TIERS[int(np.argmax(self._weights(group)))]].config
+        known = "field" if group in EVALUATOR else "other"
+        table: dict[str, Any] = config["search"]["calibration"] if budget else config["calibration"][known]
+        return table
+
+    def measure(
+        self,
+        P: ArrayLike,
+        m: Any,
+        *,
+        matrix: str | None = None,
+        budget: int = 0,
+        coverage: float | None = None,
+        threads: int | None = None,
+    ) -> NDArray[np.float64]:
+        """All that is known of a batch at one go, (B, 8): see COLUMNS.
+
+        With a coverage (B, 10): the ends of the intervals of `predict_interval` come last.
+        """
+        if coverage is not None:
+            _check_coverage(coverage)
+        count, _, pieces = self._pieces(P, m, matrix, budget, threads)
+        values = np.empty((count, len(COLUMNS) + 2 * (coverage is not None)))
+        for piece in pieces:
+            values[piece.places, : len(COLUMNS)] = piece.values
+            if coverage is not None:
+                values[piece.places, len(COLUMNS) :] = self._intervals(piece, coverage, budget).T
+        return values
+
+
+def _check_coverage(coverage: float) -> None:
+    real("coverage", coverage, 0.0, 1.0)
+
+
+def _asked(
+    tier: Tier, reading: Reading, budget: int, threads: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions of a tier's members, (seeds, A), and its doubt (A,)."""
+    if not budget:
+        return combined(tier.experts, reading, threads)
+    return combined(tier.searchers, reading, threads, threshold=tier.config["search"]["threshold"])

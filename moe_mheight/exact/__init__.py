@@ -1,0 +1,6 @@
+"""Exact heights.
+
+heights: the entrance, height_profile and m_height. result: what a search tells. enumeration: all sets, n <= 16.
+witness: codewords that attain a height. distance: the minimum distance. branch_and_bound: long codes, with
+all_targets, hitting_set and simplex_tableau below it.
+"""

@@ -1,0 +1,388 @@
+"""A basis of a code and what it makes of every column: the table D = G_B^-1 G, walked by pivots.
+
+Column a of D is y, the coefficients of g_a on the basis, and |y|_1 bounds the height of (S, a) for every S that
+contains B (arXiv:2602.20366, Theorem 8); the row of a basic coordinate is the codeword that is 1 there and 0 on the
+others. The table drifts with its pivots. So it only proposes: `certified_norm` and `certified_height` take y and the
+codeword back to G in twice the precision, and what they return holds whatever the table has become.
+
+Shapes: G (k, n); D (k, n + 1), its last column belonging to a target moved a little, whose coefficients hardly ever
+vanish; basis (k,), the coordinate of each row; row_of (n,), the row of each coordinate, -1 outside the basis.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..numerics.jit import compiled, fma
+from ..numerics.rounding import ROUNDING
+
+MOVED = 1e-9
+"""How far the last column is from g_a, relatively."""
+
+TINY = 1e-13
+"""Coefficients relatively this small are left out of y; the residual answers for them."""
+
+PIVOT = 1e-7
+"""A pivot is no smaller than this times the largest of its row."""
+
+REFINEMENTS = 4
+
+
+def _fused(function):  # type: ignore[no-untyped-def]
+    """Compiled with a * b + c in one rounding, for what need not be the same to the last bit everywhere."""
+    return compiled(function, fastmath={"contract"})
+
+
+@_fused
+def pivot(D, basis, row_of, i, j):  # type: ignore[no-untyped-def]
+    """Coordinate j enters the basis in row i."""
+    k, width = D.shape
+    row, inverse = D[i], 1.0 / D[i, j]
+    for q in range(width):
+        row[q] *= inverse
+    row[j] = 1.0
+    for p in range(k):
+        factor, out = D[p, j], D[p]
+        if p != i and factor != 0.0:
+            for q in range(width):
+                out[q] -= factor * row[q]
+            out[j] = 0.0
+    row_of[basis[i]] = -1
+    basis[i] = j
+    row_of[j] = i
+
+
+@compiled
+def first_table(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
+    """The table of the first k coordinates."""
+    k, n = G.shape
+    largest = 0.0
+    for i in range(k):
+        largest = max(largest, abs(G[i, a]))
+    row_of[:] = -1
+    for i in range(k):
+        for j in range(n):
+            D[i, j] = G[i, j]
+        # any fixed directions without a pattern do
+        D[i, n] = G[i, a] + MOVED * largest * np.sin(1.0 + 1.7 * i + 0.37 * a)
+        basis[i] = i
+        row_of[i] = i
+
+
+@compiled
+def renew(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
+    """Make the table of the same basis again from G, by elimination with pivoting; False where that ends in zeros."""
+    k = G.shape[0]
+    wanted = basis.copy()
+    first_table(G, a, D, basis, row_of)
+    stays = np.zeros(k, np.bool_)
+    missing = 0
+    for t in range(k):
+        if wanted[t] < k:
+            stays[wanted[t]] = True
+        else:
+            wanted[missing] = wanted[t]
+            missing += 1
+    for _ in range(missing):
+        at, which, largest = -1, -1, 0.0
+        for t in range(missing):
+            j = wanted[t]
+            if row_of[j] < 0:
+                for i in range(k):
+                    if not stays[i] and abs(D[i, j]) > largest:
+                        at, which, largest = i, j, abs(D[i, j])
+        if at < 0:
+            return False
+        pivot(D, basis, row_of, at, which)
+        stays[at] = True
+    return True
+
+
+@compiled
+def norm(D, column):  # type: ignore[no-untyped-def]
+    """|y|_1 of a column."""
+    total = 0.0
+    for i in range(D.shape[0]):
+        total += abs(D[i, column])
+    return total
+
+
+@compiled
+def least_in_row(D, row_of, i, banned):  # type: ignore[no-untyped-def]
+    """The largest entry of row i at coordinates that may enter."""
+    largest = 0.0
+    for j in range(row_of.shape[0]):
+        if row_of[j] < 0 and not banned >> j & 1:
+            largest = max(largest, abs(D[i, j]))
+    return largest
+
+
+@_fused
+def push_out(D, basis, row_of, i, banned, space):  # type: ignore[no-untyped-def]
+    """Exchange the coordinate of row i for the one that leaves the smallest |y|_1 of the moved target."""
+    k, n = D.shape[0], row_of.shape[0]
+    row, ratio, total = D[i], space[0], space[1]
+    least = PIVOT * least_in_row(D, row_of, i, banned)
+    for j in range(n):
+        free = row_of[j] < 0 and not banned >> j & 1 and abs(row[j]) > least
+        ratio[j] = row[n] / row[j] if free else 0.0
+        total[j] = abs(ratio[j]) if free else np.inf
+    for p in range(k):
+        if p != i:
+            out = D[p]
+            own = out[n]
+            for j in range(n):
+                total[j] += abs(own - out[j] * ratio[j])
+    best = -1
+    for j in range(n):
+        if total[j] < np.inf and (best < 0 or total[j] < total[best]):
+            best = j
+    if best >= 0:
+        pivot(D, basis, row_of, i, best)
+    return best >= 0
+
+
+@_fused
+def push_out_anywhere(D, basis, row_of, i, banned):  # type: ignore[no-untyped-def]
+    """Exchange the coordinate of row i for the one with the largest entry: the volume of the basis shrinks least."""
+    row, best = D[i], -1
+    for j in range(row_of.shape[0]):
+        if row_of[j] < 0 and not banned >> j & 1 and (best < 0 or abs(row[j]) > abs(row[best])):
+            best = j
+    if best >= 0 and row[best] != 0.0:
+        pivot(D, basis, row_of, i, best)
+        return True
+    return False
+
+
+@_fused
+def widen(D, basis, row_of, banned):  # type: ignore[no-untyped-def]
+    """Exchange coordinates while that at least doubles the volume of the basis, so that no column has large entries."""
+    k, n = D.shape[0], row_of.shape[0]
+    for _ in range(4 * k):
+        at, enter, largest = -1, -1, 2.0
+        for i in range(k):
+            row = D[i]
+            for j in range(n):
+                if abs(row[j]) > largest and row_of[j] < 0 and not banned >> j & 1:
+                    at, enter, largest = i, j, abs(row[j])
+        if at < 0:
+            break
+        pivot(D, basis, row_of, at, enter)
+
+
+@_fused
+def descend(D, basis, row_of, banned, a, column, enough, space):  # type: ignore[no-untyped-def]
+    """Lower |y|_1 of a column by pivots, until |y|_1 of column a is `enough` (True) or nothing lowers it (False).
+
+    The simplex method for min |y|_1 with long steps: a step goes on through zeros of other coefficients while it pays.
+    """
+    k, n = D.shape[0], row_of.shape[0]
+    price = space[0]
+    for _ in range(64 * (n + 1)):
+        if norm(D, a) <= enough:
+            return True
+        for j in range(n):
+            price[j] = 0.0
+        for i in range(k):
+            row = D[i]
+            if row[column] > 0.0:
+                for j in range(n):
+                    price[j] += row[j]
+            else:
+                for j in range(n):
+                    price[j] -= row[j]
+        enter, most = -1, 1.0 + 1e-9
+        for j in range(n):
+            if row_of[j] < 0 and not banned >> j & 1 and abs(price[j]) > most:
+                enter, most = j, abs(price[j])
+        if enter < 0:
+            return False
+        sign = 1.0 if price[enter] > 0.0 else -1.0
+        slope, reached, leaving = 1.0 - most, 0.0, -1
+        while slope < 0.0:
+            nearest, at = np.inf, -1
+            for i in range(k):
+                rate = sign * D[i, enter]
+                if rate * D[i, column] > 0.0:
+                    step = D[i, column] / rate
+                    if (step > reached or (step == reached and i > leaving)) and step < nearest:
+                        nearest, at = step, i
+            if at < 0:
+                break
+            reached, leaving = nearest, at
+            slope += 2.0 * abs(D[at, enter])
+        if leaving < 0:
+            return False
+        pivot(D, basis, row_of, leaving, enter)
+    return False
+
+
+@compiled
+def _subtract(high, low, one, two):  # type: ignore[no-untyped-def]
+    """(high, low) - one * two, to about 32 digits."""
+    product = -one * two
+    error = fma(-one, two, -product)  # type: ignore[call-arg,var-annotated]
+    summed = high + product
+    shift = summed - high
+    return summed, low + (error + ((high - (summed - shift)) + (product - shift)))
+
+
+@compiled
+def certified_norm(G, D, basis, a, bound, y, low):  # type: ignore[no-untyped-def]
+    """A bound on the height of every (S, a) with the support of y in S, and that support as a mask.
+
+    y, low: (k,), filled with the coefficients, high and low part. `bound`: how tight it should be, if it can.
+
+    With rho = g_a - G y, in G = [I | P]: the best codeword has |coordinates| <= h and information part u, so
+    h = g_a . u <= |y|_1 + h |rho|_1. Rounding of the residual itself, at 32 digits, is added to it.
+    """
+    k = G.shape[0]
+    rho = np.empty(k)
+    for i in range(k):
+        y[i] = D[i, a]
+        low[i] = 0.0
+    result, mask = np.inf, np.int64(0)
+    for turn in range(REFINEMENTS):
+        size = 0.0
+        for i in range(k):
+            size += abs(y[i])
+        support = np.int64(0)
+        for i in range(k):
+            if abs(y[i]) <= TINY * size:
+                y[i], low[i] = 0.0, 0.0
+            else:
+                support |= np.int64(1) << basis[i]
+        total, off, moved = 0.0, 0.0, 0.0
+        for p in range(k):
+            total += abs(y[p] + low[p])
+        for i in range(k):
+            high, rest, spread = G[i, a], 0.0, abs(G[i, a])
+            for p in range(k):
+                if y[p] != 0.0:
+                    entry = G[i, basis[p]]
+                    high, rest = _subtract(high, rest, y[p], entry)
+                    rest -= low[p] * entry
+                    spread += abs(y[p] * entry)
+            rho[i] = high + rest
+            off += abs(rho[i]) * (1.0 + 8.0 * ROUNDING) + 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * spread
+        if off < 0.5:
+            value = total / (1.0 - off) * (1.0 + (k + 6) * ROUNDING)
+            if value < result:
+                result, mask = value, support
+        if result <= bound and off < 1e-13:
+            break
+        if turn + 1 < REFINEMENTS:
+            for i in range(k):
+                step = 0.0
+                for p in range(k):
+                    step += D[i, p] * rho[p]
+                high = y[i] + (low[i] + step)
+                moved = max(moved, abs(step))
+                low[i] = (y[i] - high) + (low[i] + step)
+                y[i] = high
+            if not moved < 1e3 * size:
+                break
+    return result, mask
+
+
+@_fused
+def _residuals(G, D, basis, total, off):  # type: ignore[no-untyped-def]
+    """|y|_1 and a bound on |g_a - G y|_1 for every column a at once: (n,) each."""
+    k, n = G.shape
+    value, spread = np.empty(n), np.empty(n)
+    for j in range(n):
+        total[j], off[j] = 0.0, 0.0
+    for p in range(k):
+        row = D[p]
+        for j in range(n):
+            total[j] += abs(row[j])
+    for i in range(k):
+        own = G[i]
+        for j in range(n):
+            value[j] = own[j]
+            spread[j] = abs(own[j])
+        for p in range(k):
+            entry, row = G[i, basis[p]], D[p]
+            if entry != 0.0:
+                for j in range(n):
+                    value[j] -= entry * row[j]
+                    spread[j] += abs(entry * row[j])
+        for j in range(n):
+            off[j] += abs(value[j]) + (k + 4) * ROUNDING * spread[j]
+
+
+@compiled
+def certified_norms(G, D, basis, row_of, tau, space):  # type: ignore[no-untyped-def]
+    """Which coordinates outside the basis it does not bound by tau, as a mask, and the largest bound of the others."""
+    k, n = G.shape
+    total, off, y, low = space[0, :n], space[1, :n], space[2, :k], space[3, :k]
+    _residuals(G, D, basis, total, off)
+    bad, proven = np.int64(0), 0.0
+    for j in range(n):
+        if row_of[j] >= 0:
+            continue
+        bound = total[j] / (1.0 - off[j]) * (1.0 + (k + 6) * ROUNDING) if off[j] < 0.5 else np.inf
+        if not bound <= tau and total[j] <= tau * 1.001:
+            bound, _ = certified_norm(G, D, basis, j, tau, y, low)
+        if bound <= tau:
+            proven = max(proven, bound)
+        else:
+            bad |= np.int64(1) << j
+    return bad, proven
+
+
+@compiled
+def _multiply(x, rest, G, j):  # type: ignore[no-untyped-def]
+    """(x + rest) . g_j to about 32 digits, and a bound on its error."""
+    high, low, spread = 0.0, 0.0, 0.0
+    for i in range(G.shape[0]):
+        high, low = _subtract(high, low, -x[i], G[i, j])
+        low += rest[i] * G[i, j]
+        spread += abs(x[i] * G[i, j])
+    k = G.shape[0]
+    return high, low, 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * spread
+
+
+@compiled
+def height_of(G, x, rest, m, word):  # type: ignore[no-untyped-def]
+    """The m-height of the codeword (x + rest) G, rounded down; word (n,) gets it in float64."""
+    n = G.shape[1]
+    largest = 0.0
+    below = np.zeros(n)
+    for j in range(n):
+        high, low, error = _multiply(x, rest, G, j)
+        word[j] = high + low
+        largest = max(largest, abs(word[j]) - 2.0 * ROUNDING * abs(word[j]) - error)
+        size, at = abs(word[j]) * (1.0 + 2.0 * ROUNDING) + error, j
+        while at > 0 and below[at - 1] < size:
+            below[at] = below[at - 1]
+            at -= 1
+        below[at] = size
+    return largest / below[m] * (1.0 - 4.0 * ROUNDING) if largest > 0.0 else 1.0
+
+
+@compiled
+def certified_height(G, D, basis, column, m, x, rest, word):  # type: ignore[no-untyped-def]
+    """The height of the codeword that is as large on the basis as the signs of a column say, rounded down.
+
+    x, rest: (k,), filled with its information part, high and low.
+    """
+    k = G.shape[0]
+    off = np.empty(k)
+    for j in range(k):
+        x[j], rest[j] = 0.0, 0.0
+        for i in range(k):
+            x[j] += D[i, j] if D[i, column] > 0.0 else -D[i, j]
+    for _ in range(2):
+        for i in range(k):
+            high, low, _error = _multiply(x, rest, G, basis[i])
+            off[i] = ((1.0 if D[i, column] > 0.0 else -1.0) - high) - low
+        for j in range(k):
+            step = 0.0
+            for i in range(k):
+                step += off[i] * D[i, j]
+            high = x[j] + (rest[j] + step)
+            rest[j] = (x[j] - high) + (rest[j] + step)
+            x[j] = high
+    return height_of(G, x, rest, m, word)

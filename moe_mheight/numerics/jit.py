@@ -1,0 +1,184 @@
+"""How compiled kernels are built, cached on disk, and spread over threads.
+
+A kernel handles LANES codes at a time: every number it holds is an array of LANES numbers, one per code, so that
+plain loops over the last axis become SIMD instructions. Kernels release the GIL; a batch is cut into pieces that run
+on ordinary threads, so no global thread setting is touched and calls may come from many threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from types import CodeType, ModuleType
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numba.extending import intrinsic
+
+from .._arguments import whole
+
+LANES = 64
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Compile with numba, keeping the machine code on disk where some folder can be written."""
+    # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
+    function.__qualname__ += "_" + code_key(function)
+    build = partial(nb.njit, nogil=True, error_model="numpy", **options)
+    try:
+        return _patient(build(function, cache=True))
+    except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
+        return _patient(build(function))
+
+
+COMPILING: list[int] = []
+"""Threads that compile right now, by their idents, one entry for each kernel: those called by a kernel come on top."""
+
+
+class Keeper:
+    """Handles Ctrl-C by keeping it until it is handed on to `handler`, who gets a second one at once.
+
+    Python's own does not get it: an exception amid the compiler leaves numba unable to compile anything afterwards.
+    """
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self.handler, self.kept = handler, 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.kept += 1
+        if self.kept > 1 and self.handler is not signal.default_int_handler:
+            self.handler(number, frame)
+
+    def hand_on(self) -> None:
+        if self.kept:
+            self.kept = 0
+            self.handler(signal.SIGINT, None)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C until the block ends, or one inside it begins or ends, and hand it then to whoever handles it.
+
+    For compiling: an exception in the middle of it gets lost in LLVM's callbacks, or comes out as an error of numba's.
+    Between one kernel and the next none does. Signals reach the main thread only, so in other threads, and where Python
+    does not handle Ctrl-C, nothing changes.
+    """
+    here, handler = threading.get_ident(), signal.getsignal(signal.SIGINT)
+    keeper = None
+    if here == threading.main_thread().ident and callable(handler):
+        keeper = handler if isinstance(handler, Keeper) else Keeper(handler)
+    outermost = keeper is not None and keeper is not handler
+    if keeper is not None:
+        keeper.hand_on()
+    COMPILING.append(here)
+    try:
+        if outermost:
+            signal.signal(signal.SIGINT, keeper)
+        yield
+    finally:
+        COMPILING.remove(here)
+        if outermost:
+            signal.signal(signal.SIGINT, handler)
+        if keeper is not None:
+            keeper.hand_on()
+
+
+def _patient(kernel: Any) -> Callable[..., Any]:
+    """A kernel that is not interrupted while it compiles; its calls are as fast as ever."""
+    compile_ = kernel.compile
+
+    def patiently(signature: Any) -> Any:
+        with uninterrupted():
+            return compile_(signature)
+
+    kernel.compile = patiently
+    return kernel  # type: ignore[no-any-return]
+
+
+def code_key(function: Callable[..., Any]) -> str:
+    """A hash of a kernel's bytecode, of the kernels it calls and of the constants that become part of it."""
+    parts: list[Any] = []
+    for code in _bodies(function):
+        known = [name for name in code.co_names if name in function.__globals__]
+        parts += [_plain(code), [_key_of(name, function.__globals__[name]) for name in known]]
+    return sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _bodies(function: Callable[..., Any]) -> list[CodeType]:
+    """The code of a function and of the functions inside it."""
+    bodies: list[CodeType] = [function.__code__]
+    for body in bodies:
+        bodies += [value for value in body.co_consts if isinstance(value, CodeType)]
+    return bodies
+
+
+def _plain(code: CodeType) -> tuple[Any, ...]:
+    return code.co_code, code.co_names, [value for value in code.co_consts if not isinstance(value, CodeType)]
+
+
+def _key_of(name: str, value: Any) -> Any:
+    if kernel := getattr(value, "py_func", None):
+        return kernel.__qualname__  # which ends in its own key
+    if machine_code := getattr(value, "_defn", None):  # an intrinsic
+        return [_plain(code) for code in _bodies(machine_code)]
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return name if callable(value) or isinstance(value, ModuleType) else repr(value)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a few lines of lane arithmetic into their callers (a call costs more than they do), fusing a * b + c."""
+    return compiled(function, forceinline=True, fastmath={"contract"})
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c with one rounding; gives the exact error of a product."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return nb.float64(nb.float64, nb.float64, nb.float64), codegen
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use: what was asked for; None or -1, every core this process may run on.
+
+    Raises:
+        CodeError: it is neither of these, nor an int of at least 1.
+    """
+    if threads is not None and (isinstance(threads, bool) or threads != -1):
+        return whole("threads", threads, 1, more=", or -1 or None for all cores")
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None, *, least: int = LANES) -> None:
+    """Call work(start, stop) on pieces that cover range(size), of `least` or more, in parallel when that pays."""
+    count = min(thread_count(threads), -(-size // least))
+    if count <= 1:
+        if size:
+            work(0, size)
+        return
+    # four pieces a thread: uneven pieces even out, and each is still many lanes long
+    piece = max(-(-size // (4 * count) // LANES) * LANES, least)
+    side_by_side(work, [(i, min(i + piece, size)) for i in range(0, size, piece)], count)
+
+
+def side_by_side(work: Callable[[int, int], None], pieces: Iterable[tuple[int, int]], threads: int) -> None:
+    """Call work(start, stop) on all pieces, by that many threads."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for done in [pool.submit(work, start, stop) for start, stop in pieces]:
+            done.result()
+    except BaseException as error:
+        # Ctrl-C does not wait for pieces at work: one may be compiling
+        pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+        raise
+    pool.shutdown()

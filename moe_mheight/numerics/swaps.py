@@ -1,0 +1,251 @@
+"""What an exchange of coordinates makes of the least-squares norm of a set, known without solving for the set again.
+
+In the letters of `search`: with h_j the columns of an orthonormal parity-check matrix, 1 / X_aa is the squared distance
+of h_a from the span of the others outside S, and |y|_2^2 = X_aa - 1 = W_aa. The set that decides the height nearly
+always has one of the largest norms of all. To look for those is to look for the few columns that come nearest to
+another one: best-subset regression, with its classic means, forward selection and exchanges (`climb`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import compiled, inlined
+from .least_squares import fill
+
+NONE = 1e-11
+"""Minors relatively this small are rounding."""
+
+DEPENDENT = 1e-12
+"""A coordinate of which less than this is left depends on the others."""
+
+MOST_MOVES = 30
+"""Exchanges of one climb."""
+
+
+@inlined
+def _move(W, b, sign):  # type: ignore[no-untyped-def]
+    """Take coordinate b out of S (sign 1.0), or put it back (-1.0): W changes by a matrix of rank one."""
+    n = W.shape[0]
+    scale = 1.0 / (1.0 - sign * W[b, b])
+    own = W[b].copy()
+    for i in range(n):
+        factor, row = sign * own[i] * scale, W[i]
+        for j in range(n):
+            row[j] += factor * own[j]
+    for i in range(n):
+        W[i, b] = own[i] * scale
+        W[b, i] = own[i] * scale
+
+
+@inlined
+def _inside(W, mask, diagonal):  # type: ignore[no-untyped-def]
+    """The diagonal of W on S, and elsewhere a number that makes `_exchanges` see nothing there."""
+    for j in range(W.shape[0]):
+        diagonal[j] = 1e300 if mask >> j & 1 else W[j, j]
+
+
+@inlined
+def _exchanges(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
+    """W_aa after the exchange of b outside S for each j inside; 0 where they depend on each other."""
+    scale = 1.0 / (1.0 + W[b, b])
+    cross = W[a, b] * scale
+    rest = W[a, a] - W[a, b] * cross
+    to_a, to_b = W[a], W[b]
+    for j in range(reach.shape[0]):
+        shared = to_a[j] - cross * to_b[j]
+        left = 1.0 - diagonal[j] + to_b[j] * to_b[j] * scale
+        reach[j] = rest + shared * shared / left if left > DEPENDENT else 0.0
+
+
+@compiled
+def climb(N, m, a, second, W):  # type: ignore[no-untyped-def]
+    """A set whose norm no exchange of two coordinates improves, as (mask of the m coordinates outside, a).
+
+    Starts from a, then `second` where it is not a, and chooses the others one by one so that the norm of (S, a) grows
+    most; then exchanges, always the best one, and turns to another a where that has a larger norm by now. (0, a) where
+    m independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set.
+    """
+    n = N.shape[0]
+    W[:] = N
+    mask = 0
+    for step in range(m):
+        pick, most = -1, 0.0
+        for j in range(n):
+            left = 1.0 - W[j, j]
+            if mask >> j & 1 or left <= DEPENDENT:
+                continue
+            first = (step == 0 and j == a) or (step == 1 and j == second)
+            gain = np.inf if first else W[a, j] * W[a, j] / left
+            if pick < 0 or gain > most:
+                pick, most = j, gain
+        if pick < 0 or (step == 0 and pick != a):
+            return 0, a
+        mask |= 1 << pick
+        _move(W, pick, 1.0)
+    diagonal, reach = np.empty(n), np.empty(n)
+    for _ in range(MOST_MOVES):
+        _inside(W, mask, diagonal)
+        largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
+        for b in range(n):
+            if b != a and mask >> b & 1:
+                _exchanges(W, a, b, diagonal, reach)
+                for j in range(n):
+                    if reach[j] > largest:
+                        largest, out, into = reach[j], b, j
+        if out >= 0:
+            _move(W, out, -1.0)
+            _move(W, into, 1.0)
+            mask ^= 1 << out ^ 1 << into
+            continue
+        turned = a
+        for b in range(n):
+            if mask >> b & 1 and W[b, b] > W[turned, turned] * (1.0 + 1e-9):
+                turned = b
+        if turned == a:
+            break
+        a = turned
+    return mask, a
+
+
+@compiled
+def remember(pool, worth, mask, value):  # type: ignore[no-untyped-def]
+    """Put a promise into the pool, if it is better than the worst one there; whether it is new."""
+    lowest = 0
+    for q in range(pool.shape[0]):
+        if pool[q] == mask:
+            worth[q] = max(worth[q], value)
+            return False
+        if worth[q] < worth[lowest]:
+            lowest = q
+    if value > worth[lowest]:
+        pool[lowest] = mask
+        worth[lowest] = value
+    return True
+
+
+@compiled
+def first_promises(N, m, climbs, factor, W, pool, worth):  # type: ignore[no-untyped-def]
+    """Fill the pool with the sets of the largest norms, times `factor`, at the ends of climbs and one exchange away."""
+    n = N.shape[0]
+    diagonal, reach = np.empty(n), np.empty(n)
+    for q in range(climbs):
+        mask, a = climb(N, m, q % n, (q % n + q // n) % n, W)
+        if mask == 0 or not remember(pool, worth, mask, factor * np.sqrt(max(W[a, a], 0.0))):
+            continue
+        least = (worth.min() / factor) ** 2
+        _inside(W, mask, diagonal)
+        for b in range(n):
+            if b != a and mask >> b & 1:
+                _exchanges(W, a, b, diagonal, reach)
+                for j in range(n):
+                    if reach[j] > least:
+                        remember(pool, worth, mask ^ 1 << b ^ 1 << j, factor * np.sqrt(reach[j]))
+
+
+@compiled
+def exchange_one(inside, X, Y, W, b, slack, noise, total, value, which):  # type: ignore[no-untyped-def]
+    """The best exchange of coordinate b outside for one inside; see `exchange_two`."""
+    n = W.shape[0]
+    fill(value, 0.0)
+    fill(which, 0.0)
+    if slack == 0:
+        fill(total, 1.0)
+        for u in range(n):
+            p, here = Y[u, b], inside[u]
+            for lane in range(value.shape[0]):
+                total[lane] += abs(p[lane]) * here[lane]
+        for u in range(n):
+            p, here = Y[u, b], inside[u]
+            for lane in range(value.shape[0]):
+                size = abs(p[lane]) * here[lane]
+                reach = (total[lane] - size) / size if size > NONE * total[lane] else 0.0
+                better = reach > value[lane]
+                value[lane] = reach if better else value[lane]
+                which[lane] = u if better else which[lane]
+        return
+    for u in range(n):
+        p, here, own = Y[u, b], inside[u], X[b, b]
+        diagonal = W[u, u]
+        for lane in range(value.shape[0]):
+            rest = 1.0 - diagonal[lane] + p[lane] * p[lane] / own[lane]
+            reach = here[lane] / rest - 1.0 if rest > noise[lane] else 0.0
+            better = reach > value[lane]
+            value[lane] = reach if better else value[lane]
+            which[lane] = u if better else which[lane]
+    for lane in range(value.shape[0]):
+        value[lane] = np.sqrt(value[lane])
+
+
+@inlined
+def _take_minor(total, low, arg, p, r, p_v, r_v, here, u):  # type: ignore[no-untyped-def]
+    """Add |p r_v - r p_v| to the total; remember the least that is not rounding."""
+    for lane in range(total.shape[0]):
+        one, two = p[lane] * r_v[lane], r[lane] * p_v[lane]
+        minor = abs(one - two) * here[lane]
+        total[lane] += minor
+        small = minor if minor > NONE * (abs(one) + abs(two)) else 1e300
+        better = small < low[lane]
+        low[lane] = small if better else low[lane]
+        arg[lane] = u if better else arg[lane]
+
+
+@compiled
+def exchange_two(inside, X, Y, W, b, d, slack, noise, e, f, g, value, which):  # type: ignore[no-untyped-def]
+    """The best exchange of the coordinates b and d outside for two inside, by what it makes of |y|.
+
+    Shape: inside (n, LANES), 1.0 in S and 0.0 elsewhere; noise (LANES,), what rounding makes of zero; value (LANES,),
+    the norm reached, 0 for none; which (LANES,), the two coordinates u and v as 64 u + v; e, f, g are space.
+
+    With V = S + b + d and H = W of V: leaving out u and v leaves 1 - H_uu - H_uv^2 / (1 - H_vv) of u, and |y|_2^2 of
+    (V - u - v, u) is one less than its inverse. At slack 0 that difference of squares is a square: V - v has a single
+    dependency, whose coefficients are minors of Y.
+    """
+    n = W.shape[0]
+    fill(value, 0.0)
+    fill(which, 0.0)
+    if slack == 0:
+        for v in range(n):
+            p_v, r_v = Y[v, b], Y[v, d]
+            total, low, arg = f[0], f[1], f[2]
+            for lane in range(total.shape[0]):
+                total[lane] = abs(p_v[lane]) + abs(r_v[lane])
+                low[lane] = 1e300
+                arg[lane] = 0.0
+            for u in range(n):
+                if u != v:
+                    _take_minor(total, low, arg, Y[u, b], Y[u, d], p_v, r_v, inside[u], np.float64(u))
+            here = inside[v]
+            for lane in range(total.shape[0]):
+                reach = here[lane] * (total[lane] - low[lane]) / low[lane]
+                better = reach > value[lane]
+                value[lane] = reach if better else value[lane]
+                which[lane] = v * 64 + arg[lane] if better else which[lane]
+        return
+    one, cross, two = X[b, b], X[b, d], X[d, d]
+    k0, k1, k2 = g[0], g[1], g[2]
+    for lane in range(value.shape[0]):
+        det = one[lane] * two[lane] - cross[lane] * cross[lane]
+        k0[lane], k1[lane], k2[lane] = two[lane] / det, -cross[lane] / det, one[lane] / det
+    left, right = f[:n], f[n:]
+    for u in range(n):
+        p, r, rest, here, diagonal = Y[u, b], Y[u, d], e[u], inside[u], W[u, u]
+        to_b, to_d = left[u], right[u]
+        for lane in range(value.shape[0]):
+            to_b[lane] = k0[lane] * p[lane] + k1[lane] * r[lane]
+            to_d[lane] = k1[lane] * p[lane] + k2[lane] * r[lane]
+            rest[lane] = 1.0 - diagonal[lane] + p[lane] * to_b[lane] + r[lane] * to_d[lane]
+            rest[lane] = rest[lane] if here[lane] > 0.0 else -1.0
+    for u in range(n):
+        to_b, to_d, rest = left[u], right[u], e[u]
+        for v in range(u):
+            p, r, other, joint = Y[v, b], Y[v, d], e[v], W[u, v]
+            for lane in range(value.shape[0]):
+                shared = joint[lane] - p[lane] * to_b[lane] - r[lane] * to_d[lane]
+                both = rest[lane] * other[lane] - shared * shared
+                reach = max(rest[lane], other[lane]) / max(both, noise[lane])
+                better = (both > noise[lane]) & (reach > value[lane])
+                value[lane] = reach if better else value[lane]
+                which[lane] = u * 64 + v if better else which[lane]
+    for lane in range(value.shape[0]):
+        value[lane] = np.sqrt(max(value[lane] - 1.0, 0.0))
