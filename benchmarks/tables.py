@@ -1,5 +1,6 @@
 """Put the measured tables into README.md, docs/benchmarks.md and docs/scale.md, from the JSON files in
-benchmarks/results, and draw the picture of the first of them, docs/report/error.png, from the same run.
+benchmarks/results, and draw the picture of the first of them, docs/report/error.png, from the same run. Put lists of
+names into docs/reference, from the docstrings.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
@@ -12,13 +13,16 @@ python benchmarks/tables.py
 """
 
 import hashlib
+import inspect
 import json
 import re
 import textwrap
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import moe_mheight
 from moe_mheight.evaluation.scoring import BEST_MACRO, REFERENCE, REFERENCE_MACRO, Report, Score
 
 ROOT = Path(__file__).parent.parent
@@ -314,10 +318,37 @@ def choice() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+REFERENCE_PAGES = ROOT / "docs/reference"
+
+
+def listed(page: str) -> list[str]:
+    """What a page of the reference documents, in its order."""
+    return re.findall(r"^::: (moe_mheight\S*)", (REFERENCE_PAGES / page).read_text(encoding="utf-8"), re.M)
+
+
+def described(name: str, documented: Any) -> str:
+    first = (inspect.getdoc(documented) or "").split("\n\n")[0]
+    return textwrap.fill(f"* `{name}`: {' '.join(first.split())}", 120, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def names() -> str:
+    """The public names, a line each."""
+    short = [name.removeprefix("moe_mheight.") for name in listed("python.md")]
+    return "\n".join(described(name, getattr(moe_mheight, name)) for name in short)
+
+
+def modules() -> str:
+    """The documented modules, a line each."""
+    inside = [name for name in listed("modules.md") if name != "moe_mheight"]
+    return "\n".join(described(name.removeprefix("moe_mheight."), import_module(name)) for name in inside)
+
+
 TABLES = {
     "README.md": (choice,),
     "docs/benchmarks.md": (results, exact, large, hard, speed, budget, raw),
     "docs/scale.md": (scaling, many, costs, survival),
+    "docs/reference/python.md": (names,),
+    "docs/reference/modules.md": (modules,),
 }
 
 

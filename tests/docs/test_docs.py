@@ -175,7 +175,7 @@ def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
 def test_what_is_not_run_says_why():
     skipped = [f"{page}: {block.not_run}" for page in MINE for block in blocks(page) if block.not_run]
     print(f"{len(skipped)} blocks are not run: {skipped}")
-    assert len(skipped) <= 3
+    assert len(skipped) <= 6
     languages = {(page, block.language) for page in MINE for block in blocks(page)}
     assert {language for _, language in languages} <= {"python", "sh", "text", "math"}, languages
 
