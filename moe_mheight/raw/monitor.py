@@ -28,7 +28,7 @@ def figures(errors: dict[Group, NDArray[np.float64]]) -> dict[str, Any]:
         "macro": float(np.mean(list(groups.values()))),
         "worst": groups[worst],
         "worst_group": _name(worst),
-        "tiers": {tier: float(np.mean(some)) for tier, some in tiers.items() if some},
+        "tiers": {tier: float(np.mean(mses)) for tier, mses in tiers.items() if mses},
         "groups": {_name(group): mse for group, mse in groups.items()},
     }
 
@@ -38,7 +38,7 @@ def _name(group: Group) -> str:
 
 
 def ratio(record: dict[str, Any]) -> float | None:
-    """Validation over training macro: the seed's generalisation gap. None where training errors are 0."""
+    """Validation over training macro: run 1's generalisation gap. None where training errors are 0."""
     trained = record["train"]["macro"]
     return record["validation"]["macro"] / trained if trained > 0 else None
 
