@@ -95,20 +95,19 @@ def command(
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
     if bracket_view:
         _within_reach(max(n for n, *_ in codes.groups), budget)
+    wanted = {"height": "height"} | ({"spread": "std_bits"} if spread else {})
+    wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if bounds else {}
+    wanted |= {"low": "low", "high": "high"} if interval is not None else {}
     with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
         more: dict[str, Any] = {"threads": 1 if asked else threads}
         more |= {"budget": budget} if budget else {}
         more |= {} if interval is None else {"coverage": interval}
-        values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
-    tightest = (6, 7) if bracket_view else (0, 1)  # see ensemble.COLUMNS
-    wanted = {"height": 2} | ({"spread": 3} if spread else {})
-    wanted |= dict(zip(("lower", "upper"), tightest, strict=True)) if bounds else {}
-    wanted |= {"low": -2, "high": -1} if interval is not None else {}
+        values = by_row(codes, functools.partial(_columns, predictor, more, tuple(wanted.values())), bar.update)
     if as_json:
-        columns = {"heights" if name == "height" else name: values[:, at].tolist() for name, at in wanted.items()}
+        columns = {"heights" if name == "height" else name: values[:, at].tolist() for at, name in enumerate(wanted)}
         emit({"format": "moe_mheight predict 1", **about, **columns})
         return 0
-    lines = [[repr(float(v)) for v in line] for line in values[:, list(wanted.values())]]
+    lines = [[repr(float(v)) for v in line] for line in values]
     head = list(wanted)
     if about and m is None:
         head, lines = ["m", *head], [[str(level), *line] for level, line in zip(about["m"], lines, strict=True)]
@@ -147,5 +146,9 @@ def _within_reach(n: int, budget: int | None) -> None:
         )
 
 
-def _measured(predictor: Any, more: dict[str, Any], codes: Any, group: Any) -> Any:
-    return predictor.measure(codes.P, group[2], **more)
+def _columns(predictor: Any, more: dict[str, Any], names: tuple[str, ...], codes: Any, group: Any) -> Any:
+    """(B, len(names)): these fields of the measurement."""
+    import numpy as np
+
+    measured = predictor.measure(codes.P, group[2], **more)
+    return np.stack([getattr(measured, name) for name in names], axis=1)
