@@ -123,8 +123,8 @@ def measure(
     whole = scanned and n >= SHORTEST and budget == comb(n, m)
     trained = (whole or group in searched_sizes(tier_of(*group))) if budget else scanned
     row |= {"trained": trained, "codes": len(h), "violations": 0}
-    lower = {"search": predictor.measure(P, m, budget=budget)[:, 0]}
-    apart = {"search": predictor.measure(P_other, m, budget=budget)[:, 0]}
+    lower = {"search": predictor.measure(P, m, budget=budget).lower}
+    apart = {"search": predictor.measure(P_other, m, budget=budget).lower}
     settings: dict[str, Any] = {"steps": predictor.steps, "budget": budget}
     lower["closing"] = brackets(P, m, closing=True, **settings).lower
     apart["closing"] = brackets(P_other, m, closing=True, **settings).lower

@@ -46,7 +46,8 @@ def measured(predictor: Predictor, group: Group, kind: str, count: int, part: in
     P, h = draw(stream("default", SEED, *group, ALL.index(kind), part), group, count, (kind,), infinite=True)
     if not len(P):
         return np.empty((6, 0))
-    lower, upper, best = predictor.measure(P, group[2]).T[:3]
+    found = predictor.measure(P, group[2])
+    lower, upper, best = found.lower, found.upper, found.height
     right = (lower <= h * (1 + SLIP)) & (h * (1 - SLIP) <= upper) & (np.isinf(best) == np.isinf(h))
     finite = np.isfinite(h)
     with np.errstate(invalid="ignore"):

@@ -149,16 +149,15 @@ def _columns(codes: Any, asked: Asked, workers: Workers, threads: int | None, ou
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
     if bracket_view:
         _within_reach(max(n for n, *_ in codes.groups), asked.budget)
+    wanted = {"height": "height"} | ({"spread": "std_bits"} if asked.spread else {})
+    wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if asked.bounds else {}
+    wanted |= {"low": "low", "high": "high"} if asked.interval is not None else {}
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         more: dict[str, Any] = {"threads": 1 if shared else threads}
         more |= {"budget": asked.budget} if asked.budget else {}
         more |= {} if asked.interval is None else {"coverage": asked.interval}
-        values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
-    tightest = (6, 7) if bracket_view else (0, 1)  # see ensemble.COLUMNS
-    wanted = {"height": 2} | ({"spread": 3} if asked.spread else {})
-    wanted |= dict(zip(("lower", "upper"), tightest, strict=True)) if asked.bounds else {}
-    wanted |= {"low": -2, "high": -1} if asked.interval is not None else {}
-    return {name: values[:, at].tolist() for name, at in wanted.items()}
+        values = by_row(codes, functools.partial(_measured, predictor, more, tuple(wanted.values())), bar.update)
+    return {name: values[:, at].tolist() for at, name in enumerate(wanted)}
 
 
 def _document(columns: dict[str, list[float]], about: dict[str, Any]) -> dict[str, Any]:
@@ -218,5 +217,9 @@ def _within_reach(n: int, budget: int | None) -> None:
         )
 
 
-def _measured(predictor: Any, more: dict[str, Any], codes: Any, group: Any) -> Any:
-    return predictor.measure(codes.P, group[2], **more)
+def _measured(predictor: Any, more: dict[str, Any], names: tuple[str, ...], codes: Any, group: Any) -> Any:
+    """(B, len(names)): these fields of the measurement."""
+    import numpy as np
+
+    measured = predictor.measure(codes.P, group[2], **more)
+    return np.stack([getattr(measured, name) for name in names], axis=1)

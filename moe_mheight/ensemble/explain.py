@@ -289,10 +289,9 @@ def explain(
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
     if n <= LONGEST:
         settings: dict[str, Any] = {"budget": 0 if n <= MAX_N else BUDGET, "threads": threads}
-        (found,) = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
-        lower, upper, predicted, spread = (float(value) for value in found[:4])
-        lower, upper = max(lower, float(found[6])), min(upper, float(found[7]))
-        low, high = float(found[-2]), float(found[-1])
+        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
+        columns = ("height", "std_bits", "tightest_lower", "tightest_upper", "low", "high")
+        predicted, spread, lower, upper, low, high = (float(getattr(found, name)[0]) for name in columns)
         with warnings.catch_warnings():  # told once already
             warnings.simplefilter("ignore")
             for i, tier in enumerate(TIERS):

@@ -16,6 +16,7 @@ from ..brackets.bounds import brackets
 from ..codes.minors import smallest_minors
 from ..data.sources import some
 from ..errors import brief
+from ..experts.measurement import Measurement
 from ..experts.network import answers, read
 from ..groups import HEADLINE, TIERS, tier_of
 from . import charts
@@ -68,7 +69,7 @@ def coverage(predictor: Any, report: Report) -> dict[str, Any]:
             sample = samples[place].where(np.isfinite(samples[place].true))
             codes[tier_of(*group)] += len(sample.P)
             for i, level in enumerate(LEVELS):
-                low, high = predictor.intervals_of(sample.P, group[2], sample.values, level)
+                low, high = predictor.intervals_of(sample.P, group[2], sample.measured, level)
                 hits[tier_of(*group)][i] += int(((low <= sample.true) & (sample.true <= high)).sum())
         enough = [tier for tier in TIERS if codes[tier] >= (FEW if which else 1)]
         held[f"observed{which}"] = {tier: (hits[tier] / codes[tier]).tolist() for tier in enough}
@@ -156,9 +157,10 @@ def pictures(
     for group, (sample, *_) in report.kept.items():
         parts[tier_of(*group)].append(sample.first(DRAWN))
     for tier in (tier for tier in TIERS if tier in parts):
-        kept = [(np.isfinite(s.true) & np.isfinite(s.values[:, 2]), s) for s in parts[tier]]
+        kept = [(np.isfinite(s.true) & np.isfinite(s.measured.height), s) for s in parts[tier]]
         truth = np.concatenate([np.log2(s.true[at]) for at, s in kept])
-        low, high, said = (np.concatenate([np.log2(s.values[at, i]) for at, s in kept]) for i in (0, 1, 2))
+        known = Measurement.join([s.measured[at] for at, s in kept])
+        low, high, said = np.log2(known.lower), np.log2(known.upper), np.log2(known.height)
         yield Picture(
             f"predicted-{tier}", f"Predicted against true, {tier} tier",
             "Each code has its certified bracket as a bar. Above, most are thinner than the line. Below, the same "
@@ -224,7 +226,7 @@ def _samples(report: Report, tier: str) -> list[tuple[tuple[int, int, int], Samp
 
 def _width(sample: Sample) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore"):  # inf - inf
-        return np.log2(sample.values[:, 1]) - np.log2(sample.values[:, 0]), np.abs(sample.missed)
+        return np.log2(sample.measured.upper) - np.log2(sample.measured.lower), np.abs(sample.missed)
 
 
 def _minor(sample: Sample) -> tuple[Floats, Floats]:

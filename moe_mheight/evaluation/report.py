@@ -19,7 +19,6 @@ from .._io import PART, as_json, locked, restore, swap, write_file
 from ..codes.minors import smallest_minors
 from ..data.code_files import refuse_existing
 from ..ensemble.explain import bars
-from ..ensemble.predictor import CEILING, FLOOR
 from ..errors import DataError, FolderError, ModelError
 from ..exact.heights import m_height
 from ..experts.model_card import provenance
@@ -209,15 +208,15 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
         found = m_height(P, m, matrix="P", details=True, threads=threads)
         ratios, columns = smallest_minors(P[None])
         word = found.witness / np.abs(found.witness).max()
-        values = sample.values[i]
-        lower, upper = map(float, values[[FLOOR, CEILING]] if len(values) > CEILING else values[:2])
-        predicted, width = float(values[2]), inf if upper == inf else float(np.log2(upper) - np.log2(lower))
+        measured = sample.measured[i]
+        lower, upper, predicted = map(float, (measured.tightest_lower, measured.tightest_upper, measured.height))
+        width = inf if upper == inf else float(np.log2(upper) - np.log2(lower))
         out.append({
             "n": n, "k": k, "m": m, "tier": tier_of(n, k, m), "row": int(sample.rows[i]),
             "true": float(sample.true[i]), "label": float(sample.h[i]), "predicted": predicted,
             "error_bits": float(sample.error[i]), "lower": lower, "upper": upper,
             "width_bits": width,
-            "spread_bits": float(sample.values[i, 3]) if sample.values.shape[1] > 3 else None,
+            "spread_bits": None if np.isnan(measured.std_bits) else float(measured.std_bits),
             "wrong_label": not np.isclose(sample.h[i], sample.true[i], rtol=1e-6, atol=0),
             "smallest_minor": float(ratios[0]), "its_columns": columns[0].tolist(),
             "witness": word.tolist(), "a": int(found.outside[0]), "outside": [int(j) for j in found.outside],

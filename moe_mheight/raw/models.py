@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..brackets.bounds import bounds
 from ..codes.linear import check_m, check_P, equivalent, like_input
 from ..data.code_files import Group, from_rows
 from ..errors import CodeError, MHeightError, ModelError, brief
+from ..experts.measurement import Measurement
 from ..experts.model_store import MOST_SEEDS, checked_files, pack, unpack, with_weights, write_checksums
 from ..experts.torch_threads import on_threads
 from ..groups import tier_of
@@ -281,20 +283,29 @@ class RawPredictor:
         levels, heights = check_m(m, len(batch), batch.shape[2]), np.empty(len(batch))
         for level in np.unique(levels):
             at = levels == level
-            lower, upper, height = self.measure(batch[at], int(level), threads=threads).T
-            heights[at] = np.clip(height, lower, upper) if certified else height
+            found = self.measure(batch[at], int(level), threads=threads)
+            heights[at] = np.clip(found.height, found.lower, found.upper) if certified else found.height
         return like_input(heights, single)
 
     def bounds(self, P: ArrayLike, m: Any, *, threads: int | None = None) -> tuple[Any, Any]:
         """Certified (lower, upper) bounds, as `moe_mheight.bounds` gives them."""
         return bounds(P, m, threads=threads)
 
-    def measure(self, P: ArrayLike, m: int, *, threads: int | None = None) -> NDArray[np.float64]:
-        """Certified lower and upper bound and predicted height of one group's codes, (B, 3)."""
+    def measure(self, P: ArrayLike, m: int, *, threads: int | None = None) -> Measurement:
+        """Certified bounds and predicted heights of one group's codes; the networks know nothing else."""
         batch, _ = check_P(P)
         lower, upper = (np.asarray(end) for end in bounds(batch, m, threads=threads))
         height = np.exp2(on_threads(thread_count(threads), self.log2_heights, batch, m))
-        return np.stack([lower, upper, np.where(np.isinf(lower), np.inf, np.maximum(height, 1.0))], axis=1)
+        infinite = np.isinf(lower)
+        return replace(
+            Measurement.unknown(len(batch)),
+            lower=lower,
+            upper=upper,
+            height=np.where(infinite, np.inf, np.maximum(height, 1.0)),
+            tightest_lower=lower,
+            tightest_upper=upper,
+            routed=~infinite,
+        )
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
         """The signature that the course's evaluator calls: heights of a list of P of one group."""

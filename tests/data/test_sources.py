@@ -233,7 +233,7 @@ def test_baselines_know_no_label_of_the_codes_they_are_scored_on(predictor):
         off[mine] = (low + share * (high - low) - log2_h)[mine]
     assert score.fixed_log2_mse == pytest.approx(np.mean(off**2), rel=1e-6)
 
-    asked = ~np.isnan(predictor.measure(codes.P, 2)[:, 4])
+    asked = predictor.measure(codes.P, 2).routed
     assert score.asked == asked.sum() > 0
     first = int(np.flatnonzero(finite)[0])
     codes.h[first] *= 2.0  # one label moves its own error and no other code's
