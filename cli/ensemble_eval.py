@@ -41,7 +41,8 @@ class Codes:
     rows: int
     seed: int
 
-    def open(self, output: Output) -> Any:
+    def source(self, output: Output) -> Any:
+        """Where they come from: what is opened, or drawn now."""
         from moe_mheight.data.generate import parse_groups
         from moe_mheight.data.sources import of, open_codes
         from moe_mheight.evaluation.scoring import default_data
@@ -168,9 +169,9 @@ def command(
         page.check_extras()
         refuse_existing(page.taken(Path(folder)), force)
         keep = page.KEEP
-    codes = given.open(output) if given.data else None
+    codes = given.source(output) if given.data else None
     predictor = load_predictor(asked.models, asked.router)
-    codes = codes or given.open(output)
+    codes = codes or given.source(output)
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         threads = 1 if shared else threads
         report = scoring.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)

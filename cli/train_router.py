@@ -44,7 +44,13 @@ def command(models: str | None, codes: int, keep_worse: bool, force: bool, outpu
     rows = [[f"({size})", *[f"{w:.3f}" for w in weights]] for size, weights in found["weights"].items()]
     click.echo(table(["weights of", *TIERS], rows) + "\n")
     rows = [
-        [part, str(v["sizes"]), f"{v['fixed']:.2e}", f"{v['learned']:.2e}", f"{v['ratio']:.3f}"]
+        [
+            "course" if part == "field" else part,
+            str(v["sizes"]),
+            f"{v['fixed']:.2e}",
+            f"{v['learned']:.2e}",
+            f"{v['ratio']:.3f}",
+        ]
         for part, v in found["comparison"].items()
     ]
     click.echo(table(["sizes", "number", "fixed", "learned", "ratio"], rows))

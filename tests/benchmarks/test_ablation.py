@@ -259,8 +259,21 @@ def test_data_that_cannot_be_split(mheight, folder, rng):  # noqa: F811
 
 def test_training_scoring_and_predicting_by_command(mheight, folder):  # noqa: F811
     write_npz(folder / "codes.npz", run1_data(30, seed=6).items())
-    arguments = ["--view", "raw", "--data", "codes.npz", "--seeds", 1, "--epochs", 1, "--width", 16, "--blocks", 1]
-    code, out, err = mheight("train-expert", "--tier", "all", "--models", "mine", "--weights", "seed", *arguments)
+    arguments = [
+        "--view",
+        "raw",
+        "--data",
+        "codes.npz",
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "--set",
+        "width=16",
+        "--set",
+        "blocks=1",
+    ]
+    code, out, err = mheight("train-expert", "--tier", "all", "--models", "mine", "--set", "weights=seed", *arguments)
     assert code == 0, err
     assert "macro" in out
     assert "training 1 x all into mine/all; interrupt and repeat" in err
@@ -282,9 +295,11 @@ def test_training_scoring_and_predicting_by_command(mheight, folder):  # noqa: F
     ("arguments", "part"),
     [
         (["--tier", "all"], "--view raw"),
-        (["--tier", "low", "--weights", "seed"], "--weights"),
+        (["--tier", "low", "--set", "weights=proposed"], "--set is for --view raw"),
+        (["--tier", "low", "--epochs", "3"], "--epochs"),
         (["--tier", "low", "--view", "raw", "--minutes", "3"], "--minutes"),
-        (["--tier", "low", "--view", "raw", "--width", "5000"], "from 0 to 4096"),
+        (["--tier", "low", "--view", "raw", "--set", "width=5000"], "from 0 to 4096"),
+        (["--tier", "low", "--view", "raw", "--epochs", "0"], "from 1 to"),
         (["--tier", "low", "--view", "raw", "--recipe", "nothing.json"], "nothing.json"),
         (["--tier", "low", "--view", "raw", "--data", "nothing.npz"], "nothing.npz"),
     ],
