@@ -1,4 +1,4 @@
-"""The rows of the ablation, each a change to run 1, scaled: the priorities proposed after it, labels, sizes, structure."""
+"""The rows of the ablation: the priorities proposed after run 1, labels, sizes, structure; each changes run 1, scaled."""
 
 from __future__ import annotations
 
