@@ -108,19 +108,25 @@ def command(
         if folder:
             generate.generate_set(paths[0], *what, **settings, most=shard_rows, force=force)
         else:
-            codes = generate.generate(*what, **settings, threads=1 if shared else threads)
-            if paths[0].suffix == ".npz":
-                code_files.write_npz(paths[0], codes)
-            elif len(paths) == 1:
-                code_files.write_json(paths[0], generate.shuffled(codes, drawn.seed))
-            else:
-                code_files.write_pickles(paths[0], paths[1], generate.shuffled(codes, drawn.seed))
+            _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
     if output.as_json:
         document = {"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": drawn.seed}
         emit(document | {"files": list(out)})
     else:
         remark(f"wrote {total} labelled codes to {' and '.join(out)}", output.quiet)
     return 0
+
+
+def _write(paths: list[Path], codes: Any, seed: int) -> None:
+    from moe_mheight.data import code_files
+    from moe_mheight.data.generate import shuffled
+
+    if paths[0].suffix == ".npz" and len(paths) == 1:
+        code_files.write_npz(paths[0], codes)
+    elif len(paths) == 1:
+        code_files.write_json(paths[0], shuffled(codes, seed))
+    else:
+        code_files.write_pickles(paths[0], paths[1], shuffled(codes, seed))
 
 
 def _is_folder(paths: list[Path]) -> bool:

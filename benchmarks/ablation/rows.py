@@ -1,4 +1,4 @@
-"""The rows of the ablation: the priorities proposed after run 1, labels, sizes, structure; each changes run 1, scaled."""
+"""The rows of the ablation: the priorities proposed after run 1, labels, sizes, structure; each changes run 1."""
 
 from __future__ import annotations
 
