@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from moe_mheight.groups import RULES, in_words
+from moe_mheight.groups import RULES, group_name, in_words
 from moe_mheight.raw.recipe import SCOPES, RawRecipe
 
 from .options import (
@@ -248,7 +248,7 @@ def _raw(
     click.echo(table(["log2-MSE", "validation", "training"], lines))
     if not (folder / tier / "training_history.png").exists():
         remark("no pictures: they need matplotlib, pip install 'moe-mheight[plot]'", quiet)
-    groups = ";".join(",".join(map(str, group)) for group in config["groups"])
+    groups = ";".join(map(group_name, config["groups"]))
     how = f'mheight ensemble-eval --models {folder} --groups "{groups}"'
     remark(f"saved to {folder / tier}; `{how}` scores it on other codes", quiet)
     return 0

@@ -26,13 +26,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import groups
 from .._io import replacing, restore
 from ..codes.linear import check_P, check_row
 from ..errors import CodeError, DataError, brief
+from ..groups import group_name, parse_group
 from ..numerics.bitsets import BITS
 from . import array_files, safe_pickle
 
-Group = tuple[int, int, int]
+Group = groups.Group
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,10 +334,9 @@ def from_npz(content: bytes, name: str) -> Data:
     data: Data = {}
     total = 0
     for key in sorted(key for key in found if key.endswith("/P")):
-        match = re.fullmatch(r"(\d{1,3})_(\d{1,3})_(\d{1,3})/P", key)
-        if not match:
+        if not re.fullmatch(r"\d{1,3}_\d{1,3}_\d{1,3}/P", key):
             raise DataError(f"{name}: the array {brief(key)} is not named like 9_4_2/P")
-        n, k, m = map(int, match.groups())
+        n, k, m = group = parse_group(key[:-2], "_")
         if found[key].ndim != 3:
             raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {found[key].shape}")
         if len(found[key]):
@@ -349,7 +350,7 @@ def from_npz(content: bytes, name: str) -> Data:
             row = found.get(f"{stem}/row", np.arange(total, total + len(P)))
             if row.shape != (len(P),) or row.dtype.kind not in "iu" or (h is not None and len(h) != len(P)):
                 raise DataError(f"{name}, {stem}: row must hold whole numbers, and P, h and row be of one length")
-            data[n, k, m] = Codes(P, row.astype(np.int64), h)
+            data[group] = Codes(P, row.astype(np.int64), h)
             total += len(P)
     if not data:
         raise DataError(f"{name} holds no group of codes (arrays named like 9_4_2/P)")
@@ -419,12 +420,13 @@ def npz_bytes(data: Data) -> bytes:
 
 def _put_npz(handle: BinaryIO, groups: Iterable[tuple[Group, Codes]], *, rows: bool = True) -> None:
     with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for (n, k, m), codes in groups:
+        for group, codes in groups:
+            folder = group_name(group, "_")
             arrays = {"P": compact(codes.P)} | ({"row": codes.row} if rows else {})
             arrays |= {} if codes.h is None else {"h": codes.h}
             for key, array in arrays.items():
                 # ZipInfo's own date, 1980, not the clock's
-                with archive.open(zipfile.ZipInfo(f"{n}_{k}_{m}/{key}.npy"), "w", force_zip64=True) as part:
+                with archive.open(zipfile.ZipInfo(f"{folder}/{key}.npy"), "w", force_zip64=True) as part:
                     np.lib.format.write_array(part, array, allow_pickle=False)
 
 

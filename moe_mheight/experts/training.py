@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .._arguments import real, whole
 from ..errors import ModelError, brief
-from ..groups import RULE, TIERS
+from ..groups import RULE, TIERS, group_name
 from ..numerics.jit import thread_count
 from .batches import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .checkpoints import (
@@ -76,7 +76,7 @@ def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str,
     errors = {}
     for group, reading, log2_h in known:
         predicted = reading.placed(combined([expert], reading)[0][0])
-        errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
+        errors[group_name(group)] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
 
 
