@@ -9,7 +9,6 @@ SET/lock                  while somebody is at it
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from dataclasses import dataclass
@@ -161,21 +160,6 @@ def compare(folder: Path, known: dict[str, Any], begun: dict[str, Any]) -> None:
 def line(name: str, digest: str) -> bytes:
     """What finished.jsonl says of a shard."""
     return (json.dumps({"name": name, "sha256": digest}) + "\n").encode()
-
-
-def append(path: Path, content: bytes) -> None:
-    """Add to a file, synced; a line that a full disk has cut short is nobody's.
-
-    Raises:
-        FolderError: it cannot be written.
-    """
-    try:
-        with open(path, "ab") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as error:
-        raise FolderError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
 
 
 def finished(folder: Path, known: dict[str, Any]) -> dict[str, str]:
