@@ -126,7 +126,7 @@ def command(
             elif len(paths) == 1:
                 code_files.write_json(paths[0], generate.shuffled(drawn, seed))
             else:
-                code_files.write_pickles(paths[0], paths[1], generate.shuffled(drawn, seed))
+                code_files.write_pair(paths[0], paths[1], generate.shuffled(drawn, seed))
     if as_json:
         emit({"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": seed, "files": list(out)})
     else:

@@ -20,7 +20,7 @@ from tiny_models import tiny_models
 
 import moe_mheight
 from moe_mheight._io import PART, locked, make_folder, meant, replacing, restore, swap, sweep, temporary, write_file
-from moe_mheight.data.code_files import Codes, read, refuse_existing, write_pickles
+from moe_mheight.data.code_files import Codes, read, refuse_existing, write_pair
 from moe_mheight.ensemble import onnx
 from moe_mheight.errors import DataError, FolderError, MHeightError
 from moe_mheight.evaluation import report
@@ -271,7 +271,7 @@ def test_reading_a_pair_puts_it_right(tmp_path):
     paths = tmp_path / "rows.pkl", tmp_path / "heights.pkl"
     in_between = 0
 
-    for _ in at_every_step(lambda: write_pickles(*paths, new), lambda: write_pickles(*paths, old)):
+    for _ in at_every_step(lambda: write_pair(*paths, new), lambda: write_pair(*paths, old)):
         in_between += not all(path.exists() for path in paths)
         assert read(paths)[4, 2, 1].h[0] in (1.0, 2.0)
         refuse_existing(paths, force=True)
@@ -539,7 +539,7 @@ FULL = """
 import sys, numpy as np
 from pathlib import Path
 from moe_mheight.errors import FolderError
-from moe_mheight.data.code_files import Codes, write_json, write_npz, write_pickles
+from moe_mheight.data.code_files import Codes, write_json, write_npz, write_pair
 from moe_mheight._io import append, write_file
 from moe_mheight.figures.style import picture
 
@@ -553,7 +553,7 @@ def draw():
 for write in (
     lambda: write_file(Path("a"), b"x" * 100_000),
     lambda: write_npz(Path("a.npz"), data.items()),
-    lambda: write_pickles(Path("rows"), Path("heights"), data),
+    lambda: write_pair(Path("rows"), Path("heights"), data),
     lambda: write_json(Path("a.json"), data),
     lambda: append(Path("a.jsonl"), b"x" * 100_000),
     draw,

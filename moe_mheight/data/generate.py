@@ -18,8 +18,8 @@ from ..errors import DataError, brief
 from ..exact.heights import height_profile, m_height
 from ..groups import EVALUATOR, HEADLINE, Group, group_name, parse_group
 from ..numerics.jit import LANES, compiled, over_batch
-from .code_files import Codes, Data, silently
 from .manifests import Shard
+from .rows import Codes, Data, silently
 from .shards import build
 from .sources import shard_rows
 

@@ -17,8 +17,9 @@ from .._io import PART, append, locked, make_folder, meant, write_file
 from .._parallel import each
 from ..errors import DataError, FolderError
 from . import manifests
-from .code_files import Data, npz_bytes
 from .manifests import FINISHED, MANIFEST, NAME, Shard
+from .npz_files import npz_bytes
+from .rows import Data
 
 Task = TypeVar("Task")
 
