@@ -37,7 +37,7 @@ from moe_mheight.experts.model_card import best_fixed, held_out, over_kinds
 from moe_mheight.experts.model_store import shipped_folder
 from moe_mheight.experts.network import Architecture, Expert, Reading, combined
 from moe_mheight.experts.rng_streams import draw, stream
-from moe_mheight.groups import EVALUATOR, TIERS, tier_of
+from moe_mheight.groups import EVALUATOR, TIERS, group_name, tier_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -327,7 +327,7 @@ def on_worst() -> list[dict[str, Any]]:
 
 
 def _group(group: list[int]) -> str:
-    return f"({', '.join(map(str, group))})"
+    return f"({group_name(group, ', ')})"
 
 
 def page() -> str:

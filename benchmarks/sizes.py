@@ -28,7 +28,7 @@ from moe_mheight.codes.generators import KINDS
 from moe_mheight.experts.model_card import best_fixed
 from moe_mheight.experts.model_store import shipped_folder
 from moe_mheight.experts.rng_streams import draw, stream
-from moe_mheight.groups import TIERS, TRAINED_N, sizes, tier_of
+from moe_mheight.groups import TIERS, TRAINED_N, group_name, sizes, tier_of
 
 Group = tuple[int, int, int]
 
@@ -104,7 +104,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {s['n']}{'' if s['trained'] else '*'} | {s['groups']} | {s['codes']:,} | {s['infinite']:,} | "
             f"{s['macro']:.1e} | {s['fixed']:.1e} | {s['worst_group_log2_mse']:.1e} at "
-            f"({', '.join(map(str, s['worst_group']))}) | {s['worst_bits']:.3f} |"
+            f"({group_name(s['worst_group'], ', ')}) | {s['worst_bits']:.3f} |"
         )
     wrong = sum(s["wrong"] for s in result["lengths"])
     return "\n".join([*lines, "", f"\\* never trained on. Bounds broken, infinities missed or invented: {wrong}."])

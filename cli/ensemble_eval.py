@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from moe_mheight.groups import group_name
+
 from .options import (
     KINDS,
     Choice,
@@ -220,7 +222,7 @@ def _table(report: Any, evaluation: Any) -> str:
             others = [f"{values[at]:.3f}" for values in evaluation.REFERENCE.values()]
         lines.append(
             [
-                ",".join(map(str, s.group)),
+                group_name(s.group),
                 s.tier,
                 str(s.codes),
                 str(s.asked),
@@ -290,5 +292,5 @@ def _samples(predictor: Any, codes: Any, show: int) -> str:
         P = first[group]
         true, predicted = m_height(P, group[2]), predictor.predict(P, group[2])
         cells = [f"{h:.5g}" for pair in zip(true, predicted, strict=True) for h in pair]
-        lines.append([",".join(map(str, group)), *cells, *[""] * (2 * show - len(cells))])
+        lines.append([group_name(group), *cells, *[""] * (2 * show - len(cells))])
     return table(head, lines)

@@ -70,8 +70,8 @@ class Labels:
     "--out",
     multiple=True,
     type=click.Path(),
-    help="Write codes with exact heights: .npz, .json, .pkl (the peers' pair: rows in OUT.pkl, heights in "
-    "OUT-heights.pkl; give --out twice to name both) or, where the name has no ending, a folder of shards.",
+    help="Write codes with exact heights: .npz, .json, .pkl (the peers' pair, OUT-n_k_m_P.pkl and "
+    "OUT-mHeights.pkl; give --out twice to name both) or, where the name has no ending, a folder of shards.",
 )
 @click.option(
     "--shard-rows",
@@ -176,7 +176,7 @@ def _file(
 
 def _destination(asked: Labels, force: bool) -> tuple[list[Path], bool]:
     """The files to write, none of them there, and whether it is a folder of shards instead."""
-    from moe_mheight.data.code_files import refuse_existing
+    from moe_mheight.data.code_files import pair_paths, refuse_existing
 
     paths = [Path(name) for name in asked.out]
     endings = {path.suffix for path in paths}
@@ -192,7 +192,7 @@ def _destination(asked: Labels, force: bool) -> tuple[list[Path], bool]:
             f"--out must end in .npz, .json or .pkl, or have no ending for a folder, got {asked.out[0]}"
         )
     if endings == {".pkl"} and len(paths) == 1:
-        paths.append(paths[0].with_name(f"{paths[0].stem}-heights.pkl"))
+        paths = list(pair_paths(paths[0]))
     if not folder:
         refuse_existing(paths, force)
     return paths, folder
@@ -204,7 +204,7 @@ def _write(paths: list[Path], codes: Any, h: Any) -> None:
 
     exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
     if len(paths) == 2:
-        code_files.write_pickles(paths[0], paths[1], exact)
+        code_files.write_pair(paths[0], paths[1], exact)
     elif paths[0].suffix == ".npz":
         code_files.write_npz(paths[0], exact.items())
     else:

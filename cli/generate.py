@@ -126,7 +126,7 @@ def _write(paths: list[Path], codes: Any, seed: int) -> None:
     elif len(paths) == 1:
         code_files.write_json(paths[0], shuffled(codes, seed))
     else:
-        code_files.write_pickles(paths[0], paths[1], shuffled(codes, seed))
+        code_files.write_pair(paths[0], paths[1], shuffled(codes, seed))
 
 
 def _is_folder(paths: list[Path]) -> bool:

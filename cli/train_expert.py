@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from moe_mheight.groups import RULES, in_words
+from moe_mheight.groups import RULES, group_name, in_words
 from moe_mheight.raw.recipe import SCOPES, from_text, named, settings_table
 
 from .options import (
@@ -239,6 +239,6 @@ def _print_raw(config: dict[str, Any], folder: Path, output: Output) -> None:
     click.echo(table(["log2-MSE", "validation", "training"], lines))
     if not (made / "training_history.png").exists():
         remark("no pictures: they need matplotlib, pip install 'moe-mheight[plot]'", output.quiet)
-    groups = ";".join(",".join(map(str, group)) for group in config["groups"])
+    groups = ";".join(map(group_name, config["groups"]))
     how = f'mheight ensemble-eval --models {folder} --groups "{groups}"'
     remark(f"saved to {made}; `{how}` scores it on other codes", output.quiet)

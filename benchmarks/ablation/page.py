@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moe_mheight._io import write_file
 from moe_mheight.errors import DataError
 from moe_mheight.figures import plots
-from moe_mheight.groups import TIERS, tier_of
+from moe_mheight.groups import TIERS, parse_group, tier_of
 from moe_mheight.raw.data import Parts, Split
 
 from .rows import BASE, FULL_SIZE, WHOLE, Row
@@ -83,8 +83,7 @@ def tier_means(groups: dict[str, float]) -> dict[str, float]:
     """Means of a row's groups over each tier."""
     by_tier: dict[str, list[float]] = {}
     for name, value in groups.items():
-        n, k, m = map(int, name.split(","))
-        by_tier.setdefault(tier_of(n, k, m), []).append(value)
+        by_tier.setdefault(tier_of(*parse_group(name)), []).append(value)
     return {tier: float(np.mean(by_tier[tier])) for tier in TIERS if tier in by_tier}
 
 

@@ -21,7 +21,7 @@ from ..exact.distance import minimum_distance
 from ..exact.heights import m_height
 from ..exact.result import Height, expected_seconds
 from ..figures.style import ORANGE, VERMILLION, picture
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, slack_of, tier_of
 from ..numerics.bitsets import LONGEST
 from .predictor import Predictor
 
@@ -135,7 +135,8 @@ class Explanation:
     def lines(self) -> list[tuple[str, str]]:
         """What is to be said, as (what, that)."""
         h = self.height
-        facts = [("code", f"n = {h.n}, k = {h.k}, m = {h.m}, slack {h.n - h.k - h.m}, {tier_of(h.n, h.k, h.m)} tier")]
+        size = h.n, h.k, h.m
+        facts = [("code", f"n = {h.n}, k = {h.k}, m = {h.m}, slack {slack_of(*size)}, {tier_of(*size)} tier")]
         if h.finished:
             facts.append((f"height h_{h.m}", f"{_number(h.value)}   exact, {h.seconds:.2g} s"))
         else:

@@ -28,7 +28,7 @@ from ..experts import conformal
 from ..experts.measurement import Measurement
 from ..experts.model_store import Tier, load_set, shipped_folder
 from ..experts.network import Reading, combined, read
-from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N
+from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, group_name
 from ..numerics.bitsets import LONGEST
 from ..numerics.jit import thread_count
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
@@ -230,8 +230,8 @@ class Predictor:
         n, _, m = group
         if not budget and n > MAX_N:
             raise CodeError(
-                f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
-                f"give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
+                f"({group_name(group)}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, "
+                f"beyond give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
                 "where the search fits"
             )
         first, last = SEARCHED_N if budget else TRAINED_N

@@ -18,7 +18,7 @@ from ..data.sources import some
 from ..errors import brief
 from ..experts.measurement import Measurement
 from ..experts.network import answers, read
-from ..groups import HEADLINE, TIERS, tier_of
+from ..groups import HEADLINE, TIERS, group_name, tier_of
 from . import charts
 from .bottom_k import Sample
 from .scoring import REFERENCE, Report
@@ -113,10 +113,6 @@ def references(report: Report) -> dict[str, list[float]]:
     }
 
 
-def _name(group: tuple[int, int, int]) -> str:
-    return ",".join(map(str, group))
-
-
 def _alone(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple[Floats, Floats]:
     """(spread, |error|), bits, of the loudest tier's members, asked about every bracket that is open."""
     _, k, r = sample.P.shape
@@ -132,14 +128,14 @@ def _alone(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple
 
 def errors(report: Report) -> Picture:
     """The picture of each group's error: ours, that of bounds alone, and those of others that print theirs."""
-    scores = report.scores
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     return Picture(
         "error", "Error of each group",
         "Left is better. Triangles are bounds alone: the middle of the tightest certified bounds, nothing learnt, "
         "nothing fitted. At the right, how many codes networks were asked about; where that is 0, bounds decide, and "
         "both stand together. Squares and diamonds are others, each on its own data.",
         1.9 + 0.25 * len(scores),
-        partial(charts.group_errors, names=[_name(s.group) for s in scores], asked=[s.asked for s in scores], columns={
+        partial(charts.group_errors, names=names, asked=[s.asked for s in scores], columns={
             "predicted": [s.log2_mse for s in scores],
             "bounds alone": [s.bounds_log2_mse for s in scores],
             **references(report),
@@ -150,7 +146,7 @@ def errors(report: Report) -> Picture:
 def pictures(
     predictor: Any, report: Report, covered: dict[str, Any] | None, routed: dict[int, Any], threads: int | None
 ) -> Iterable[Picture]:
-    scores, names = report.scores, [_name(score.group) for score in report.scores]
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     tall = 1.7 + 0.25 * len(names)
     yield errors(report)
     parts: dict[str, list[Sample]] = defaultdict(list)

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .._io import PART, as_json, locked, restore, swap, write_file
+from .._io import PART, as_json, locked, make_folder, restore, swap, write_file
 from ..codes.minors import smallest_minors
 from ..data.code_files import refuse_existing
 from ..ensemble.explain import bars
-from ..errors import DataError, FolderError, ModelError
+from ..errors import DataError, ModelError
 from ..exact.heights import m_height
 from ..experts.model_card import provenance
 from ..figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
@@ -76,8 +76,8 @@ def write_report(
         The files, the page first.
 
     Raises:
-        DataError: the evaluation kept no codes, the folder cannot be made, or a file of a report is there (and not
-            force). FolderError: a file cannot be written, or another process writes there. ModelError: the extra is
+        DataError: the evaluation kept no codes, or a file of a report is there (and not force).
+        FolderError: the folder or a file cannot be written, or another process writes there. ModelError: the extra is
             missing.
     """
     template = _template()
@@ -134,10 +134,7 @@ def taken(folder: Path) -> list[Path]:
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
     """Write all files aside, then have them take the place of those of an older report, the last one last."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     with locked(folder):
         restore(folder)
         before = taken(folder)
@@ -145,13 +142,11 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
         aside = folder / f"report{PART}"
         try:
             shutil.rmtree(aside, ignore_errors=True)  # of a killed process
-            aside.mkdir()
+            make_folder(aside)
             for name, inside in files.items():
                 write_file(aside / name, inside)
             stale = [(None, path) for path in before if path.name not in files]
             swap([*stale, *((aside / name, folder / name) for name in files)])
-        except OSError as error:
-            raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

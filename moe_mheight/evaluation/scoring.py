@@ -19,7 +19,7 @@ from ..exact.heights import m_height
 from ..experts.conformal import mixed
 from ..experts.measurement import HeightPredictor
 from ..experts.rng_streams import draw, stream
-from ..groups import HEADLINE, tier_of
+from ..groups import HEADLINE, group_name, tier_of
 from .bottom_k import Sample, joined
 
 REFERENCE = {
@@ -123,8 +123,8 @@ class Report:
         values: dict[str, list[float]] = {}
         for s in self.scores:
             if s.codes > s.infinite:
-                n, k, m = s.group
-                for name in ("worst group", f"group {n},{k},{m}", f"group {k},{m}"):
+                _, k, m = s.group
+                for name in ("worst group", f"group {group_name(s.group)}", f"group {k},{m}"):
                     values.setdefault(name, []).append(s.log2_mse)
                 # where no row could be scored, `worst` is 0
                 values.setdefault("worst code", []).append(s.log2_mse if np.isnan(s.log2_mse) else s.worst)

@@ -13,7 +13,7 @@ from ..data.code_files import Data, Group, count, silently, take
 from ..data.generate import generate, shuffled, split
 from ..errors import DataError
 from ..exact.heights import m_height
-from ..groups import HEADLINE, tier_of
+from ..groups import HEADLINE, group_name, tier_of
 from .augmentation import augmented, noisy
 from .recipe import RawRecipe
 
@@ -93,7 +93,7 @@ def divide(data: Data, *, fraction: float = FRACTION, seed: int = 0, rows: int |
 
 
 def _named(groups: set[Group]) -> str:
-    return " and ".join(f"({n},{k},{m})" for n, k, m in sorted(groups)) or "the file"
+    return " and ".join(f"({group_name(group)})" for group in sorted(groups)) or "the file"
 
 
 def of_scope(parts: Parts, scope: str) -> Parts:

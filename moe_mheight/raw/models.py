@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import check_rows
-from .._io import restore, write_file
+from .._io import make_folder, restore, write_file
 from ..brackets.bounds import bounds
 from ..codes.linear import check_m, check_P, equivalent, like_input
 from ..data.code_files import Group, from_rows
@@ -109,7 +109,7 @@ def save(
     folder: Path, config: dict[str, Any], weights: list[bytes], history: str, tier: RawTier, validation: Parts
 ) -> None:
     """Fill a new folder with one ensemble; pictures where matplotlib is there."""
-    folder.mkdir()
+    make_folder(folder)
     for number, content in enumerate(weights):
         write_file(folder / f"seed{number}.safetensors", content)
     written = {"format": FORMAT, **config, "seeds": len(weights)}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.code_files import Group
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, group_name, tier_of
 
 WINDOW = 10
 """Epochs that roughness looks back on."""
@@ -27,14 +27,10 @@ def figures(errors: dict[Group, NDArray[np.float64]]) -> dict[str, Any]:
     return {
         "macro": float(np.mean(list(groups.values()))),
         "worst": groups[worst],
-        "worst_group": _name(worst),
+        "worst_group": group_name(worst),
         "tiers": {tier: float(np.mean(mses)) for tier, mses in tiers.items() if mses},
-        "groups": {_name(group): mse for group, mse in groups.items()},
+        "groups": {group_name(group): mse for group, mse in groups.items()},
     }
-
-
-def _name(group: Group) -> str:
-    return ",".join(map(str, group))
 
 
 def ratio(record: dict[str, Any]) -> float | None:

@@ -720,35 +720,6 @@ def test_what_commands_print_is_ascii(mheight, folder, models):  # noqa: F811
         assert err.isascii(), line
 
 
-def test_windows_locks_the_same_byte_for_all(tmp_path, monkeypatch):
-    """Its locks are of bytes at the place where the file stands, which must not depend on what a holder has written."""
-    from moe_mheight import _io
-
-    held = set()
-
-    def locking(handle, mode, count):
-        place = os.lseek(handle, 0, os.SEEK_CUR), count
-        if place in held:
-            raise PermissionError
-        held.add(place)
-
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
-    path = tmp_path / "lock"
-    with open(path, "a+", encoding="utf-8") as one, open(path, "a+", encoding="utf-8") as other:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "name", "nt")
-            first = _io._lock(one)
-        one.seek(0)
-        one.write("process 1 on here")
-        one.flush()
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "name", "nt")
-            second = _io._lock(other)
-        other.seek(0)
-        assert (first, second) == (True, False)
-        assert other.read() == "process 1 on here"
-
-
 SPAWN = """
 import sys
 from joblib.externals.loky.backend.context import get_context, set_start_method

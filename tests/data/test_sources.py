@@ -11,7 +11,7 @@ from test_cli import assert_refused, folder, mheight  # noqa: F401
 from moe_mheight import DataError, Predictor, bounds
 from moe_mheight._parallel import workers
 from moe_mheight.data import manifests, sources
-from moe_mheight.data.code_files import Codes, read, write_json, write_npz, write_pickles
+from moe_mheight.data.code_files import Codes, read, write_json, write_npz, write_pair
 from moe_mheight.data.generate import generate, shuffled
 from moe_mheight.data.labelling import audit, exact_heights, label_set
 from moe_mheight.data.manifests import FINISHED, MANIFEST
@@ -274,7 +274,7 @@ def test_the_fixed_point_of_halves(rng):
 
 def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
     write_json(Path("codes.json"), data)
-    write_pickles(Path("rows.pkl"), Path("heights.pkl"), data)
+    write_pair(Path("rows.pkl"), Path("heights.pkl"), data)
     code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
     assert (code, err) == (0, "wrote 210 rows to set, a folder of shards (--out codes.npz for one file)\n")
     assert out.startswith("210 labels: 210 right")
