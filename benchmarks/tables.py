@@ -24,6 +24,7 @@ from typing import Any
 
 import moe_mheight
 from moe_mheight.evaluation.scoring import BEST_MACRO, REFERENCE, REFERENCE_MACRO, Report, Score
+from moe_mheight.groups import group_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -249,7 +250,7 @@ def costs() -> str:
         work, bytes_of_all = row["core_seconds"] * 1e3, row["bytes"] / rate
         longest = max(work, bytes_of_all)
         lines.append(
-            f"| ({', '.join(map(str, row['group']))}) | {1 / row['core_seconds']:,.0f} | "
+            f"| ({group_name(row['group'], ', ')}) | {1 / row['core_seconds']:,.0f} | "
             f"{row['core_seconds'] * 1e6 / 3600:.2g} | {two_digits(longest)} s{'*' * (bytes_of_all > work)} | "
             f"{row['bytes']:.0f} |"
         )

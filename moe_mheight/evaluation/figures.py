@@ -16,8 +16,9 @@ from ..brackets.bounds import brackets
 from ..codes.minors import smallest_minors
 from ..data.sources import some
 from ..errors import brief
+from ..experts.measurement import Measurement
 from ..experts.network import answers, read
-from ..groups import HEADLINE, TIERS, tier_of
+from ..groups import HEADLINE, TIERS, group_name, tier_of
 from . import charts
 from .bottom_k import Sample
 from .scoring import REFERENCE, Report
@@ -68,7 +69,7 @@ def coverage(predictor: Any, report: Report) -> dict[str, Any]:
             sample = samples[place].where(np.isfinite(samples[place].true))
             codes[tier_of(*group)] += len(sample.P)
             for i, level in enumerate(LEVELS):
-                low, high = predictor.intervals_of(sample.P, group[2], sample.values, level)
+                low, high = predictor.intervals_of(sample.P, group[2], sample.measured, level)
                 hits[tier_of(*group)][i] += int(((low <= sample.true) & (sample.true <= high)).sum())
         enough = [tier for tier in TIERS if codes[tier] >= (FEW if which else 1)]
         held[f"observed{which}"] = {tier: (hits[tier] / codes[tier]).tolist() for tier in enough}
@@ -116,10 +117,6 @@ def references(report: Report) -> dict[str, list[float]]:
     }
 
 
-def _name(group: tuple[int, int, int]) -> str:
-    return ",".join(map(str, group))
-
-
 def _members(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple[Floats, Floats]:
     """(std of the members, |error|), bits, of the top-1 tier, for every bracket that is open."""
     _, k, r = sample.P.shape
@@ -135,7 +132,7 @@ def _members(predictor: Any, sample: Sample, m: int, threads: int | None) -> tup
 
 def errors(report: Report) -> Picture:
     """The picture of each group's error: ours, that of bounds alone, and those of others that print theirs."""
-    scores = report.scores
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     return Picture(
         "error", "Error of each group",
         "Left is better. Triangles are bounds alone: the middle of the tightest certified bounds, nothing learnt, "
@@ -143,7 +140,7 @@ def errors(report: Report) -> Picture:
         "both stand together. Squares are run 1, the network this project grew from, diamonds a peer's network; each "
         "was measured on its own data.",
         1.9 + 0.25 * len(scores),
-        partial(charts.group_errors, names=[_name(s.group) for s in scores], routed=[s.asked for s in scores], columns={
+        partial(charts.group_errors, names=names, routed=[s.asked for s in scores], columns={
             "predicted": [s.log2_mse for s in scores],
             "bounds alone": [s.bounds_log2_mse for s in scores],
             **references(report),
@@ -154,16 +151,17 @@ def errors(report: Report) -> Picture:
 def pictures(
     predictor: Any, report: Report, covered: dict[str, Any] | None, routed: dict[int, Any], threads: int | None
 ) -> Iterable[Picture]:
-    scores, names = report.scores, [_name(score.group) for score in report.scores]
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     tall = 1.7 + 0.25 * len(names)
     yield errors(report)
     parts: dict[str, list[Sample]] = defaultdict(list)
     for group, (sample, *_) in report.kept.items():
         parts[tier_of(*group)].append(sample.first(DRAWN))
     for tier in (tier for tier in TIERS if tier in parts):
-        finite = [(np.isfinite(s.true) & np.isfinite(s.values[:, 2]), s) for s in parts[tier]]
+        finite = [(np.isfinite(s.true) & np.isfinite(s.measured.height), s) for s in parts[tier]]
         truth = np.concatenate([np.log2(s.true[at]) for at, s in finite])
-        low, high, said = (np.concatenate([np.log2(s.values[at, i]) for at, s in finite]) for i in (0, 1, 2))
+        known = Measurement.join([s.measured[at] for at, s in finite])
+        low, high, said = np.log2(known.lower), np.log2(known.upper), np.log2(known.height)
         yield Picture(
             f"predicted-{tier}", f"Predicted against true, {tier} tier",
             "Each code has a bar: how far the certified bracket that experts answer in reaches, seen from the exact "
@@ -228,7 +226,7 @@ def _samples(report: Report, tier: str) -> list[tuple[tuple[int, int, int], Samp
 
 def _width(sample: Sample) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore"):  # inf - inf
-        return np.log2(sample.values[:, 1]) - np.log2(sample.values[:, 0]), np.abs(sample.missed)
+        return np.log2(sample.measured.upper) - np.log2(sample.measured.lower), np.abs(sample.missed)
 
 
 def _minor(sample: Sample) -> tuple[Floats, Floats]:

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .._io import PART, as_json, locked, restore, swap, write_file
+from .._io import PART, as_json, locked, make_folder, restore, swap, write_file
 from ..codes.minors import smallest_minors
 from ..data.code_files import refuse_existing
-from ..ensemble.predictor import CEILING, FLOOR
-from ..errors import DataError, FolderError, ModelError
+from ..errors import DataError, ModelError
 from ..exact.heights import m_height
 from ..experts.model_card import provenance
 from ..figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
@@ -86,8 +85,8 @@ def write_report(
         The files, the page first.
 
     Raises:
-        DataError: the evaluation kept no codes, the folder cannot be made, or a file of a report is there (and not
-            force). FolderError: a file cannot be written, or another process writes there. ModelError: the extra is
+        DataError: the evaluation kept no codes, or a file of a report is there (and not force).
+        FolderError: the folder or a file cannot be written, or another process writes there. ModelError: the extra is
             missing.
     """
     template = _template()
@@ -168,10 +167,7 @@ def taken(folder: Path) -> list[Path]:
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
     """Write all files aside, then have them take the place of those of an older report, the last one last."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     with locked(folder):
         restore(folder)
         before = taken(folder)
@@ -179,13 +175,11 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
         aside = folder / f"report{PART}"
         try:
             shutil.rmtree(aside, ignore_errors=True)  # of a killed process
-            aside.mkdir()
+            make_folder(aside)
             for name, inside in files.items():
                 write_file(aside / name, inside)
             stale = [(None, path) for path in before if path.name not in files]
             swap([*stale, *((aside / name, folder / name) for name in files)])
-        except OSError as error:
-            raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -242,15 +236,15 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
         found = m_height(P, m, matrix="P", details=True, threads=threads)
         ratios, columns = smallest_minors(P[None])
         word = found.witness / np.abs(found.witness).max()
-        values = sample.values[i]
-        lower, upper = map(float, values[[FLOOR, CEILING]] if len(values) > CEILING else values[:2])
-        predicted, width = float(values[2]), inf if upper == inf else float(np.log2(upper) - np.log2(lower))
+        measured = sample.measured[i]
+        lower, upper, predicted = map(float, (measured.tightest_lower, measured.tightest_upper, measured.height))
+        width = inf if upper == inf else float(np.log2(upper) - np.log2(lower))
         out.append({
             "n": n, "k": k, "m": m, "tier": tier_of(n, k, m), "row": int(sample.rows[i]),
             "true": float(sample.true[i]), "label": float(sample.h[i]), "predicted": predicted,
             "error_bits": float(sample.error[i]), "lower": lower, "upper": upper,
             "width_bits": width,
-            "spread_bits": float(sample.values[i, 3]) if sample.values.shape[1] > 3 else None,
+            "spread_bits": None if np.isnan(measured.std_bits) else float(measured.std_bits),
             "wrong_label": not np.isclose(sample.h[i], sample.true[i], rtol=1e-6, atol=0),
             "smallest_minor": float(ratios[0]), "its_columns": columns[0].tolist(),
             "witness": word.tolist(), "a": int(found.outside[0]), "outside": [int(j) for j in found.outside],

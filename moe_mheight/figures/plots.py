@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, group_name, parse_group, tier_of
 from .style import (
     BLUE,
     GREEN,
@@ -143,7 +143,7 @@ def predictions_scatter(
                 density.append(drawn)
             for off, width, dashes in ((0.0, 1.3, "-"), (-1.0, 1.0, (0, (4, 3))), (1.0, 1.0, (0, (4, 3)))):
                 axis.plot([low, high], [low + off, high + off], color=ORANGE, lw=width, ls=dashes)
-            name = ",".join(map(str, group))
+            name = group_name(group)
             said = f"log2-MSE {np.mean((x - y) ** 2):.3g}, {_counted(len(x), 'code')}" if len(x) else "no finite code"
             axis.set_title(f"{name}  {_tier(name)} tier\n{said}", color=LOOK[_tier(name)][0])
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -363,8 +363,7 @@ def _mark_phases(records: Sequence[Mapping[str, Any]], axes: Sequence[Any]) -> N
 
 def _tier(group: str) -> str:
     try:
-        n, k, m = map(int, group.split(","))
-        return tier_of(n, k, m)
+        return tier_of(*parse_group(group))
     except (ValueError, IndexError):  # not the name of a group
         return ""
 

@@ -170,10 +170,13 @@ def test_python_m_is_the_same_program():
         ("generate x.npz --backend lokky", "mean loky?", "loky, threading, dask"),
         ("train-expert --tier lo", "mean low?", "'low', 'medium', 'high', 'all'"),
         ("train-expert --tier low --view brackets", "mean bracket?", "'bracket', 'raw'"),
-        ("train-expert --tier low --view raw --network gate", "mean gated?", "'run1', 'gated', 'symmetric'"),
+        ("train-expert --tier low --view raw --set network=gate", "mean gated?", "run1, gated, symmetric"),
+        ("train-expert --tier low --view raw --set widht=8", "mean width?", ""),
+        ("train-expert --tier low --view raw --set width", "like width=64", ""),
+        ("train-expert --tier low --view raw --sett width=8", "--set", ""),
         ("train-expert --tier low --view raw --recipe rum1", "mean run1?", "'run1', 'run2', and no file"),
-        ("train-expert --tier low --view raw --weights sed", "mean seed?", "'none', 'seed', and no file"),
-        ("train-expert --tier low --view raw --augment smoot", "mean smote?", "'noise'"),
+        ("train-expert --tier low --view raw --set weights=propos", "mean proposed?", "cannot read weights"),
+        ("train-expert --tier low --view raw --set augment=smoot", "mean smote?", "noise"),
         ("predict x --router lerned", "mean learned?", "'fixed', 'learned', and no file"),
         ("ensemble-evla", "mean ensemble-eval?", ""),
     ],
@@ -222,8 +225,9 @@ def test_a_dumb_terminal_gets_no_escapes(folder):  # noqa: F811
 
 BAR = """
 import time
-from moe_mheight.cli.options import progress
-with progress(1000, "h_9", quiet=False) as bar:
+from moe_mheight.cli.options import Output
+from moe_mheight.cli.progress import Progress
+with Progress(1000, "h_9", Output()) as bar:
     for step in range(20):
         bar.note = f"h_9 in [{40 + step}.1234567, 52.714]"
         bar.update(50)
@@ -287,7 +291,7 @@ def test_an_explanation_fits_the_terminal(folder, models):  # noqa: F811
 
 
 def test_a_table_in_a_pipe_has_any_width(monkeypatch):
-    from moe_mheight.cli.options import table
+    from moe_mheight.cli.printing import table
 
     rows = [[f"{i},{j}" * 10 for j in range(12)] for i in range(50)]
     monkeypatch.setenv("COLUMNS", "60")
@@ -714,35 +718,6 @@ def test_what_commands_print_is_ascii(mheight, folder, models):  # noqa: F811
         assert code == 0
         assert out.isascii(), line
         assert err.isascii(), line
-
-
-def test_windows_locks_the_same_byte_for_all(tmp_path, monkeypatch):
-    """Its locks are of bytes at the place where the file stands, which must not depend on what a holder has written."""
-    from moe_mheight import _io
-
-    held = set()
-
-    def locking(handle, mode, count):
-        place = os.lseek(handle, 0, os.SEEK_CUR), count
-        if place in held:
-            raise PermissionError
-        held.add(place)
-
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
-    path = tmp_path / "lock"
-    with open(path, "a+", encoding="utf-8") as one, open(path, "a+", encoding="utf-8") as other:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "name", "nt")
-            first = _io._lock(one)
-        one.seek(0)
-        one.write("process 1 on here")
-        one.flush()
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "name", "nt")
-            second = _io._lock(other)
-        other.seek(0)
-        assert (first, second) == (True, False)
-        assert other.read() == "process 1 on here"
 
 
 SPAWN = """

@@ -183,8 +183,7 @@ def test_the_worst_codes_are_the_worst(made):
         assert w["lower"] <= w["true"] * (1 + 1e-12)
         minors = [abs(np.linalg.det(G[:, B])) for B in combinations(range(w["n"]), w["k"])]
         assert w["smallest_minor"] == pytest.approx(min(x for x in minors if x > 1e-9 * max(minors)) / max(minors))
-        (measured,) = predictor.measure([w["P"]], w["m"])
-        assert w["spread_bits"] == measured[3]
+        assert w["spread_bits"] == predictor.measure([w["P"]], w["m"]).std_bits[0]
         assert abs(np.array(w["witness"])[w["largest"]]).min() >= size[w["m"]]
 
 
@@ -243,14 +242,14 @@ def test_pictures_are_given_what_was_measured(made, drawn):
     assert drawn["router-9"]["weights"][4, 2] == predictor.router(9, 4, 2).tolist()
     fair = report.kept[(9, 4, 2)][0].first(150)
     finite = np.isfinite(fair.true)
-    values = predictor.measure(fair.P[finite], 2)
+    measured = predictor.measure(fair.P[finite], 2)
     low = drawn["predicted-low"]
     np.testing.assert_allclose(low["log2_h"], np.log2(m_height(fair.P[finite], 2)), rtol=1e-12)
-    for name, column in (("low", 0), ("high", 1), ("said", 2)):
-        np.testing.assert_allclose(low[name], np.log2(values[:, column]), rtol=1e-6, atol=1e-12)
-    off = np.abs(np.log2(values[:, 2]) - np.log2(m_height(fair.P[finite], 2)))
+    for name, column in (("low", measured.lower), ("high", measured.upper), ("said", measured.height)):
+        np.testing.assert_allclose(low[name], np.log2(column), rtol=1e-6, atol=1e-12)
+    off = np.abs(np.log2(measured.height) - np.log2(m_height(fair.P[finite], 2)))
     width, error = (part[finite] for part in drawn["width"]["points"]["low"])
-    np.testing.assert_allclose(width, np.log2(values[:, 1]) - np.log2(values[:, 0]), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(width, np.log2(measured.upper) - np.log2(measured.lower), rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(error, off, rtol=1e-3, atol=1e-12)
     minor, error = (part[finite] for part in drawn["minor"]["points"]["low"])
     np.testing.assert_allclose(minor, smallest_minors(fair.P[finite])[0])
@@ -347,7 +346,8 @@ def test_what_is_kept_does_not_depend_on_the_pieces():
         for one, other in zip(parts, cut[group], strict=True):
             assert one.rows.tolist() == other.rows.tolist()
             assert (one.P == other.P).all()
-            np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
+            np.testing.assert_allclose(one.measured.height, other.measured.height, rtol=1e-6)
+            np.testing.assert_array_equal(one.measured.lower, other.measured.lower)
             codes = data[group]
             place = {int(row): i for i, row in enumerate(codes.row)}
             assert all((codes.P[place[int(row)]] == P).all() for row, P in zip(one.rows, one.P, strict=True))
