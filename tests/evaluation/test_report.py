@@ -492,7 +492,7 @@ def test_the_raw_view_too(tmp_path):
 
 
 def test_in_a_browser(made, screenshots):
-    assert screenshots.look([made[0] / "report.html"]) == []
+    assert screenshots.problems([made[0] / "report.html"]) == []
 
 
 def test_tables_sort(made, screenshots):
