@@ -139,6 +139,7 @@ def test_sentences(predictor, rng):
     assert good.sentence.startswith("Lower than all of 400 codes with these entries in random order")
     assert good.better > 0.9
     assert good.typical == pytest.approx(float(np.median(m_height(many, 3))), rel=0.3)
+    assert not {"good", "bad"} & set(f"{useless.sentence} {bad.sentence} {good.sentence}".lower().split())
     assert [_th(i) for i in (1, 2, 3, 4, 11, 12, 21, 112)] == [
         "1st",
         "2nd",

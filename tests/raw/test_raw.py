@@ -57,7 +57,13 @@ def member(data, folder, settings, seed=0):
 
 def test_a_recipe_goes_through_json():
     recipe = make(
-        {"network": "gated", "weights": "seed", "curriculum": "seed", "augment": ["noise", "geometric"], "orbit": True}
+        {
+            "network": "gated",
+            "weights": "proposed",
+            "curriculum": "proposed",
+            "augment": ["noise", "geometric"],
+            "orbit": True,
+        }
     )
     assert make(json.loads(json.dumps(as_json(recipe)))) == recipe
     assert recipe.weights == PROPOSED_WEIGHTS
@@ -311,7 +317,7 @@ def test_the_gate_starts_with_the_tiers_and_mixes(data):
     assert all(np.isclose(share, FIXED_GATE[tier_of(*group)]) for group, share in gates.items())
     part = data.training[0]
     codes = Batch(torch.from_numpy(network.read(part.P)), torch.zeros(len(part.P), dtype=torch.int64))
-    x = network.value((codes.x / network.scale).flatten(1)[:, :, None]) + network.place
+    x = network.entry_embedding((codes.x / network.scale).flatten(1)[:, :, None]) + network.position_embedding
     network.gate.bias.data.fill_(50.0)
     assert torch.allclose(network.attended(x, codes.group), network.capable(x), atol=1e-5)
     network.gate.bias.data.fill_(-50.0)
@@ -330,7 +336,7 @@ def test_the_gate_is_fixed_first_and_learned_after(gate_from, moves, data, tmp_p
 
 
 def test_loss_weights_are_the_table_with_mean_one(data):
-    weights = loss_weights(make({"weights": "seed"}), data.training).numpy()
+    weights = loss_weights(make({"weights": "proposed"}), data.training).numpy()
     table = {(k, m): w for k, m, w in PROPOSED_WEIGHTS}
     wanted = np.array([table[group[1:]] for group in data.groups])
     assert np.allclose(weights / weights[0], wanted / wanted[0])
@@ -406,7 +412,7 @@ def test_patience_stops_and_keeps_the_best(data, tmp_path):
 
 def test_patience_waits_for_the_last_phase(data, tmp_path):
     """What a first phase does to groups it does not show must not end the training."""
-    settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "seed"}
+    settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "proposed"}
     network, history = member(data, tmp_path, settings)
     last = [record["validation"]["macro"] for record in history if record["phase"] == 3]
     assert len(history) - len(last) == 12
@@ -432,7 +438,7 @@ def test_jitter_is_new_every_epoch(data):
 
 
 def test_the_curriculum_shows_its_tiers(data):
-    recipe = make(TINY | {"curriculum": "seed", "epochs": 8})
+    recipe = make(TINY | {"curriculum": "proposed", "epochs": 8})
     phases = [tiers_shown(recipe, number / 8) for number in range(8)]
     assert phases == [(1, ("low",))] * 2 + [(2, ("low", "medium"))] * 2 + [(3, TIERS)] * 4
     network = build(recipe, data.groups)
@@ -608,6 +614,40 @@ def test_a_trained_set_loads_and_predicts(ensemble, data):
     rows = [[*p.group, p.P[0]] for p in data.validation]
     assert np.allclose(predictor.predict(rows), [predictor.predict(p.P[0], p.group[2]) for p in data.validation])
     assert np.allclose(predictor.predict(part.P, np.array([2] * len(part.P))), predictor.predict(part.P, 2))
+
+
+def test_weights_by_their_earlier_names(ensemble, data, tmp_path):
+    """Of sets that were trained before the layers had their present names."""
+    import shutil
+
+    from moe_mheight.experts.model_store import pack, unpack, write_checksums
+    from moe_mheight.raw.networks import EARLIER
+
+    folder = shutil.copytree(ensemble[0], tmp_path / "set")
+    before = {name: earlier for earlier, name in EARLIER.items()}
+    for path in (folder / "all").glob("*.safetensors"):
+        weights = unpack(path.read_bytes(), "weights")
+        old = {".".join(before.get(part, part) for part in name.split(".")): value for name, value in weights.items()}
+        assert old.keys() != weights.keys()
+        path.write_bytes(pack(old))
+    write_checksums(folder / "all")
+    part = data.validation[0]
+    wanted = RawPredictor.load(ensemble[0]).predict(part.P, part.group[2])
+    assert np.array_equal(RawPredictor.load(folder).predict(part.P, part.group[2]), wanted)
+
+
+@pytest.mark.parametrize("network", ["run1", "gated", "symmetric"])
+def test_no_layer_has_two_names(network):
+    from moe_mheight.raw.networks import EARLIER, renamed
+
+    names = build(make(TINY | {"network": network}), HEADLINE).state_dict()
+    assert renamed(names).keys() == names.keys()
+    assert len(set(EARLIER.values())) == len(EARLIER)
+
+
+def test_recipes_of_earlier_versions_say_seed():
+    earlier = make({"weights": "seed", "curriculum": "seed"})
+    assert earlier == make({"weights": "proposed", "curriculum": "proposed"})
 
 
 def test_answers_within_the_bracket_when_asked(ensemble, data):
