@@ -45,8 +45,8 @@ def training_history(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Args:
         records: one for each member and epoch, with "seed" (the member's), "epoch", "phase", "rate" and "ratio", and
-            "train" and "validation", each with "macro" and "groups" (log2-MSE in bits squared). What is missing, null or not
-            above 0 is left out.
+            "train" and "validation", each with "macro" and "groups" (log2-MSE in bits squared). What is missing, null
+            or not above 0 is left out.
         path: the PNG to write.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures are whole PNG files that are not blank, whose texts do not overlap and stay inside, whatever the input lacks."""
+"""Pictures are whole PNG files, not blank; their texts do not overlap and stay inside, whatever the input lacks."""
 
 import math
 import os
