@@ -1,6 +1,7 @@
-# `make check` is what every commit passes: format, lint, types, fast tests, in under two minutes on two cores.
-PYTHON ?= python
+# No environment need be active: .venv is used where it is there.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
+# what every commit passes: format, lint, types, fast tests
 check:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
@@ -15,7 +16,8 @@ format:
 docs:
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
+# all tests, slow ones too
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -m "slow or not slow"
 
 .PHONY: check docs format test

@@ -40,7 +40,7 @@ from moe_mheight.codes.minors import MAX_N
 from moe_mheight.experts.batches import SHORTEST
 from moe_mheight.experts.model_store import shipped_folder
 from moe_mheight.experts.rng_streams import stream
-from moe_mheight.groups import TIERS, TRAINED_N, searched_sizes, tier_of
+from moe_mheight.groups import TIERS, TRAINED_N, parse_group, searched_sizes, tier_of
 
 Group = tuple[int, int, int]
 
@@ -123,8 +123,8 @@ def measure(
     whole = scanned and n >= SHORTEST and budget == comb(n, m)
     trained = (whole or group in searched_sizes(tier_of(*group))) if budget else scanned
     row |= {"trained": trained, "codes": len(h), "violations": 0}
-    lower = {"search": predictor.measure(P, m, budget=budget)[:, 0]}
-    apart = {"search": predictor.measure(P_other, m, budget=budget)[:, 0]}
+    lower = {"search": predictor.measure(P, m, budget=budget).lower}
+    apart = {"search": predictor.measure(P_other, m, budget=budget).lower}
     settings: dict[str, Any] = {"steps": predictor.steps, "budget": budget}
     lower["closing"] = brackets(P, m, closing=True, **settings).lower
     apart["closing"] = brackets(P_other, m, closing=True, **settings).lower
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--without-long", action="store_true", help=f"leave {LONG} out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "budget.json")
     args = parser.parse_args()
-    sizes = tuple(tuple(map(int, size.split(","))) for size in args.sizes.split(";")) if args.sizes else SIZES
+    sizes = tuple(map(parse_group, args.sizes.split(";"))) if args.sizes else SIZES
     budgets = [int(budget) for budget in args.budgets.split(",")] if args.budgets else list(BUDGETS)
     folder = args.models or shipped_folder()
     warnings.filterwarnings("ignore", message="n = .* is outside the trained range")

@@ -94,7 +94,8 @@ def bits(low: Floats, high: Floats) -> Floats:
 
 def cell(predictor: Predictor, kind: str, group: Group, count: int) -> Cell:
     P, h = draw(kind, group, count)
-    lower, upper, best = predictor.measure(P, group[2])[:, :3].T
+    measured = predictor.measure(P, group[2])
+    lower, upper, best = measured.lower, measured.upper, measured.height
     infinite = np.isinf(h)
     finite = ~infinite
     inside, width = [], []

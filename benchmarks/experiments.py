@@ -37,7 +37,7 @@ from moe_mheight.experts.model_card import best_fixed, held_out, over_kinds
 from moe_mheight.experts.model_store import shipped_folder
 from moe_mheight.experts.network import Architecture, Expert, Reading, combined
 from moe_mheight.experts.rng_streams import draw, stream
-from moe_mheight.groups import EVALUATOR, TIERS, tier_of
+from moe_mheight.groups import EVALUATOR, TIERS, group_name, tier_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -303,8 +303,8 @@ def on_worst() -> list[dict[str, Any]]:
             P, h = draw(stream("default", 98, *group, ALL_KINDS.index(kind)), group, 2000, (kind,))
             if not len(P):
                 continue
-            values = predictor.measure(P, m)
-            error = np.log2(values[:, 2] / h)
+            measured = predictor.measure(P, m)
+            error, width = np.log2(measured.height / h), np.log2(measured.upper / measured.lower)
             for i in np.argsort(-np.abs(error))[:10]:
                 minors = [abs(np.linalg.det(generator(P[i])[:, list(B)])) for B in combinations(range(n), k)]
                 closing = bounds.bounds(P[i], m)
@@ -315,10 +315,10 @@ def on_worst() -> list[dict[str, Any]]:
                         "kind": kind,
                         "log2_h": float(np.log2(h[i])),
                         "error_bits": float(error[i]),
-                        "bracket_bits": float(np.log2(values[i, 1] / values[i, 0])),
+                        "bracket_bits": float(width[i]),
                         "closing_bits": float(np.log2(closing[1] / closing[0])),
-                        "spread_bits": float(values[i, 3]),
-                        "doubt_bits": float(np.nan_to_num(values[i, 5] * np.log2(values[i, 1] / values[i, 0]))),
+                        "spread_bits": float(measured.std_bits[i]),
+                        "doubt_bits": float(np.nan_to_num(measured.predicted_error[i] * width[i])),
                         "smallest_minor": float(min(minors) / max(minors)),
                         "codes_of_kind": len(P),
                     }
@@ -327,7 +327,7 @@ def on_worst() -> list[dict[str, Any]]:
 
 
 def _group(group: list[int]) -> str:
-    return f"({', '.join(map(str, group))})"
+    return f"({group_name(group, ', ')})"
 
 
 def page() -> str:

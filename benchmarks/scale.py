@@ -32,7 +32,7 @@ from moe_mheight._parallel import each, workers
 from moe_mheight.data.code_files import npz_bytes
 from moe_mheight.data.generate import draw_shard
 from moe_mheight.figures.style import picture
-from moe_mheight.groups import HEADLINE
+from moe_mheight.groups import HEADLINE, group_name
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
@@ -80,7 +80,7 @@ def dask() -> dict[str, Any]:
     began = time.perf_counter()
     draw_shard((group, 0, sample), kind="scaled-integer", seed=0, threads=1)
     shard = int(sample / (time.perf_counter() - began))
-    given = ["--groups", ",".join(map(str, group)), "--rows", 30 * cores * shard, "--shard-rows", shard]
+    given = ["--groups", group_name(group), "--rows", 30 * cores * shard, "--shard-rows", shard]
     with tempfile.TemporaryDirectory() as name, cluster(Path(name), cores) as (address, _):
         numbers = iter(range(100))
 

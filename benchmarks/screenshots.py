@@ -1,4 +1,4 @@
-"""Look at a page in headless Chromium, at three widths, light and dark: what is wrong with it, and pictures of it.
+"""Open a page in headless Chromium, at three widths, light and dark: what is wrong with it, and pictures of it.
 
     python benchmarks/screenshots.py [PAGE]
 
@@ -24,8 +24,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 TOO_WIDE = """() => {
   const found = [], edge = document.documentElement.clientWidth;
-  const whole = document.documentElement.scrollWidth;
-  if (whole > edge) found.push(`the page is ${whole} wide`);
+  const page = document.documentElement.scrollWidth;
+  if (page > edge) found.push(`the page is ${page} wide`);
   for (const element of document.querySelectorAll('body *')) {
     const box = element.getBoundingClientRect();
     if (box.width && box.right > edge + 1 && !element.closest('.wide, pre, script, svg, .md-typeset__scrollwrap'))
@@ -33,7 +33,7 @@ TOO_WIDE = """() => {
   }
   return found;
 }"""
-"""What reaches beyond the window, but for what scrolls by itself."""
+"""What reaches beyond the window, except for what scrolls by itself."""
 
 
 def browser() -> str | None:
@@ -41,7 +41,7 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def look(
+def problems(
     pages: Iterable[Path],
     widths: Iterable[int] = WIDTHS,
     schemes: Iterable[str] = SCHEMES,
@@ -66,14 +66,14 @@ def look(
                         viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
                     )
                     page = context.new_page()
-                    heard: list[str] = []
+                    messages: list[str] = []
                     home = (root or path.parent).resolve().as_uri() + "/"
-                    page.on("console", lambda message, heard=heard: heard.append(message.text))
-                    page.on("pageerror", lambda error, heard=heard: heard.append(str(error)))
-                    page.on("request", lambda request, heard=heard: heard.append(request.url))
+                    page.on("console", lambda message, messages=messages: messages.append(message.text))
+                    page.on("pageerror", lambda error, messages=messages: messages.append(str(error)))
+                    page.on("request", lambda request, messages=messages: messages.append(request.url))
                     page.goto(path.resolve().as_uri())
-                    heard = [text for text in heard if not text.startswith((home, "data:"))]
-                    wrong += [where + text for text in heard + page.evaluate(TOO_WIDE)]
+                    messages = [text for text in messages if not text.startswith((home, "data:"))]
+                    wrong += [where + text for text in messages + page.evaluate(TOO_WIDE)]
                     if out is not None:
                         shot = out / f"{path.stem}-{width}-{scheme}.png"
                         page.screenshot(path=shot, full_page=True)
@@ -96,7 +96,7 @@ def main() -> int:
 
             page = Path(folder) / "report.html"
             mheight(["ensemble-eval", "--quiet", "--show", "0", "--report", folder, "--force"], standalone_mode=False)
-        wrong = look([page], out=given.out)
+        wrong = problems([page], out=given.out)
     print("\n".join(wrong) or "nothing is wrong")
     return int(bool(wrong))
 

@@ -28,7 +28,7 @@ from moe_mheight.codes.generators import KINDS
 from moe_mheight.experts.model_card import best_fixed
 from moe_mheight.experts.model_store import shipped_folder
 from moe_mheight.experts.rng_streams import draw, stream
-from moe_mheight.groups import TIERS, TRAINED_N, sizes, tier_of
+from moe_mheight.groups import TIERS, TRAINED_N, group_name, sizes, tier_of
 
 Group = tuple[int, int, int]
 
@@ -46,7 +46,8 @@ def measured(predictor: Predictor, group: Group, kind: str, count: int, part: in
     P, h = draw(stream("default", SEED, *group, ALL.index(kind), part), group, count, (kind,), infinite=True)
     if not len(P):
         return np.empty((6, 0))
-    lower, upper, best = predictor.measure(P, group[2]).T[:3]
+    found = predictor.measure(P, group[2])
+    lower, upper, best = found.lower, found.upper, found.height
     right = (lower <= h * (1 + SLIP)) & (h * (1 - SLIP) <= upper) & (np.isinf(best) == np.isinf(h))
     finite = np.isfinite(h)
     with np.errstate(invalid="ignore"):
@@ -103,7 +104,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {s['n']}{'' if s['trained'] else '*'} | {s['groups']} | {s['codes']:,} | {s['infinite']:,} | "
             f"{s['macro']:.1e} | {s['fixed']:.1e} | {s['worst_group_log2_mse']:.1e} at "
-            f"({', '.join(map(str, s['worst_group']))}) | {s['worst_bits']:.3f} |"
+            f"({group_name(s['worst_group'], ', ')}) | {s['worst_bits']:.3f} |"
         )
     wrong = sum(s["wrong"] for s in result["lengths"])
     return "\n".join([*lines, "", f"\\* never trained on. Bounds broken, infinities missed or invented: {wrong}."])

@@ -2,31 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
+from moe_mheight.groups import group_name
+
 from .options import (
     KINDS,
     Choice,
+    Output,
     WordOrFile,
+    Workers,
     data_argument,
-    emit,
-    fold,
     force_option,
+    gathered,
     jobs_options,
     load_predictor,
     models_option,
     output_options,
     partial_option,
-    progress,
-    remark,
     router_option,
-    table,
     threads_option,
-    unread_is_fine,
     working,
 )
+from .printing import emit, fold, remark, table, unread_is_fine
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What is predicted: a file or set, or codes that are drawn."""
+
+    data: tuple[str, ...]
+    partial: bool
+    groups: str
+    kinds: tuple[str, ...]
+    rows: int
+    seed: int
+
+    def source(self, output: Output) -> Any:
+        """Where they come from: what is opened, or drawn now."""
+        from moe_mheight.data.generate import parse_groups
+        from moe_mheight.data.sources import of, open_codes
+        from moe_mheight.evaluation.scoring import default_data
+
+        if self.data:
+            return open_codes(self.data, partial=self.partial)
+        wanted, each = parse_groups(self.groups), f"{self.rows} codes for each"
+        remark(f"no DATA: drawing {each} of {len(wanted)} groups, seed {self.seed}, exact labels", output.quiet)
+        return of(default_data(self.rows, self.seed, wanted, self.drawn))
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The kinds of codes that are drawn."""
+        from moe_mheight.codes.generators import KINDS as DEFAULT
+
+        return self.kinds or DEFAULT
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who predicts."""
+
+    models: str | None
+    router: str
 
 
 @click.command("ensemble-eval")
@@ -75,38 +117,32 @@ from .options import (
 @jobs_options
 @threads_option
 @output_options
+@gathered("given", Codes)
+@gathered("asked", Asked)
 def command(
-    data: tuple[str, ...],
-    models: str | None,
-    router: str,
-    groups: str,
-    kinds: tuple[str, ...],
-    rows: int,
-    seed: int,
+    given: Codes,
+    asked: Asked,
     show: int,
     criteria: str | None,
     folder: str | None,
     force: bool,
-    partial: bool,
-    jobs: int | None,
-    backend: str | None,
-    scheduler: str | None,
+    workers: Workers,
     threads: int | None,
-    as_json: bool,
-    quiet: bool,
+    output: Output,
 ) -> int:
     """Score the predictor on DATA, or on codes drawn by seed and labelled exactly.
 
     DATA as for `mheight exact`; of a folder of shards one is in memory at a time. Without labels the exact heights are
     taken. Errors are mean squared errors of log2 h, per group and their plain mean (macro). "bounds alone" is what one
     has without learning: the middle (in log2) of the tightest certified bounds, nothing fitted. "gain" is its error
-    over ours, and "asked" the number of codes that experts were asked about; bounds decide the others to a millionth
-    of a bit. At slack n - k - m = 0 bounds close by themselves, and there is nothing left to learn.
+    over ours, and "routed" the number of codes that went to experts; bounds decide the others to a millionth of a bit.
+    The tier follows from the slack n - k - m: low >= 2, medium 1, high 0. At slack 0 bounds close by themselves, and
+    there is nothing left to learn.
 
     Criteria are limits that figures must stay below: "release" holds the goals of the shipped models, "run2" those of
-    the planned second run of the network this project grew from. The exit code is 1 if one is missed; a figure that was
-    not measured is a miss. Figures are macro, worst group, worst code (bits), gap (validation over training), and
-    groups as in "group 9,4,5" or, the worst of all n, "group 4,5". A FILE of them:
+    the planned second run of the network that this project grew from, its run 1. The exit code is 1 if one is missed; a
+    figure that was not measured is a miss. Figures are macro, worst group, worst code (bits), gap (validation over
+    training), and groups as in "group 9,4,5" or, the worst of all n, "group 4,5". A FILE of them:
 
     \b
       {"format": "moe_mheight criteria 1",
@@ -121,66 +157,63 @@ def command(
       mheight ensemble-eval --models mine --criteria run2
       mheight ensemble-eval --report report n_k_m_P.pkl mHeights.pkl
     """
-    from pathlib import Path
-
-    from moe_mheight._io import identity
-    from moe_mheight.codes.generators import KINDS as DEFAULT
-    from moe_mheight.data.code_files import refuse_existing
-    from moe_mheight.data.generate import parse_groups
-    from moe_mheight.data.sources import of, open_codes
     from moe_mheight.evaluation import scoring
     from moe_mheight.evaluation.criteria import judge, load
-    from moe_mheight.experts.model_store import shipped_folder
 
-    if criteria is None and not data and models is None:
+    if criteria is None and not given.data and asked.models is None:
         criteria = "release"
     limits = () if criteria is None else load(criteria)
+    keep = 0
     if folder is not None:
+        from moe_mheight.data.code_files import refuse_existing
         from moe_mheight.evaluation import report as page
 
         page.check_extras()
         refuse_existing(page.taken(Path(folder)), force)
-    codes = open_codes(data, partial=partial) if data else None
-    predictor = load_predictor(models, router)
-    if codes is None:
-        wanted = parse_groups(groups)
-        remark(f"no DATA: drawing {rows} codes for each of {len(wanted)} groups, seed {seed}, exact labels", quiet)
-        codes = of(scoring.default_data(rows, seed, wanted, kinds or DEFAULT))
-    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
-        threads = 1 if asked else threads
-        keep = 0 if folder is None else page.KEEP
+        keep = page.KEEP
+    codes = given.source(output) if given.data else None
+    predictor = load_predictor(asked.models, asked.router)
+    codes = codes or given.source(output)
+    with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
+        threads = 1 if shared else threads
         report = scoring.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
     if folder is not None:
-        drawn = f"drawn: {rows} codes a group, kinds {', '.join(kinds or DEFAULT)}, seed {seed}, labelled exactly"
-        found = Path(models) if models else shipped_folder()
-        about = {
-            "data": " ".join(data) or drawn,
-            "models": f"{models or 'shipped'}, {identity(found)}",
-            "router": router,
-            "digest of the codes": codes.stamp()[:12],
-        }
-        remark("drawing the report", quiet)
-        written = page.write_report(
-            folder, predictor, report, about=about, verdicts=verdicts, force=force, threads=threads
-        )
-        remark(f"wrote {written[0]} and {len(written) - 1} files beside it", quiet)
+        remark("drawing the report", output.quiet)
+        about = _about(given, asked, codes)
+        more: dict[str, Any] = {"about": about, "verdicts": verdicts, "force": force, "threads": threads}
+        written = page.write_report(folder, predictor, report, **more)
+        remark(f"wrote {written[0]} and {len(written) - 1} files beside it", output.quiet)
     with unread_is_fine():
-        if as_json:
+        if output.as_json:
             judged = {"criteria": [verdict.as_dict() for verdict in verdicts]} if verdicts else {}
             emit(report.as_dict() | judged)
         else:
-            click.echo(_table(report, scoring))
-            if verdicts:
-                click.echo("\n" + _judgement(verdicts))
-            if show:
-                click.echo("\n" + _samples(predictor, codes, show))
+            parts = [_table(report, scoring)]
+            parts += [_judgement(verdicts)] if verdicts else []
+            parts += [_samples(predictor, codes, show)] if show else []
+            click.echo("\n\n".join(parts))
     return int(not all(verdict.passed for verdict in verdicts))
 
 
+def _about(given: Codes, asked: Asked, codes: Any) -> dict[str, str]:
+    """What a report says it is of."""
+    from moe_mheight._io import identity
+    from moe_mheight.experts.model_store import shipped_folder
+
+    found, kinds = Path(asked.models) if asked.models else shipped_folder(), ", ".join(given.drawn)
+    drawn = f"drawn: {given.rows} codes a group, kinds {kinds}, seed {given.seed}, labelled exactly"
+    return {
+        "data": " ".join(given.data) or drawn,
+        "models": f"{asked.models or 'shipped'}, {identity(found)}",
+        "router": asked.router,
+        "digest of the codes": codes.stamp()[:12],
+    }
+
+
 def _table(report: Any, evaluation: Any) -> str:
-    head = ["(n,k,m)", "tier", "codes", "asked", "log2-MSE", "bounds alone", "gain", "worst bit", "width bit", "inf",
-            "viol", "seed", "peer"]  # fmt: skip
+    head = ["(n,k,m)", "tier", "codes", "routed", "log2-MSE", "bounds alone", "gain", "worst bit", "width bit", "inf",
+            "viol", "run 1", "peer"]  # fmt: skip
     lines = []
     for s in report.scores:
         others = ["", ""]
@@ -189,7 +222,7 @@ def _table(report: Any, evaluation: Any) -> str:
             others = [f"{values[at]:.3f}" for values in evaluation.REFERENCE.values()]
         lines.append(
             [
-                ",".join(map(str, s.group)),
+                group_name(s.group),
                 s.tier,
                 str(s.codes),
                 str(s.asked),
@@ -217,7 +250,9 @@ def _table(report: Any, evaluation: Any) -> str:
                 f"macro log2-MSE {report.macro:.2e}, bounds alone {report.bounds_macro:.2e} (their middle, nothing "
                 "fitted); gain: their error over ours"
             ),
-            fold("asked: codes that experts were asked about; seed, peer: others, each on its own data"),
+            fold(
+                "routed: codes that went to experts; run 1 (which this grew from), peer: others, each on its own data"
+            ),
             fold(f"best credible macro of a peer: {evaluation.BEST_MACRO}, of another system, which prints no groups"),
             fold("inf: infinite heights found / there (+ false ones); viol: certified bounds that fail, must be 0"),
             fold(
@@ -257,5 +292,5 @@ def _samples(predictor: Any, codes: Any, show: int) -> str:
         P = first[group]
         true, predicted = m_height(P, group[2]), predictor.predict(P, group[2])
         cells = [f"{h:.5g}" for pair in zip(true, predicted, strict=True) for h in pair]
-        lines.append([",".join(map(str, group)), *cells, *[""] * (2 * show - len(cells))])
+        lines.append([group_name(group), *cells, *[""] * (2 * show - len(cells))])
     return table(head, lines)

@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import nullcontext
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .one_code import Levels, OneCode, solve
 from .options import (
     MATRICES,
     Choice,
     Finite,
-    as_floats,
+    Output,
+    Workers,
     data_argument,
-    emit,
     force_option,
+    gathered,
     jobs_options,
     output_options,
     partial_option,
-    progress,
-    remark,
     seconds_option,
-    table,
     threads_option,
-    unread_is_fine,
     working,
 )
+from .printing import emit, remark, table, unread_is_fine
+from .progress import Progress
 
 
-class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """Some m: "3", "1-6" or "2,4-5"."""
+@dataclass(frozen=True)
+class Labels:
+    """What is done about the labels of a file of codes."""
 
-    name = "m"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        found: list[int] = []
-        for part in str(value).split(","):
-            ends = re.fullmatch(r"\s*([0-9]{1,3})\s*(?:-\s*([0-9]{1,3})\s*)?", part, re.ASCII)
-            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
-            if not 1 <= first <= last:
-                self.fail(f"{value!r} must be whole numbers >= 1, like 3, 1-6 or 2,4.", param, ctx)
-            found += range(first, last + 1)
-        return tuple(found)
+    out: tuple[str, ...]
+    shard_rows: int | None
+    partial: bool
+    tolerance: float
+    show: int
+    check: bool
 
 
 @click.command("exact")
@@ -64,7 +56,7 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
     type=Choice(["auto", "bases", "search"]),
     default="auto",
     show_default=True,
-    help="One code: enumeration of bases (n <= 16) or the pruned search.",
+    help="One code: enumeration of bases (n <= 16), or branch and bound.",
 )
 @seconds_option("One code: end each search, with the bracket so far.")
 @click.option(
@@ -76,8 +68,10 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 )
 @click.option(
     "--out",
+    multiple=True,
     type=click.Path(),
-    help="Write codes with exact heights: .npz, .json or, where the name has no ending, a folder of shards.",
+    help="Write codes with exact heights: .npz, .json, .pkl (the peers' pair, OUT-n_k_m_P.pkl and "
+    "OUT-mHeights.pkl; give --out twice to name both) or, where the name has no ending, a folder of shards.",
 )
 @click.option(
     "--shard-rows",
@@ -99,30 +93,20 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 @threads_option
 @force_option
 @output_options
+@gathered("one", OneCode)
+@gathered("labels", Labels)
 def command(
     data: tuple[str, ...],
-    m: tuple[tuple[int, ...], ...],
-    matrix: str | None,
-    method: str,
-    time_limit: float | None,
-    certificate: str | None,
-    out: str | None,
-    shard_rows: int | None,
-    partial: bool,
-    tolerance: float,
-    show: int,
-    check: bool,
-    jobs: int | None,
-    backend: str | None,
-    scheduler: str | None,
+    one: OneCode,
+    labels: Labels,
+    workers: Workers,
     threads: int | None,
     force: bool,
-    as_json: bool,
-    quiet: bool,
+    output: Output,
 ) -> int:
     """Exact m-heights of the codes in DATA.
 
-    DATA is the field's pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz, a .json or a
+    DATA is the peers' pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz, a .json or a
     folder of shards (`mheight generate`); - reads standard input. With labels, they are compared with the exact
     heights, and wrong and truly infinite ones are listed. Without, the heights are printed, one a line, inf for
     infinite ones. An --out without an ending is a folder of shards, in the order of DATA, for any number of codes: made
@@ -139,67 +123,103 @@ def command(
     Examples:
       mheight exact sample-n_k_m_P sample-mHeights
       mheight exact codes.json --out labelled.npz
+      mheight exact codes.json --out rows.pkl --out heights.pkl
       mheight exact many.npz --out labelled --scheduler tcp://10.0.0.1:8786
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight exact -
       mheight exact code.csv --matrix G --m 6
       mheight exact H.mtx --m 4 --time-limit 60 --certificate proof.json
       mheight exact P.csv --m 1-6 --certificate proof.json
     """
-    levels = sorted({level for some in m for level in some})
-    one_code = bool(levels) or matrix is not None or Path(data[0]).suffix.lower() in MATRICES
-    if one_code:
-        if len(data) > 1 or out is not None or check or partial or shard_rows:
+    if one.m or one.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
+        if len(data) > 1 or labels.out or labels.check or labels.partial or labels.shard_rows:
             raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
-        if (jobs, backend, scheduler) != (None, None, None):
+        if workers.asked:
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
-        return _one_code(data[0], levels, matrix, method, time_limit, certificate, threads, force, as_json, quiet)
-    if time_limit is not None or certificate is not None or method != "auto":
+        return solve(data[0], one, threads, force, output)
+    if one.time_limit is not None or one.certificate is not None or one.method != "auto":
         raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
-    from moe_mheight.data import code_files, labelling
+    return _file(data, labels, workers, threads, force, output)
+
+
+def _file(
+    data: tuple[str, ...], asked: Labels, workers: Workers, threads: int | None, force: bool, output: Output
+) -> int:
+    from moe_mheight.data import labelling
     from moe_mheight.data.sources import open_codes
 
-    folder = out is not None and Path(out).suffix == ""
-    if out is not None and not folder:
-        code_files.refuse_existing([Path(out)], force)
-        if Path(out).suffix not in (".npz", ".json"):
-            raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
-    if shard_rows is not None and not folder:
-        raise click.UsageError("--shard-rows is for --out with a folder")
-    codes = open_codes(data, partial=partial, most=(shard_rows or 0) if folder else None)
-    if codes.folder is not None and shard_rows is not None:
+    paths, folder = _destination(asked, force)
+    codes = open_codes(data, partial=asked.partial, most=(asked.shard_rows or 0) if folder else None)
+    if codes.folder is not None and asked.shard_rows is not None:
         raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
-    if folder and (jobs, backend, scheduler, threads) == (None, None, None, None):
-        jobs = -1
-    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "labels", quiet, as_json) as bar:
-        threads = 1 if asked else threads
+    jobs = -1 if folder and threads is None else None
+    with working(workers, jobs) as shared, Progress(codes.rows, "labels", output) as bar:
+        threads = 1 if shared else threads
         if folder:
-            labelling.label_set(Path(str(out)), codes, threads=threads, force=force, advance=bar.update)
-            h = labelling.labels(open_codes([str(out)]))
+            labelling.label_set(paths[0], codes, threads=threads, force=force, advance=bar.update)
+            h = labelling.labels(open_codes(paths))
         else:
             h = labelling.exact_heights(codes, threads, bar.update)
-    report = labelling.audit(codes, tolerance, h=h) if codes.labelled else None
-    if out is not None:
+    report = labelling.audit(codes, asked.tolerance, h=h) if codes.labelled else None
+    if paths:
         if not folder:
-            exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
-            if out.endswith(".npz"):
-                code_files.write_npz(Path(out), exact.items())
-            else:
-                code_files.write_json(Path(out), exact)
+            _write(paths, codes, h)
         what = ", a folder of shards (--out codes.npz for one file)" if folder else ""
-        remark(f"wrote {len(h)} rows to {out}{what}", quiet)
-    if report is None:
-        if as_json:
-            emit({"format": "moe_mheight exact 1", "heights": h.tolist()})
-        elif out is None:
-            click.echo("\n".join(repr(float(value)) for value in h))
-        return 0
+        remark(f"wrote {len(h)} rows to {' and '.join(map(str, paths))}{what}", output.quiet)
+    if report is not None:
+        return _audited(report, len(h), asked, output)
+    if output.as_json:
+        emit({"format": "moe_mheight exact 1", "heights": h.tolist()})
+    elif not paths:
+        click.echo("\n".join(repr(float(value)) for value in h))
+    return 0
+
+
+def _destination(asked: Labels, force: bool) -> tuple[list[Path], bool]:
+    """The files to write, none of them there, and whether it is a folder of shards instead."""
+    from moe_mheight.data.code_files import pair_paths, refuse_existing
+
+    paths = [Path(name) for name in asked.out]
+    endings = {path.suffix for path in paths}
+    folder = len(paths) == 1 and endings == {""}
+    if asked.shard_rows is not None and not folder:
+        raise click.UsageError("--shard-rows is for --out with a folder")
+    if len(paths) > 2 or (len(paths) == 2 and endings & {".npz", ".json"}):
+        raise click.UsageError("--out is given once, or twice for a pair of pickles, rows and heights")
+    if len(paths) == 2 and str(paths[0]).casefold() == str(paths[1]).casefold():
+        raise click.UsageError("the two files of a pair must differ, not only in case")
+    if len(paths) == 1 and not endings & {".npz", ".json", ".pkl", ""}:
+        raise click.UsageError(
+            f"--out must end in .npz, .json or .pkl, or have no ending for a folder, got {asked.out[0]}"
+        )
+    if endings == {".pkl"} and len(paths) == 1:
+        paths = list(pair_paths(paths[0]))
+    if not folder:
+        refuse_existing(paths, force)
+    return paths, folder
+
+
+def _write(paths: list[Path], codes: Any, h: Any) -> None:
+    """The codes with their exact heights."""
+    from moe_mheight.data import code_files
+
+    exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
+    if len(paths) == 2:
+        code_files.write_pair(paths[0], paths[1], exact)
+    elif paths[0].suffix == ".npz":
+        code_files.write_npz(paths[0], exact.items())
+    else:
+        code_files.write_json(paths[0], exact)
+
+
+def _audited(report: Any, rows: int, asked: Labels, output: Output) -> int:
     bad = len(report.wrong) + len(report.truly_infinite) + len(report.falsely_infinite)
     with unread_is_fine():
-        _print_audit(report, len(h), bad, tolerance, show, as_json)
-    return 1 if bad and check else 0
+        _print_audit(report, rows, bad, asked, output.as_json)
+    return 1 if bad and asked.check else 0
 
 
-def _print_audit(report: Any, rows: int, bad: int, tolerance: float, show: int, as_json: bool) -> None:
+def _print_audit(report: Any, rows: int, bad: int, asked: Labels, as_json: bool) -> None:
+    tolerance, show = asked.tolerance, asked.show
     kinds = {
         "wrong": report.wrong,
         "truly infinite": report.truly_infinite,
@@ -225,146 +245,3 @@ def _print_audit(report: Any, rows: int, bad: int, tolerance: float, show: int, 
             click.echo("\n" + table([name, "label", "exact"], lines))
             if len(places) > show:
                 click.echo(f"  and {len(places) - show} more (--show {len(places)}, or --json for all)")
-
-
-def _one_code(
-    path: str,
-    levels: list[int],
-    kind: str | None,
-    method: str,
-    time_limit: float | None,
-    certificate: str | None,
-    threads: int | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    from moe_mheight.data import code_files, matrix_files
-    from moe_mheight.exact import heights, result
-    from moe_mheight.proofs import certify
-
-    proofs = _files(certificate, levels)
-    if certificate is not None and not levels:
-        raise click.UsageError("--certificate needs --m, as in --m 1-6")
-    code_files.refuse_existing([Path(proof) for proof in proofs.values()], force)
-    read = matrix_files.read_matrix(path, kind)
-    P = as_floats(read)
-    k, r = P.shape
-    n = k + r
-    if levels and levels[-1] > r:
-        raise click.UsageError(f"--m must be at most n - k = {r}, got {levels[-1]}")
-    rounded = read.exact and any(
-        value != near
-        for row, line in zip(read.P, P.tolist(), strict=True)
-        for value, near in zip(row, line, strict=True)
-    )
-    how = heights.choose(n, method)
-    how = "search" if certificate is not None or rounded else how
-    code, results = 0, []
-    for level in levels or range(1, r + 1):
-        proof = proofs.get(level)
-        expected = result.expected_seconds(n, k, level, threads)
-        if how == "search" and expected > heights.ANNOUNCED:
-            remark(
-                f"h_{level} of a code of length {n} and dimension {k}: {heights.in_words(expected)}, by a guess", quiet
-            )
-        made = None
-        with progress(1000, f"h_{level}", quiet, as_json) as bar:
-            watch = _watcher(bar, level)
-            if certificate is not None:
-                try:
-                    made = certify.certify(
-                        read.entries,
-                        level,
-                        matrix=read.kind,
-                        path=proof,
-                        threads=threads,
-                        time_limit=time_limit,
-                        watch=watch,
-                    )
-                    found = None
-                except certify.UnfinishedError as error:
-                    found = error.found
-            elif rounded:
-                found = certify.exact_height(read.P, level, threads=threads, time_limit=time_limit, watch=watch)
-            else:
-                found = heights.m_height(
-                    P, level, method=method, details=True, time_limit=time_limit, threads=threads, watch=watch
-                )
-        if made is not None:
-            results.append({"m": level, "method": "search", "height": made["height"], "certificate": proof})
-            if not as_json:
-                click.echo(_claim(made))
-            remark(f"wrote {proof}: {len(made['bases']):,} bases; mheight verify {proof} {path} checks it", quiet)
-            continue
-        assert found is not None
-        results.append(_plain(found, read.order))
-        code = 130 if found.ended == "interrupt" else 0
-        if not as_json:
-            with unread_is_fine() if code else nullcontext():
-                click.echo(_line(found))
-        if code:
-            break
-        if certificate is not None:
-            remark(f"{proof} was not written: the search did not end", quiet)
-    if as_json:
-        with unread_is_fine():
-            emit({"format": "moe_mheight heights 1", "n": n, "k": k, "matrix": read.kind, "heights": results})
-    return code
-
-
-def _watcher(bar: Any, m: int) -> Any:
-    """Shows the bracket and the share done on the bar."""
-
-    def watch(seen: Any) -> None:
-        bar.note = f"h_{m} in [{seen.lower:.6g}, {seen.upper:.6g}]"
-        bar.update(max(0, int(1000 * seen.share) - bar.pace.done))
-
-    return watch
-
-
-def _line(found: Any) -> str:
-    facts = f"{found.method}, {found.seconds:.2f} s"
-    if found.method == "search":
-        facts += f", {found.nodes:,} nodes, {found.programs:,} linear programs"
-    if found.finished:
-        return f"h_{found.m} = {found.value!r}  ({facts})"
-    return f"{found.lower!r} <= h_{found.m} <= {found.upper!r}  ({found.ended}; {facts})"
-
-
-def _claim(made: dict[str, Any]) -> str:
-    height = made["height"]
-    if isinstance(height, dict):
-        return f"{height['lower']} <= h_{made['m']} <= {height['upper']}  (proven)"
-    number = f" = {_rounded(height)}" if "/" in height else ""
-    return f"h_{made['m']} = {height}{number}  (proven)"
-
-
-def _rounded(height: str) -> str:
-    from moe_mheight.numerics.rationals import about
-
-    try:
-        return repr(float(Fraction(height)))
-    except OverflowError:
-        return about(Fraction(height))
-
-
-def _files(certificate: str | None, levels: list[int]) -> dict[int, str]:
-    """The file of each m's certificate."""
-    if certificate is None:
-        return {}
-    path = Path(certificate)
-    several = len(levels) > 1
-    return {m: str(path.with_name(f"{path.stem}-{m}{path.suffix}")) if several else certificate for m in levels}
-
-
-def _plain(found: Any, order: tuple[int, ...]) -> dict[str, Any]:
-    """For JSON, coordinates numbered as in the matrix given."""
-    word = [0.0] * found.n
-    for j, value in enumerate(found.witness.tolist()):
-        word[order[j]] = value
-    return {
-        "m": found.m, "height": found.value, "lower": found.lower, "upper": found.upper, "method": found.method,
-        "ended": found.ended, "seconds": round(found.seconds, 3), "nodes": found.nodes, "programs": found.programs,
-        "witness": word, "outside": [order[j] for j in found.outside],
-    }  # fmt: skip

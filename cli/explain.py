@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,28 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Output,
     as_floats,
     data_argument,
-    emit,
-    fold,
     force_option,
+    gathered,
     load_predictor,
     models_option,
     output_options,
-    remark,
     router_option,
     seconds_option,
     threads_option,
-    unread_is_fine,
 )
+from .printing import emit, fold, remark, unread_is_fine
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which code of DATA."""
+
+    m: int | None
+    matrix: str | None
+    row: int | None
 
 
 @click.command("explain")
@@ -39,11 +48,10 @@ from .options import (
 @threads_option
 @force_option
 @output_options
+@gathered("which", Which)
 def command(
     data: tuple[str, ...],
-    m: int | None,
-    matrix: str | None,
-    row: int | None,
+    which: Which,
     models: str | None,
     router: str,
     interval: float,
@@ -51,10 +59,9 @@ def command(
     plot: str | None,
     threads: int | None,
     force: bool,
-    as_json: bool,
-    quiet: bool,
+    output: Output,
 ) -> int:
-    """One code: its height, who says what about it, the codeword that decides, and what makes it good or bad.
+    """One code: its height, who says what about it, the codeword that decides, and how it compares with random codes.
 
     DATA is a matrix P, G or H with --m, as for `mheight exact`, or a file or set of codes with --row. Coordinates are
     numbered from 0, as in DATA.
@@ -65,38 +72,22 @@ def command(
       mheight explain codes.npz --row 17 --plot codeword.png
       echo '[[1, 1], [1, 2]]' | mheight explain - --matrix P --m 2
     """
-    from moe_mheight.data import code_files
-    from moe_mheight.data.matrix_files import read_matrix
-    from moe_mheight.data.sources import open_codes
+    from moe_mheight.data.code_files import refuse_existing
     from moe_mheight.ensemble.explain import explain
 
     if plot is not None:
         if Path(plot).suffix != ".png":
             raise click.UsageError(f"--plot must end in .png, got {plot}")
-        code_files.refuse_existing([Path(plot)], force)
-    order = None
-    if len(data) == 1 and (m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES):
-        if row is not None:
-            raise click.UsageError("--row is for a file or set of codes; with a matrix goes --m")
-        if m is None:
-            raise click.UsageError("a matrix needs --m")
-        read = read_matrix(data[0], matrix)
-        P, order = as_floats(read), read.order
-    else:
-        if m is not None or matrix is not None:
-            raise click.UsageError("--m and --matrix are for one matrix; with a pair of files goes --row")
-        codes = open_codes(data)
-        if row is None and codes.rows > 1:
-            raise click.UsageError(f"--row says which of the {codes.rows} codes")
-        P, m = _picked(codes, row or 0)
+        refuse_existing([Path(plot)], force)
+    P, m, order = _code(data, which)
     found = explain(
         P, m, load_predictor(models, router), coverage=interval, order=order, time_limit=time_limit, threads=threads
     )
     if plot is not None:
         found.draw(plot)
-        remark(f"wrote {plot}", quiet)
+        remark(f"wrote {plot}", output.quiet)
     with unread_is_fine():
-        if as_json:
+        if output.as_json:
             emit(found.as_dict())
         else:
             *facts, _, sentence = repr(found).split("\n")
@@ -105,10 +96,31 @@ def command(
     return 130 if found.height.ended == "interrupt" else 0
 
 
+def _code(data: tuple[str, ...], which: Which) -> tuple[Any, int, Any]:
+    """P, m and, of a matrix, what its columns are called in DATA."""
+    from moe_mheight.data.matrix_files import read_matrix
+    from moe_mheight.data.sources import open_codes
+
+    named = which.m is not None or which.matrix is not None
+    if len(data) == 1 and (named or Path(data[0]).suffix.lower() in MATRICES):
+        if which.row is not None:
+            raise click.UsageError("--row is for a file or set of codes; with a matrix goes --m")
+        if which.m is None:
+            raise click.UsageError("a matrix needs --m")
+        read = read_matrix(data[0], which.matrix)
+        return as_floats(read), which.m, read.order
+    if named:
+        raise click.UsageError("--m and --matrix are for one matrix; with a pair of files goes --row")
+    codes = open_codes(data)
+    if which.row is None and codes.rows > 1:
+        raise click.UsageError(f"--row says which of the {codes.rows} codes")
+    return *_picked(codes, which.row or 0), None
+
+
 def _picked(codes: Any, row: int) -> tuple[Any, int]:
     """P and m of one row."""
     for piece in codes.pieces():
-        for group, some in piece.items():
-            for P in some.P[some.row == row]:
+        for group, found in piece.items():
+            for P in found.P[found.row == row]:
                 return P, group[2]
     raise click.UsageError(f"--row must be below {codes.rows}, got {row}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .options import emit, force_option, models_option, output_options, remark, table, training
+from .options import Output, force_option, models_option, output_options
+from .printing import emit, remark, table
+from .progress import training
 
 
 @click.command("export-onnx")
@@ -12,7 +14,7 @@ from .options import emit, force_option, models_option, output_options, remark, 
 @models_option("A model set made by train-expert, on brackets.  [default: the shipped one]")
 @force_option
 @output_options
-def command(folder: str, models: str | None, force: bool, as_json: bool, quiet: bool) -> int:
+def command(folder: str, models: str | None, force: bool, output: Output) -> int:
     """Write every expert as ONNX into DIR, for programs without torch (extra onnx).
 
     One file per network: low-0.onnx, and low-search-0.onnx for predictions under a budget of sets, numbered like the
@@ -40,9 +42,9 @@ def command(folder: str, models: str | None, force: bool, as_json: bool, quiet: 
     """
     from moe_mheight.ensemble.onnx import export_onnx
 
-    with training("exporting", quiet, as_json, lambda _: "") as report:
+    with training("exporting", output, lambda _: "") as report:
         found = export_onnx(folder, models, force=force, advance=lambda done, total: report(done, total, []))
-    if as_json:
+    if output.as_json:
         emit(found)
         return 0
     rows = [
@@ -54,5 +56,5 @@ def command(folder: str, models: str | None, force: bool, as_json: bool, quiet: 
         for entry in found["files"]
     ]
     click.echo(table(["file", *found["outputs"], "sha256"], rows))
-    remark(f"largest differences to torch, at most {found['tolerance']:.0e} may be; saved to {folder}", quiet)
+    remark(f"largest differences to torch, at most {found['tolerance']:.0e} may be; saved to {folder}", output.quiet)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,29 @@ import click
 from .options import (
     KINDS,
     Choice,
-    emit,
+    Output,
+    Workers,
     force_option,
+    gathered,
     jobs_options,
     output_options,
-    progress,
-    remark,
     threads_option,
     working,
 )
+from .printing import emit, remark
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What codes are drawn."""
+
+    groups: str
+    rows: int
+    kind: str
+    seed: int
+    scale: int
+    infinite: bool
 
 
 @click.command("generate")
@@ -50,26 +65,19 @@ from .options import (
 @threads_option
 @force_option
 @output_options
+@gathered("drawn", Drawn)
 def command(
     out: tuple[str, ...],
-    groups: str,
-    rows: int,
-    kind: str,
-    scale: int,
-    seed: int,
-    infinite: bool,
+    drawn: Drawn,
     shard_rows: int | None,
-    jobs: int | None,
-    backend: str | None,
-    scheduler: str | None,
+    workers: Workers,
     threads: int | None,
     force: bool,
-    as_json: bool,
-    quiet: bool,
+    output: Output,
 ) -> int:
     """Draw random codes with exact heights into OUT.
 
-    One OUT ending in .npz or .json, or two: the field's pair of pickles, rows and heights, in random order. An .npz is
+    One OUT ending in .npz or .json, or two: the peers' pair of pickles, rows and heights, in random order. An .npz is
     written group by group. One OUT without an ending is a folder of shards, for sets of any size: made by all cores or
     a cluster, with the same bytes whoever makes them; the same command goes on where an interrupted one stopped.
 
@@ -84,51 +92,51 @@ def command(
     from moe_mheight.data import code_files, generate
 
     paths = [Path(path) for path in out]
-    suffix = paths[0].suffix
-    folder = len(paths) == 1 and suffix == ""
-    if len(paths) > 2 or (len(paths) == 1 and suffix not in (".npz", ".json", "")):
-        raise click.UsageError(
-            "give one OUT ending in .npz or .json, one without an ending for a folder, or two for a pair of pickles"
-        )
-    if len(paths) == 2 and (
-        # by more than case, which macOS and Windows do not look at
-        str(paths[0]).casefold() == str(paths[1]).casefold() or {path.suffix for path in paths} & {".npz", ".json"}
-    ):
-        raise click.UsageError("the two files of a pair are pickles, and must differ, not only in case")
+    folder = _is_folder(paths)
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for a folder")
     if threads is not None and folder:
         raise click.UsageError("--threads is for a file; a folder has --jobs, each of one thread")
-    wanted = generate.parse_groups(groups)
-    total = rows * len(wanted)
-    settings: Any = {"scale": scale, "infinite": infinite}
-    if folder:
-        jobs = -1 if (jobs, backend, scheduler) == (None, None, None) else jobs
-        with working(jobs, backend, scheduler), progress(total, f"{total} codes", quiet, as_json) as bar:
-            generate.generate_set(
-                paths[0],
-                wanted,
-                rows,
-                kind,
-                seed,
-                **settings,
-                most=shard_rows,
-                force=force,
-                advance=bar.update,
-            )
-    else:
+    wanted = generate.parse_groups(drawn.groups)
+    total = drawn.rows * len(wanted)
+    what = wanted, drawn.rows, drawn.kind, drawn.seed
+    settings: Any = {"scale": drawn.scale, "infinite": drawn.infinite}
+    if not folder:
         code_files.refuse_existing(paths, force)
-        with working(jobs, backend, scheduler) as asked, progress(total, f"{total} codes", quiet, as_json) as bar:
-            settings["threads"] = 1 if asked else threads
-            drawn = generate.generate(wanted, rows, kind, seed, **settings, advance=bar.update)
-            if len(paths) == 1 and suffix == ".npz":
-                code_files.write_npz(paths[0], drawn)
-            elif len(paths) == 1:
-                code_files.write_json(paths[0], generate.shuffled(drawn, seed))
-            else:
-                code_files.write_pickles(paths[0], paths[1], generate.shuffled(drawn, seed))
-    if as_json:
-        emit({"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": seed, "files": list(out)})
+    with working(workers, -1 if folder else None) as shared, Progress(total, f"{total} codes", output) as bar:
+        settings["advance"] = bar.update
+        if folder:
+            generate.generate_set(paths[0], *what, **settings, most=shard_rows, force=force)
+        else:
+            _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
+    if output.as_json:
+        document = {"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": drawn.seed}
+        emit(document | {"files": list(out)})
     else:
-        remark(f"wrote {total} labelled codes to {' and '.join(out)}", quiet)
+        remark(f"wrote {total} labelled codes to {' and '.join(out)}", output.quiet)
     return 0
+
+
+def _write(paths: list[Path], codes: Any, seed: int) -> None:
+    from moe_mheight.data import code_files
+    from moe_mheight.data.generate import shuffled
+
+    if paths[0].suffix == ".npz" and len(paths) == 1:
+        code_files.write_npz(paths[0], codes)
+    elif len(paths) == 1:
+        code_files.write_json(paths[0], shuffled(codes, seed))
+    else:
+        code_files.write_pair(paths[0], paths[1], shuffled(codes, seed))
+
+
+def _is_folder(paths: list[Path]) -> bool:
+    """Whether OUT is a folder of shards and not a file or a pair."""
+    endings = {path.suffix for path in paths}
+    if len(paths) > 2 or (len(paths) == 1 and not endings <= {".npz", ".json", ""}):
+        raise click.UsageError(
+            "give one OUT ending in .npz or .json, one without an ending for a folder, or two for a pair of pickles"
+        )
+    # by more than case, which macOS and Windows do not look at
+    if len(paths) == 2 and (str(paths[0]).casefold() == str(paths[1]).casefold() or endings & {".npz", ".json"}):
+        raise click.UsageError("the two files of a pair are pickles, and must differ, not only in case")
+    return endings == {""} and len(paths) == 1

@@ -26,16 +26,16 @@ from moe_mheight import __version__
 from moe_mheight._io import identity
 from moe_mheight.errors import MHeightError, brief
 
-from .options import remark, silence, unread_is_fine
+from .printing import remark, silence, unread_is_fine
 
 COMMANDS = {
     "ensemble-eval": "Score the predictor: true against predicted heights, per group.",
     "exact": "Exact heights of a file of codes, audit of its labels; certified heights of long codes.",
     "export-onnx": "Write the experts as ONNX files, for programs without torch.",
-    "explain": "One code: its height, who says what about it, and what makes it good or bad.",
+    "explain": "One code: its height, who says what about it, and how it compares with random codes.",
     "generate": "Draw random codes with exact labels.",
     "predict": "Predicted heights of a file of codes.",
-    "train-expert": "Train the experts of one tier, on brackets or on raw matrices.",
+    "train-expert": "Train the experts of one tier of codes, on brackets or on raw matrices.",
     "train-router": "Fit the learned router of a model set.",
     "verify": "Check the certificate of a height.",
 }
@@ -136,7 +136,8 @@ def mheight() -> None:
     """Exact, certified and predicted m-heights of real linear codes.
 
     The m-height h_m(C) is the largest ratio |c|_(0) / |c|_(m) over nonzero codewords c, entries sorted by size. Codes
-    are given by P, k x (n - k), meaning the generator [I | P].
+    are given by P, k x (n - k), meaning the generator [I | P]. Experts come in tiers, by the slack n - k - m of a code:
+    low (2 or more), medium (1), high (0).
 
     \b
     Examples:
@@ -177,7 +178,7 @@ class Interrupts:
 
     def __call__(self, number: int, frame: Any) -> None:
         self.seen += 1
-        kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: kernels.uninterrupted
+        kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: jit.uninterrupted
         if _importing(frame) or (compiling() and (self.seen > 1 or kept)):
             with suppress(OSError):
                 os.write(2, b"interrupted\n")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,44 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Output,
+    Workers,
     as_floats,
     data_argument,
-    emit,
+    force_option,
+    gathered,
     jobs_options,
     load_predictor,
     models_option,
     output_options,
     partial_option,
-    progress,
     router_option,
-    table,
     threads_option,
     working,
 )
+from .printing import emit, remark, table
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which codes of DATA."""
+
+    m: int | None
+    matrix: str | None
+    partial: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and for what beside the height."""
+
+    models: str | None
+    router: str
+    budget: int | None
+    spread: bool
+    bounds: bool
+    interval: float | None
 
 
 @click.command("predict")
@@ -37,32 +64,35 @@ from .options import (
     "--budget",
     type=click.IntRange(1),
     metavar="SETS",
-    help="Look at no more than this many sets of coordinates, for n up to 32.  [default: all of them, n up to 16]",
+    help="Solve for no more than this many sets of coordinates, for n up to 32.  [default: all of them, n up to 16]",
 )
-@click.option("--spread", is_flag=True, help="Also print the standard deviation over the experts, in bits.")
+@click.option(
+    "--spread", is_flag=True, help="Also print the standard deviation over the members of the ensemble, in bits."
+)
 @click.option("--bounds", is_flag=True, help="Also print the certified lower and upper bound.")
 @click.option("--interval", type=float, metavar="COVERAGE", help="Also print an interval of that coverage, like 0.9.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the columns instead of printing them: .csv, .npz (an array each) or .json (as --json prints).",
+)
 @partial_option
 @jobs_options
 @threads_option
+@force_option
 @output_options
+@gathered("which", Which)
+@gathered("asked", Asked)
 def command(
     data: tuple[str, ...],
-    m: int | None,
-    matrix: str | None,
-    models: str | None,
-    router: str,
-    budget: int | None,
-    spread: bool,
-    bounds: bool,
-    interval: float | None,
-    partial: bool,
-    jobs: int | None,
-    backend: str | None,
-    scheduler: str | None,
+    which: Which,
+    asked: Asked,
+    out: str | None,
+    workers: Workers,
     threads: int | None,
-    as_json: bool,
-    quiet: bool,
+    force: bool,
+    output: Output,
 ) -> int:
     """Predicted m-heights of the codes in DATA, one a line, in the order of the rows.
 
@@ -75,48 +105,88 @@ def command(
     \b
     Examples:
       mheight predict codes.npz
+      mheight predict codes.npz --bounds --out predicted.csv
       mheight predict code.csv --matrix G --m 3 --bounds
       mheight predict --bounds n_k_m_P.pkl
       mheight predict --budget 1000 --interval 0.9 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
-    from moe_mheight.data.sources import by_row, open_codes
+    from moe_mheight.data.code_files import refuse_existing
+    from moe_mheight.data.sources import open_codes
 
+    if out is not None:
+        if Path(out).suffix not in (".csv", ".npz", ".json"):
+            raise click.UsageError(f"--out must end in .csv, .npz or .json, got {out}")
+        refuse_existing([Path(out)], force)
     about: dict[str, Any] = {}
-    if m is not None or matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
-        if len(data) > 1 or partial or (jobs, backend, scheduler) != (None, None, None):
+    if which.m is not None or which.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
+        if len(data) > 1 or which.partial or workers.asked:
             raise click.UsageError("one matrix goes without other files, --partial, --jobs, --backend and --scheduler")
-        codes, about = _one_code(data[0], matrix, m)
+        codes, about = _one_code(data[0], which)
     else:
-        codes = open_codes(data, partial=partial)
-    predictor = load_predictor(models, router)
-    bracket_view = hasattr(predictor, "predict_interval")
-    if not bracket_view and (budget or spread or interval is not None):
-        raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
-    if bracket_view:
-        _within_reach(max(n for n, *_ in codes.groups), budget)
-    with working(jobs, backend, scheduler) as asked, progress(codes.rows, "predicting", quiet, as_json) as bar:
-        more: dict[str, Any] = {"threads": 1 if asked else threads}
-        more |= {"budget": budget} if budget else {}
-        more |= {} if interval is None else {"coverage": interval}
-        values = by_row(codes, functools.partial(_measured, predictor, more), bar.update)
-    tightest = (6, 7) if bracket_view else (0, 1)  # see ensemble.COLUMNS
-    wanted = {"height": 2} | ({"spread": 3} if spread else {})
-    wanted |= dict(zip(("lower", "upper"), tightest, strict=True)) if bounds else {}
-    wanted |= {"low": -2, "high": -1} if interval is not None else {}
-    if as_json:
-        columns = {"heights" if name == "height" else name: values[:, at].tolist() for name, at in wanted.items()}
-        emit({"format": "moe_mheight predict 1", **about, **columns})
-        return 0
-    lines = [[repr(float(v)) for v in line] for line in values[:, list(wanted.values())]]
-    head = list(wanted)
-    if about and m is None:
-        head, lines = ["m", *head], [[str(level), *line] for level, line in zip(about["m"], lines, strict=True)]
-    click.echo("\n".join(cell for (cell,) in lines) if len(head) == 1 else table(head, lines))
+        codes = open_codes(data, partial=which.partial)
+    columns = _columns(codes, asked, workers, threads, output)
+    if out is not None:
+        _write(Path(out), columns, about)
+        remark(f"wrote {codes.rows} rows to {out}", output.quiet)
+    elif output.as_json:
+        emit(_document(columns, about))
+    else:
+        one = about and which.m is not None
+        columns = columns if one or not about else {"m": about["m"]} | columns
+        lines = [[repr(value) for value in line] for line in zip(*columns.values(), strict=True)]
+        click.echo("\n".join(cell for (cell,) in lines) if len(columns) == 1 else table(columns, lines))
     return 0
 
 
-def _one_code(path: str, kind: str | None, m: int | None) -> tuple[Any, dict[str, Any]]:
+def _columns(codes: Any, asked: Asked, workers: Workers, threads: int | None, output: Output) -> dict[str, list[float]]:
+    """What is printed, by name, in the order of the rows."""
+    from moe_mheight.data.sources import by_row
+
+    predictor = load_predictor(asked.models, asked.router)
+    bracket_view = hasattr(predictor, "predict_interval")
+    if not bracket_view and (asked.budget or asked.spread or asked.interval is not None):
+        raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
+    if bracket_view:
+        _within_reach(max(n for n, *_ in codes.groups), asked.budget)
+    wanted = {"height": "height"} | ({"spread": "std_bits"} if asked.spread else {})
+    wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if asked.bounds else {}
+    wanted |= {"low": "low", "high": "high"} if asked.interval is not None else {}
+    with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
+        more: dict[str, Any] = {"threads": 1 if shared else threads}
+        more |= {"budget": asked.budget} if asked.budget else {}
+        more |= {} if asked.interval is None else {"coverage": asked.interval}
+        values = by_row(codes, functools.partial(_measured, predictor, more, tuple(wanted.values())), bar.update)
+    return {name: values[:, at].tolist() for at, name in enumerate(wanted)}
+
+
+def _document(columns: dict[str, list[float]], about: dict[str, Any]) -> dict[str, Any]:
+    named = {"heights" if name == "height" else name: values for name, values in columns.items()}
+    return {"format": "moe_mheight predict 1", **about, **named}
+
+
+def _write(path: Path, columns: dict[str, list[float]], about: dict[str, Any]) -> None:
+    """The columns, with their m where they are of one matrix; the same columns give the same bytes."""
+    import numpy as np
+
+    from moe_mheight._io import as_json, write_file
+
+    numbered = ({"m": about["m"]} if about else {}) | columns
+    if path.suffix == ".json":
+        content = (as_json(_document(columns, about), indent=2) + "\n").encode()
+    elif path.suffix == ".npz":
+        arrays = io.BytesIO()
+        named: dict[str, Any] = {name: np.array(values) for name, values in numbered.items()}
+        np.savez(arrays, **named)
+        content = arrays.getvalue()
+    else:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([numbered, *zip(*numbered.values(), strict=True)])
+        content = text.getvalue().encode()
+    write_file(path, content)
+
+
+def _one_code(path: str, which: Which) -> tuple[Any, dict[str, Any]]:
     """One matrix as codes, a row for m or for each m; and what JSON says about it."""
     import numpy as np
 
@@ -124,7 +194,7 @@ def _one_code(path: str, kind: str | None, m: int | None) -> tuple[Any, dict[str
     from moe_mheight.data.matrix_files import read_matrix
     from moe_mheight.data.sources import of
 
-    read = read_matrix(path, kind)
+    read, m = read_matrix(path, which.matrix), which.m
     P = as_floats(read)
     k, r = P.shape
     if m is not None and m > r:
@@ -142,10 +212,14 @@ def _within_reach(n: int, budget: int | None) -> None:
         raise click.UsageError(f"predictions go up to n = {LONGEST}, got a code of n = {n}: ask mheight exact")
     if n > MAX_N and not budget:
         raise click.UsageError(
-            f"a code of n = {n} has too many sets of coordinates to look at all of them, as is done up to n = {MAX_N}: "
+            f"a code of n = {n} has too many sets of coordinates to solve for all of them, as up to n = {MAX_N}: "
             f"give --budget SETS, like --budget 1000, or ask mheight exact for the truth"
         )
 
 
-def _measured(predictor: Any, more: dict[str, Any], codes: Any, group: Any) -> Any:
-    return predictor.measure(codes.P, group[2], **more)
+def _measured(predictor: Any, more: dict[str, Any], names: tuple[str, ...], codes: Any, group: Any) -> Any:
+    """(B, len(names)): these fields of the measurement."""
+    import numpy as np
+
+    measured = predictor.measure(codes.P, group[2], **more)
+    return np.stack([getattr(measured, name) for name in names], axis=1)

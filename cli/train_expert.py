@@ -2,82 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from moe_mheight.groups import RULES, in_words
-from moe_mheight.raw.recipe import SCOPES, RawRecipe
+from moe_mheight.groups import RULES, group_name, in_words
+from moe_mheight.raw.recipe import SCOPES, from_text, named, settings_table
 
 from .options import (
     Choice,
     Finite,
+    Output,
     WordOrFile,
-    emit,
+    Workers,
     force_option,
+    gathered,
     jobs_options,
     models_option,
     output_options,
-    remark,
-    table,
-    training,
     working,
 )
+from .printing import emit, remark, table
+from .progress import training
 
 
-def _recipe_option(field: Any) -> Any:
-    """The command line's option for one setting of a raw recipe; not given means as in the recipe file."""
-    flag, text, allowed = field.name.replace("_", "-"), field.metadata["about"], field.metadata.get("of")
-    if "default:" not in text and field.default not in ((), ""):
-        text += f"  [default: {field.default}]"
-    if isinstance(field.default, bool):
-        return click.option(f"--{flag}/--no-{flag}", default=None, help=text)
-    if field.name in ("weights", "curriculum"):
-        return click.option(f"--{flag}", type=WordOrFile("none", "seed"), metavar="none|seed|FILE", help=text)
-    if isinstance(field.default, tuple):
-        return click.option(f"--{flag}", multiple=True, type=Choice(allowed), help=text)
-    kind = Choice(allowed) if allowed else int if isinstance(field.default, int) else float
-    metavar = "|".join(allowed) if allowed else None
-    return click.option(f"--{flag}", type=kind, metavar=metavar, help=text)
+@dataclass(frozen=True)
+class Ensemble:
+    """What is trained, and where it goes."""
+
+    tier: str
+    view: str
+    models: str | None
+    seeds: int
+    device: str
+    force: bool
 
 
-RECIPE = [field.name for field in fields(RawRecipe)]
-RAW = {*RECIPE, "recipe", "data", "rows", "data_seed"}
-"""Options that only the raw view has."""
+@dataclass(frozen=True)
+class Bracket:
+    """Options that only the bracket view has."""
 
-BRACKET = {"minutes", "chunks"}
-"""Options that only the bracket view has."""
-
-
-def recipe_options(command: Any) -> Any:
-    """All settings of a raw recipe."""
-    for field in reversed(fields(RawRecipe)):
-        command = _recipe_option(field)(command)
-    return command
+    minutes: float | None
+    chunks: int | None
 
 
-class Sectioned(click.Command):
-    """Help with the settings of the raw view in a section of their own."""
+@dataclass(frozen=True)
+class Raw:
+    """Options that only the raw view has."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[Any]] = {"Options": [], "Options of --view raw": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record:
-                sections["Options of --view raw" if parameter.name in RAW else "Options"].append(record)
-        for title, rows in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(rows)
+    data: tuple[str, ...]
+    data_seed: int | None
+    rows: int | None
+    recipe: str | None
+    epochs: int | None
+    settings: tuple[str, ...]
 
 
-@click.command("train-expert", cls=Sectioned)
+def _list_settings(ctx: click.Context, _: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    if "help" in given and not ctx.resilient_parsing:
+        formatter = ctx.make_formatter()
+        with formatter.section("Settings of --view raw: --set NAME=VALUE, or in the JSON file of --recipe"):
+            formatter.write_dl(settings_table())
+        click.echo(formatter.getvalue().rstrip())
+        ctx.exit()
+    return given
+
+
+@click.command("train-expert")
 @click.option(
     "--tier",
     required=True,
     type=Choice(SCOPES),
-    help=f"By slack s = n - k - m: {in_words()}; all (raw view only): one network for every group, the seed's way.",
+    help=f"By slack s = n - k - m: {in_words()}; all (raw view only): one network for every group, as run 1 had it.",
 )
 @click.option(
     "--view",
@@ -87,55 +85,55 @@ class Sectioned(click.Command):
     help="What the networks read: certified brackets, or (n, k, m, P) itself.",
 )
 @models_option("Model set to put the tier into.  [default: ./mheight-models, ./mheight-raw]")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Independent ensemble members.")
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(1, 64), help="Independent members of the ensemble."
+)
 @click.option(
     "--minutes",
     type=Finite(0, min_open=True),
-    help="Time of all members together, calibration and card included, bracket view; short ones hold fewer codes out.  "
+    help="Bracket view: time of all members together, calibration and card included; short ones hold fewer codes out.  "
     f"[default: {', '.join(f'{rule.name} {rule.minutes:g}' for rule in RULES)}]",
 )
 @click.option(
     "--chunks",
     type=click.IntRange(2),
-    help="Length in chunks of fresh codes instead: the same weights again; bracket view.",
+    help="Bracket view: length in chunks of fresh codes instead; the same weights again.",
 )
-@click.option("--device", default="auto", show_default=True, type=Choice(["auto", "cpu", "cuda"]))
-@jobs_options
-@force_option
-@output_options
+@click.option("--epochs", type=int, help="Raw view: how often the codes are shown.  [default: 30, or as in the recipe]")
 @click.option(
     "--data",
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="Labelled codes: two pickles (give it twice), .npz, .json or a set.  [default: the seed's 108,000, made anew]",
+    help="Raw view: labelled codes, two pickles (give it twice), .npz, .json or a set.  [default: 108,000 codes as run "
+    "1 had, made anew]",
 )
-@click.option("--data-seed", default=0, show_default=True, type=click.IntRange(0), help="Of those, and of the split.")
-@click.option("--rows", type=click.IntRange(1), help="Training codes per group.  [default: all of the training side]")
+@click.option("--data-seed", type=click.IntRange(0), help="Raw view: of those, and of the split.  [default: 0]")
+@click.option("--rows", type=click.IntRange(1), help="Raw view: training codes per group.  [default: all]")
 @click.option(
     "--recipe",
     type=WordOrFile("run1", "run2"),
     metavar="run1|run2|FILE",
-    help="Settings to start from: the seed's run 1, what it proposed for run 2, or a JSON file of these options.",
+    help="Raw view: settings to start from: those of run 1, of the network this project grew from, those proposed for "
+    'its run 2, or a JSON file like {"network": "gated", "width": 64}.',
 )
-@recipe_options
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    tier: str,
-    view: str,
-    models: str | None,
-    seeds: int,
-    device: str,
-    jobs: int | None,
-    backend: str | None,
-    scheduler: str | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    **settings: Any,
-) -> int:
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    is_eager=True,
+    callback=_list_settings,
+    metavar="NAME=VALUE",
+    help="Raw view: change a setting of the recipe; repeatable. `--set help` lists them all.",
+)
+@click.option("--device", default="auto", show_default=True, type=Choice(["auto", "cpu", "cuda"]))
+@jobs_options
+@force_option
+@output_options
+@gathered("wanted", Ensemble)
+@gathered("bracket", Bracket)
+@gathered("raw", Raw)
+def command(wanted: Ensemble, bracket: Bracket, raw: Raw, workers: Workers, output: Output) -> int:
     """Train the experts of one tier: of the bracket view, on fresh, exactly labelled random codes, or of the raw view,
     on a file.
 
@@ -153,102 +151,94 @@ def command(
       mheight train-expert --tier medium --models mine --seeds 3 --minutes 30
       mheight train-expert --tier high --models mine --chunks 2000 --scheduler tcp://10.0.0.1:8786
       mheight train-expert --tier high --view raw --epochs 10
-      mheight train-expert --tier all --view raw --recipe run1 --width 128 --weights seed --orbit
+      mheight train-expert --tier all --view raw --recipe run1 --set width=128 --set orbit=true
+      mheight train-expert --set help
     """
-    given = {name for name in settings if _given(ctx, name)}
-    wrong = given & (BRACKET if view == "raw" else RAW)
-    if wrong:
-        flag = "--" + min(wrong).replace("_", "-")
-        raise click.UsageError(f"{flag} is for --view {'bracket' if view == 'raw' else 'raw'}")
-    if view == "bracket" and tier == "all":
+    foreign = _given(bracket) if wanted.view == "raw" else _given(raw)
+    if foreign:
+        name = min("set" if name == "settings" else name for name in foreign).replace("_", "-")
+        raise click.UsageError(f"--{name} is for --view {'bracket' if wanted.view == 'raw' else 'raw'}")
+    if wanted.view == "bracket" and wanted.tier == "all":
         raise click.UsageError("--tier all is for --view raw; the bracket view has an ensemble for each tier")
-    more = {name: settings[name] for name in given}
-    with working(jobs, backend, scheduler):
-        return (_raw if view == "raw" else _bracket)(tier, models, seeds, device, force, as_json, quiet, more)
+    with working(workers):
+        return _train_raw(wanted, raw, output) if wanted.view == "raw" else _train_bracket(wanted, bracket, output)
 
 
-def _given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+def _given(options: Any) -> dict[str, Any]:
+    """Those that the command line names."""
+    every = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {name: value for name, value in every.items() if value not in (None, ())}
 
 
-def _bracket(
-    tier: str,
-    models: str | None,
-    seeds: int,
-    device: str,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    given: dict[str, Any],
-) -> int:
+def _announce(wanted: Ensemble, folder: Path, output: Output) -> dict[str, Any]:
+    """Says what begins; what both trainings are told."""
+    begins = f"training {wanted.seeds} x {wanted.tier} into {folder / wanted.tier}"
+    remark(f"{begins}; interrupt and repeat the command to go on later", output.quiet)
+    return {"seeds": wanted.seeds, "device": wanted.device, "force": wanted.force}
+
+
+def _train_bracket(wanted: Ensemble, bracket: Bracket, output: Output) -> int:
     from moe_mheight.experts.model_card import over_kinds
     from moe_mheight.experts.training import train_tier
 
-    folder = Path(models or "mheight-models")
+    folder = Path(wanted.models or "mheight-models")
 
     def newest(records: list[dict[str, Any]]) -> str:
         if "doing" in records[0]:
             return ""
         return "  ".join(f"{r['view']} {r['seed']} {r['validation']['macro']:.1e}" for r in records)
 
-    remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
-    with training(f"{tier}, chunks", quiet, as_json, newest) as report:
-        config = train_tier(tier, folder, seeds=seeds, device=device, force=force, report=report, **given)
-    if as_json:
-        emit({"format": "moe_mheight training 1", "folder": str(folder / tier), **config})
+    settings = _announce(wanted, folder, output) | _given(bracket)
+    with training(f"{wanted.tier}, chunks", output, newest) as report:
+        config = train_tier(wanted.tier, folder, report=report, **settings)
+    if output.as_json:
+        emit({"format": "moe_mheight training 1", "folder": str(folder / wanted.tier), **config})
         return 0
     rows = [
         [f"({group})", str(v["codes"]), f"{v['log2_mse']:.1e}", f"{v['fixed_log2_mse']:.1e}", f"{v['worst_bits']:.3f}"]
         for group, v in over_kinds(config["metrics"]).items()
     ]
     click.echo(table(["held out", "codes", "log2-MSE", "fixed point", "worst, bits"], rows))
-    remark(f"saved to {folder / tier}", quiet)
+    remark(f"saved to {folder / wanted.tier}", output.quiet)
     return 0
 
 
-def _raw(
-    tier: str,
-    models: str | None,
-    seeds: int,
-    device: str,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    given: dict[str, Any],
-) -> int:
-    from moe_mheight.raw.recipe import named
-
-    data, rows, data_seed = given.pop("data", ()), given.pop("rows", None), given.pop("data_seed", 0)
-    recipe = named(given.pop("recipe", None), given)  # before any data is made: a wrong setting should be told at once
+def _train_raw(wanted: Ensemble, raw: Raw, output: Output) -> int:
+    changes = from_text(raw.settings) | ({} if raw.epochs is None else {"epochs": raw.epochs})
+    recipe = named(raw.recipe, changes)  # before any data is made: a wrong setting should be told at once
 
     from moe_mheight.data.sources import open_codes
-    from moe_mheight.raw.data import divide, seed_data
+    from moe_mheight.raw.data import divide, run1_data
     from moe_mheight.raw.training import train_raw
 
-    folder = Path(models or "mheight-raw")
+    folder, seed = Path(wanted.models or "mheight-raw"), raw.data_seed or 0
 
     def newest(records: list[dict[str, Any]]) -> str:
         return "  ".join(f"{r['seed']}: {r['train']['macro']:.3g} | {r['validation']['macro']:.3g}" for r in records)
 
-    if not data:
-        remark(f"no --data: making the seed's 108,000 codes, seed {data_seed}, exact labels", quiet)
-    split = divide(open_codes(data).whole() if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
-    remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
-    with training(f"{tier}, epochs", quiet, as_json, newest) as report:
-        config = train_raw(tier, folder, split, recipe=recipe, seeds=seeds, device=device, force=force, report=report)
-    metrics = config["metrics"]
-    if as_json:
-        emit({"format": "moe_mheight raw training 1", "folder": str(folder / tier), **config})
-        return 0
+    if not raw.data:
+        remark(f"no --data: making 108,000 codes as run 1 had, seed {seed}, exact labels", output.quiet)
+    split = divide(open_codes(raw.data).whole() if raw.data else run1_data(seed=seed), seed=seed, rows=raw.rows)
+    settings = _announce(wanted, folder, output)
+    with training(f"{wanted.tier}, epochs", output, newest) as report:
+        config = train_raw(wanted.tier, folder, split, recipe=recipe, report=report, **settings)
+    if output.as_json:
+        emit({"format": "moe_mheight raw training 1", "folder": str(folder / wanted.tier), **config})
+    else:
+        _print_raw(config, folder, output)
+    return 0
+
+
+def _print_raw(config: dict[str, Any], folder: Path, output: Output) -> None:
+    metrics, made = config["metrics"], folder / config["scope"]
     lines = [
         [f"({group})", f"{value:.3f}", f"{metrics['train']['groups'][group]:.3f}"]
         for group, value in metrics["validation"]["groups"].items()
     ]
     lines.append(["macro", f"{metrics['validation']['macro']:.3f}", f"{metrics['train']['macro']:.3f}"])
     click.echo(table(["log2-MSE", "validation", "training"], lines))
-    if not (folder / tier / "training_history.png").exists():
-        remark("no pictures: they need matplotlib, pip install 'moe-mheight[plot]'", quiet)
-    groups = ";".join(",".join(map(str, group)) for group in config["groups"])
+    if not (made / "training_history.png").exists():
+        remark("no pictures: they need matplotlib, pip install 'moe-mheight[plot]'", output.quiet)
+    groups = ";".join(map(group_name, config["groups"]))
     how = f'mheight ensemble-eval --models {folder} --groups "{groups}"'
-    remark(f"saved to {folder / tier}; `{how}` scores it on other codes", quiet)
-    return 0
+    remark(f"saved to {made}; `{how}` scores it on other codes", output.quiet)

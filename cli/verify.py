@@ -6,7 +6,9 @@ import sys
 
 import click
 
-from .options import Choice, emit, output_options, progress, unread_is_fine
+from .options import Choice, Output, output_options
+from .printing import emit, unread_is_fine
+from .progress import Progress
 
 STEPS = 1000
 
@@ -18,7 +20,7 @@ STEPS = 1000
     "--matrix", type=Choice(["P", "G", "H"]), help="What MATRIX is.  [default: as its name says, or as the certificate]"
 )
 @output_options
-def command(file: str, code: str | None, matrix: str | None, as_json: bool, quiet: bool) -> int:
+def command(file: str, code: str | None, matrix: str | None, output: Output) -> int:
     """Check the certificate in FILE, and that it is about the code of MATRIX; - reads standard input.
 
     A certificate states the m-height of a code, exactly or as an interval, and holds the proof: a codeword for one
@@ -54,12 +56,12 @@ def command(file: str, code: str | None, matrix: str | None, as_json: bool, quie
         named = certificate.get("matrix")
         read = read_matrix(code, matrix, otherwise=named if named in ("P", "G", "H") else "P")
         rows, matrix = read.entries, read.kind
-    with progress(STEPS, "checking", quiet, as_json) as bar:
+    with Progress(STEPS, "checking", output) as bar:
         verdict = verify(
-            certificate, rows, matrix=matrix, advance=lambda share: bar.update(int(share * STEPS) - bar.pace.done)
+            certificate, rows, matrix=matrix, advance=lambda share: bar.update(int(share * STEPS) - bar.done)
         )
     with unread_is_fine():
-        if as_json:
+        if output.as_json:
             emit({"format": "moe_mheight verdict 1", **vars(verdict)})
         else:
             size = f"n = {verdict.n}, k = {verdict.k}, m = {verdict.m}, {verdict.arithmetic} {verdict.matrix}"

@@ -1,6 +1,6 @@
 """Files and folders that are written whole or not at all, alone or several as one, and folders that one process holds.
 
-All that the package writes goes through `write_file`, `replacing` or `swap`; only finished.jsonl of a set grows.
+All that the package writes goes through `write_file`, `replacing`, `swap`, `append` or `make_folder`.
 """
 
 from __future__ import annotations
@@ -92,16 +92,43 @@ def replacing(*paths: Path) -> Iterator[Sequence[BinaryIO]]:
         else:
             swap(list(zip(parts, paths, strict=True)))
     except OSError as error:
-        raise _unwritten(paths, error) from error
+        raise _failed("write", paths, error) from error
     finally:
         for part in parts:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 
 
-def _unwritten(paths: Iterable[Path], error: OSError) -> FolderError:
+def append(path: Path, content: bytes) -> None:
+    """Add to a file, synced; what a full disk or a kill has cut short may stand at its end.
+
+    Raises:
+        FolderError: it cannot be written.
+    """
+    try:
+        with open(path, "ab") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise _failed("write", [path], error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        FolderError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _failed("make", [folder.with_name(meant(folder.name))], error) from error
+
+
+def _failed(what: str, paths: Iterable[Path], error: OSError) -> FolderError:
     names = " and ".join(map(str, paths))
-    return FolderError(f"cannot write {names}: {error.strerror or error}; what was finished before stays")
+    return FolderError(f"cannot {what} {names}: {error.strerror or error}; what was finished before stays")
 
 
 class _Step(NamedTuple):
@@ -150,7 +177,7 @@ def swap(moves: Sequence[tuple[Path | None, Path]]) -> None:
                 elif os.path.lexists(step.before):
                     os.rename(step.before, name)
             except OSError as error:
-                raise _unwritten([name], error) from error
+                raise _failed("write", [name], error) from error
             steps.append(step._replace(there=os.path.lexists(name)))
         journal = _journal(steps) if len(steps) > 1 or steps[0].there else None
         try:
@@ -160,7 +187,7 @@ def swap(moves: Sequence[tuple[Path | None, Path]]) -> None:
         except BaseException as error:
             _back(steps, journal)
             if isinstance(error, OSError):
-                raise _unwritten([name for _, name in moves], error) from error
+                raise _failed("write", [name for _, name in moves], error) from error
             raise
         _forget(steps, journal)
 
@@ -225,7 +252,7 @@ def _journal(steps: list[_Step]) -> Path | None:
     try:
         write_file(path, as_json({"format": JOURNAL, "moves": entries}).encode())
     except FolderError as error:
-        raise (_unwritten(names, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
+        raise (_failed("write", names, error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
     return path
 
 
@@ -295,17 +322,11 @@ def _place(path: Path) -> Path:
 def _turn(folder: Path) -> Iterator[None]:
     """Wait until nobody else replaces things in a folder. Where folders have no locks, as on Windows, nobody waits."""
     with ExitStack() as stack:
-        with suppress(OSError, ImportError):
-            import fcntl  # noqa: PLC0415  not there on Windows
-
+        with suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle, wait=True)
         yield
-
-
-BEYOND = 1 << 20
-"""Where Windows locks a lock file; a place, so that it does not depend on how long the file is."""
 
 
 @contextmanager
@@ -319,7 +340,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         handle = _held(path)
     except OSError as error:
-        raise FolderError(f"cannot write {path}: {error.strerror or error}") from error
+        raise _failed("write", [path], error) from error
     try:
         yield
     finally:
@@ -332,38 +353,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _held(path: Path) -> IO[str]:
-    """The lock file, open and locked, with the name of its holder in it."""
+    """The lock file, open and locked, with the name of its holder from its second byte on: Windows locks the first."""
     while True:
         handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed when the lock is given back
-        if not _lock(handle):
-            handle.seek(0)
-            owner = handle.read(200).strip() or "another process"
+        if not _lock(handle.fileno()):
+            handle.seek(1)
+            holder = handle.read(200).strip() or "another process"
             handle.close()
-            raise FolderError(f"{path.parent} is in use by {owner}; wait for it, or work elsewhere")
+            raise FolderError(f"{path.parent} is in use by {holder}; wait for it, or work elsewhere")
         with suppress(OSError):
             if os.path.samestat(os.stat(path), os.fstat(handle.fileno())):
                 break
         handle.close()  # the holder before has just removed it
     handle.seek(0)
     handle.truncate()
-    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+    handle.write(f" process {os.getpid()} on {socket.gethostname()}")
     handle.flush()
     return handle
 
 
-def _lock(handle: IO[str]) -> bool:
-    """Lock an open file for this process; False where somebody else has."""
-    try:
-        if os.name == "nt":
-            import msvcrt  # noqa: PLC0415  not there elsewhere
+def _lock(handle: int, *, wait: bool = False) -> bool:
+    """Lock an open file or folder for this process; False where somebody else has, unless we wait."""
+    from filelock import lock_descriptor  # noqa: PLC0415  40 ms that `--help` need not wait for
 
-            # one and the same byte for all, beyond the name, which others may read: what is locked there nobody can
-            os.lseek(handle.fileno(), BEYOND, os.SEEK_SET)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl  # noqa: PLC0415  not there on Windows
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    return lock_descriptor(handle, blocking=wait, poll_interval=0.01)

@@ -5,8 +5,49 @@ RULES is all that is said about a tier anywhere: who adds one adds a line there,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import comb
 from typing import NamedTuple
+
+Group = tuple[int, int, int]
+"""(n, k, m): length, dimension, and which height."""
+
+
+def group_name(group: Iterable[int], mark: str = ",") -> str:
+    """A group as text, as in files and tables.
+
+    Example:
+        >>> from moe_mheight.groups import group_name
+        >>> group_name((9, 4, 2)), group_name((9, 4, 2), "_"), group_name((9, 4, 2), ", ")
+        ('9,4,2', '9_4_2', '9, 4, 2')
+    """
+    return mark.join(map(str, group))
+
+
+def parse_group(text: str, mark: str = ",") -> Group:
+    """The group that a text names, with or without brackets.
+
+    Raises:
+        ValueError: it names none; whether 1 <= k < n and 1 <= m <= n - k is not looked at.
+
+    Example:
+        >>> from moe_mheight.groups import parse_group
+        >>> parse_group("9,4,2"), parse_group("(9, 4, 2)"), parse_group("9_4_2", "_")
+        ((9, 4, 2), (9, 4, 2), (9, 4, 2))
+    """
+    n, k, m = map(int, text.strip("[]() ").split(mark))
+    return n, k, m
+
+
+def slack_of(n: int, k: int, m: int) -> int:
+    """s = n - k - m: by how many a set S of n - m coordinates exceeds a basis.
+
+    Example:
+        >>> from moe_mheight.groups import slack_of
+        >>> slack_of(9, 4, 2)
+        3
+    """
+    return n - k - m
 
 
 class Rule(NamedTuple):
@@ -88,7 +129,7 @@ def tier_of(n: int, k: int, m: int) -> str:
         >>> tier_of(9, 4, 2), tier_of(9, 5, 3), tier_of(9, 6, 3)
         ('low', 'medium', 'high')
     """
-    return next(rule.name for rule in RULES if n - k - m >= rule.slack)
+    return next(rule.name for rule in RULES if slack_of(n, k, m) >= rule.slack)
 
 
 def sizes(tier: str, shortest: int = TRAINED_N[0], longest: int = TRAINED_N[1]) -> list[tuple[int, int, int]]:

@@ -44,9 +44,9 @@ def assert_refused(result, *parts):
 
 
 def python(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
+    """A process of its own, killed where it does not end."""
+    line = [sys.executable, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=600, **options)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -11,13 +12,15 @@ import sys
 import threading
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import tiny_models
 
-from moe_mheight._io import PART, meant, replacing, restore, swap, sweep, temporary, write_file
-from moe_mheight.data.code_files import Codes, read, refuse_existing, write_pickles
+import moe_mheight
+from moe_mheight._io import PART, locked, make_folder, meant, replacing, restore, swap, sweep, temporary, write_file
+from moe_mheight.data.code_files import Codes, read, refuse_existing, write_pair
 from moe_mheight.ensemble import onnx
 from moe_mheight.errors import DataError, FolderError, MHeightError
 from moe_mheight.evaluation import report
@@ -268,7 +271,7 @@ def test_reading_a_pair_puts_it_right(tmp_path):
     paths = tmp_path / "rows.pkl", tmp_path / "heights.pkl"
     in_between = 0
 
-    for _ in at_every_step(lambda: write_pickles(*paths, new), lambda: write_pickles(*paths, old)):
+    for _ in at_every_step(lambda: write_pair(*paths, new), lambda: write_pair(*paths, old)):
         in_between += not all(path.exists() for path in paths)
         assert read(paths)[4, 2, 1].h[0] in (1.0, 2.0)
         refuse_existing(paths, force=True)
@@ -536,9 +539,8 @@ FULL = """
 import sys, numpy as np
 from pathlib import Path
 from moe_mheight.errors import FolderError
-from moe_mheight.data.code_files import Codes, write_json, write_npz, write_pickles
-from moe_mheight._io import write_file
-from moe_mheight.data.manifests import append
+from moe_mheight.data.code_files import Codes, write_json, write_npz, write_pair
+from moe_mheight._io import append, write_file
 from moe_mheight.figures.style import picture
 
 P = np.random.default_rng(0).normal(size=(2000, 2, 2))
@@ -551,7 +553,7 @@ def draw():
 for write in (
     lambda: write_file(Path("a"), b"x" * 100_000),
     lambda: write_npz(Path("a.npz"), data.items()),
-    lambda: write_pickles(Path("rows"), Path("heights"), data),
+    lambda: write_pair(Path("rows"), Path("heights"), data),
     lambda: write_json(Path("a.json"), data),
     lambda: append(Path("a.jsonl"), b"x" * 100_000),
     draw,
@@ -581,3 +583,89 @@ def test_every_writer_on_a_full_disk(tmp_path):
     assert all("File too large" in line and "what was finished before stays" in line for line in lines)
     assert {path.name for path in tmp_path.iterdir()} == {*names, "a.jsonl"}
     assert all((tmp_path / name).read_text() == "old" for name in names)
+
+
+# who holds a folder
+
+
+def test_the_byte_that_windows_locks_holds_nothing(tmp_path):
+    """Nobody can read a locked byte there: the holder's name begins after it."""
+    with locked(tmp_path):
+        assert (tmp_path / "lock").read_bytes()[:9] == b" process "
+        with pytest.raises(FolderError, match=f"is in use by process {os.getpid()} on"), locked(tmp_path):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_of_nobody_is_taken(tmp_path):
+    """As a killed process leaves it, on this machine or another that wrote there."""
+    (tmp_path / "lock").write_text(" process 1 on elsewhere, whose name is longer than ours is likely to be, by far")
+    with locked(tmp_path):
+        assert "elsewhere" not in (tmp_path / "lock").read_text()
+
+
+def test_one_of_many_threads_holds_a_folder(tmp_path):
+    inside, most, refused = [], [], []
+
+    def work():
+        for _ in range(50):
+            try:
+                with locked(tmp_path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+            except FolderError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert len(most) + len(refused) == 200
+    assert all("is in use by" in text for text in refused)
+
+
+def test_where_no_lock_can_be_written(tmp_path):
+    with pytest.raises(FolderError, match=r"cannot write .*lock: No such file or directory"), locked(tmp_path / "none"):
+        pass
+    (tmp_path / "file").write_text("")
+    for where in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FolderError, match=r"cannot write|cannot make"):
+            make_folder(where)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    """As some network folders are: nobody can be kept out, so nothing is begun."""
+    import filelock
+
+    def none(handle, **_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(filelock, "lock_descriptor", none)
+    with pytest.raises(FolderError, match=r"cannot write .*lock: Function not implemented"), locked(tmp_path):
+        pass
+    write_file(tmp_path / "a", b"new")
+    swap([(None, tmp_path / "a")])  # files are replaced there all the same
+    assert not (tmp_path / "a").exists()
+
+
+WRITES = re.compile(
+    r"""open\([^)\n]*,\s*["'][wxa]|\.open\(["'][wxa]|write_text\(|write_bytes\(|np\.savez?\w*\(|torch\.save\("""
+    r"""|\.mkdir\(|os\.makedirs|os\.replace|os\.rename|json\.dump\(|\.tofile\(|NamedTemporaryFile"""
+)
+
+
+def test_nothing_else_writes_by_itself():
+    """A file or a folder is written by _io, which says the same of every full disk; examples in docstrings aside."""
+    package = Path(moe_mheight.__file__).parent
+    found = {
+        f"{path.name}: {line.strip()}"
+        for folder in (package, package.parent / "cli")
+        for path in folder.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if path.name != "_io.py" and WRITES.search(line) and not line.lstrip().startswith((">>>", "..."))
+    }
+    allowed = ("open(os.devnull", "def write_text", "super().write_text")
+    assert [line for line in sorted(found) if not any(text in line for text in allowed)] == []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moe_mheight._io import write_file
 from moe_mheight.errors import DataError
 from moe_mheight.figures import plots
-from moe_mheight.groups import TIERS, tier_of
+from moe_mheight.groups import TIERS, parse_group, tier_of
 from moe_mheight.raw.data import Parts, Split
 
 from .rows import BASE, FULL_SIZE, WHOLE, Row
@@ -61,10 +61,10 @@ def by_minor(parts: Parts, predicted: dict[Any, NDArray[np.float64]]) -> dict[st
     error = np.concatenate([predicted[part.group] - part.log2_h for part in mine])
     order = np.array_split(np.argsort(minors), min(BINS, len(minors)))
     return {
-        "minor": [float(np.median(minors[some])) for some in order],
-        "log2_mse": [float(np.mean(error[some] ** 2)) for some in order],
-        "bias": [float(np.mean(error[some])) for some in order],
-        "spread": [float(np.std(error[some] ** 2) / len(some) ** 0.5) for some in order],
+        "minor": [float(np.median(minors[rows])) for rows in order],
+        "log2_mse": [float(np.mean(error[rows] ** 2)) for rows in order],
+        "bias": [float(np.mean(error[rows])) for rows in order],
+        "spread": [float(np.std(error[rows] ** 2) / len(rows) ** 0.5) for rows in order],
     }
 
 
@@ -74,8 +74,8 @@ def from_minor_alone(data: Split) -> dict[Any, NDArray[np.float64]]:
     known = {}
     for part in data.training:
         if tier_of(*part.group) == "high":
-            some = slice(0, FITTED)
-            known[part.group] = float(np.mean(part.log2_h[some] + np.log2(smallest_minors(part.P[some]))))
+            first = slice(0, FITTED)
+            known[part.group] = float(np.mean(part.log2_h[first] + np.log2(smallest_minors(part.P[first]))))
     return {p.group: known[p.group] - np.log2(smallest_minors(p.P)) for p in data.validation if p.group in known}
 
 
@@ -83,8 +83,7 @@ def tier_means(groups: dict[str, float]) -> dict[str, float]:
     """Means of a row's groups over each tier."""
     by_tier: dict[str, list[float]] = {}
     for name, value in groups.items():
-        n, k, m = map(int, name.split(","))
-        by_tier.setdefault(tier_of(n, k, m), []).append(value)
+        by_tier.setdefault(tier_of(*parse_group(name)), []).append(value)
     return {tier: float(np.mean(by_tier[tier])) for tier in TIERS if tier in by_tier}
 
 
@@ -110,12 +109,12 @@ def in_words(row: dict[str, Any], base: dict[str, Any]) -> str:
     verb = "made no clear difference to" if not change["clear"] else "lowered" if change["macro"] < 0 else "raised"
     tiers = ", ".join(f"{tier} {value:+.0f} %" for tier, value in change["tiers"].items())
     order = sorted(change["groups"], key=lambda g: change["groups"][g])
-    most, least = order[0], order[-1]
+    gained, lost = order[0], order[-1]
     gap = "" if row["gap"] is None or base["gap"] is None else f"; gap {base['gap']:.2f} to {row['gap']:.2f}"
     return (
         f"{verb} the macro error, {base['macro']:.3f} to {_short(row['macro'])} ({change['macro']:+.1f} %); {tiers}; "
-        f"most for ({_group(most)}), {change['groups'][most]:+.0f} %, least for ({_group(least)}), "
-        f"{change['groups'][least]:+.0f} %{gap}"
+        f"most for ({_group(gained)}), {change['groups'][gained]:+.0f} %, least for ({_group(lost)}), "
+        f"{change['groups'][lost]:+.0f} %{gap}"
     )
 
 
@@ -198,14 +197,14 @@ def _head(results: dict[str, Any], beside: str, command: str) -> str:
     about = "* Data: a file of its user's"
     if made["seed_data"]:
         about = (
-            "* Data: the seed's 108,000 codes made anew, 12,000 for each of the nine groups of n = 9, integers with a"
+            "* Data: 108,000 codes as run 1 had, made anew: 12,000 for each of the nine groups of n = 9, integers with"
         )
-        about += "\n  scale of their own per matrix, exact labels"
-    return f"""# The seed's programme, measured
+        about += "\n  a scale of their own per matrix, exact labels"
+    return f"""# What was proposed after run 1, measured
 
-The analysis of the seed project's run 1 (log2-MSE 0.495 on a leaky split, 1.39 without leaks) proposes five priorities
-and says what each should bring. Here each is trained on the same data, with the same seeds, for the same number of
-codes. Made by `{command}`; the figures are in {beside}/ablation.json.
+Run 1 is the first training of the network that this project grew from: log2-MSE 0.495 on a leaky split, 1.39 without
+leaks. Its analysis proposes five priorities and says what each should bring. Here each is trained on the same data,
+with the same seeds, for the same number of codes. Made by `{command}`; the figures are in {beside}/ablation.json.
 
 {about}, split by orbit 85 to 15 before anything is made from them:
   {made["training"]:,} and {made["validation"]:,} codes. Rows take the first codes of each group's training side, most
@@ -216,14 +215,14 @@ codes. Made by `{command}`; the figures are in {beside}/ablation.json.
 * {results["seeds"]} seeds a row, {made["minutes"]:.0f} core-minutes in all on {made["machine"]}, torch {made["torch"]},
   commit {made["commit"]}. A row run again with its seed gives the same figures on one machine.
 
-Errors are log2-MSE in bits squared, lower is better. "together" is the ensemble of the seeds, "gap" validation over
+Errors are log2-MSE in bits squared, lower is better. "together" is the ensemble of a row's seeds, "gap" validation over
 training, changes are against the row that the next paragraph names; less is better."""
 
 
 def _lines(ordered: list[Any], rows: dict[str, Any]) -> str:
     out = [
         "| row | macro | together | low | medium | high | best group | worst group | gap | core-min | macro, change | "
-        "high, change | the seed expected |",
+        "high, change | the analysis expected |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     for row in ordered:
@@ -257,7 +256,7 @@ def _priorities(rows: dict[str, Any]) -> str:
     for row in rows.values():
         base = rows.get(row["against"])
         if row["part"] == "priorities" and base:
-            hope = f" The seed expected: {row['expected']}." if row["expected"] else ""
+            hope = f" The analysis expected: {row['expected']}." if row["expected"] else ""
             lines.append(f"* **{row['name']}** {in_words(row, base)}.{hope}")
     return "## Which priorities helped\n\n" + "\n".join(lines) if lines else ""
 
@@ -295,7 +294,7 @@ def _labels(rows: dict[str, Any]) -> str:
     return (
         "## Labels copied, exact, or kept by the orbit\n\n"
         f"All from the same {base['originals']} originals a group, made up to four times as many, against those "
-        "originals alone. A copied label is the original's (the nearer parent's), as the seed had it; an exact one "
+        "originals alone. A copied label is the original's (the nearer parent's), as run 1 had it; an exact one "
         "costs microseconds; the orbit's needs none.\n\n" + "\n".join(lines)
     )
 
@@ -324,7 +323,7 @@ def _structure(results: dict[str, Any], rows: dict[str, Any]) -> str:
     lines = [f"* **{row['name']}** {in_words(row, rows[row['against']])}." for row in mine]
     gains = [1.0 - row["ensemble"] / row["macro"] for row in results["rows"] if row["view"] == "raw"]
     lines.append(
-        f"* **seed ensembles**: the mean of {seeds} seeds in log2 is {100 * np.mean(gains):.0f} % better than one, "
+        f"* **ensembles**: the mean of {seeds} seeds in log2 is {100 * np.mean(gains):.0f} % better than one, "
         f"from {100 * min(gains):.0f} to {100 * max(gains):.0f} % over the raw-view rows."
     )
     return "## One network, three tiers, ensembles, symmetry, brackets\n\n" + "\n".join(lines)
@@ -349,7 +348,7 @@ def _slack0(results: dict[str, Any], rows: dict[str, Any], beside: str) -> str:
     return (
         "## Why raw networks fail at slack 0\n\n"
         "At slack 0 every set of k columns decides something, and the height is set by the one whose minor is smallest "
-        "against those one exchange away: with rho for that ratio, 1 / rho <= h <= k / rho (from arXiv:2602.20366, "
+        "against those one swap away: with rho for that ratio, 1 / rho <= h <= k / rho (from arXiv:2602.20366, "
         "Theorem 8). A minor is a sum of products of k entries with signs, and a small one nearly cancels. A network "
         "sees the entries and would have to do that sum for every one of C(n, k) sets, to a relative accuracy; instead "
         "it answers with what such codes have on the mean. "

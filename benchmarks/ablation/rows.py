@@ -1,4 +1,4 @@
-"""The rows of the ablation: the seed's priorities, labels, sizes and structure, each a change to run 1, scaled."""
+"""The rows of the ablation: the priorities proposed after run 1, labels, sizes, structure; each changes run 1."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Row:
     against: str = ""  # the row it is compared with
     scope: str = "all"  # or "tiers"
     view: str = "raw"  # or "bracket"
-    expected: str = ""  # what the seed's analysis expected
+    expected: str = ""  # what the analysis of run 1 expected
 
     def __post_init__(self) -> None:
         if self.scope not in ("all", "tiers") or self.view not in ("raw", "bracket"):
@@ -78,7 +78,7 @@ SYMMETRIC = {"network": "symmetric", "width": 16, "dropout": 0.0, "schedule": "c
 MADE = {"augment": ["geometric"], "augment_to": 4 * ORIGINALS}
 """The third priority's domain-aware interpolation; four times as many codes as there were."""
 
-ALL = REGULARISED | {"network": "gated", "weights": "seed", "curriculum": "seed"}
+ALL = REGULARISED | {"network": "gated", "weights": "proposed", "curriculum": "proposed"}
 
 HOPES = {
     "run 1": "0.495 on a leaky split, 1.39 without leaks",
@@ -90,7 +90,7 @@ HOPES = {
     "all": "worst groups 60-65 % less, overall 0.32-0.36",
     "tiers": "0.25-0.30, with seed ensembles",
 }
-"""What the seed's analysis expected of the errors."""
+"""What the analysis of run 1 expected of the errors."""
 
 
 def _priority(name: str, settings: dict[str, Any], hope: str = "") -> Row:
@@ -104,7 +104,7 @@ def _augmentation(method: str, labels: str) -> Row:
 
 TABLE = (
     Row(name=BASE, part="reference", expected=HOPES["run 1"]),
-    _priority("1: group weights", {"weights": "seed"}, "weights"),
+    _priority("1: group weights", {"weights": "proposed"}, "weights"),
     _priority("2: gate, fixed", {"network": "gated", "gate_from": 1.0}, "gate"),
     _priority("2: gate, fixed then learned", {"network": "gated", "gate_from": 0.3}, "gate"),
     _priority("2: gate, learned", {"network": "gated", "gate_from": 0.0}, "gate"),
@@ -114,7 +114,7 @@ TABLE = (
     _priority("3: orbit, 8 views", {"orbit": True, "views": 8}),
     _priority("4: regularisation", REGULARISED, "regularisation"),
     _priority("4, reversed: no dropout, cosine", {"dropout": 0.0, "schedule": "cosine"}),
-    _priority("5: curriculum", {"curriculum": "seed"}, "curriculum"),
+    _priority("5: curriculum", {"curriculum": "proposed"}, "curriculum"),
     _priority("all five, labels copied", ALL | MADE | {"labels": "copied"}, "all"),
     _priority("all five, orbit", ALL | {"orbit": True}, "all"),
     *(_augmentation(method, labels) for method in ("noise", "smote", "row-sums") for labels in ("copied", "exact")),

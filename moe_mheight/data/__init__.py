@@ -1,6 +1,6 @@
 """Codes in files: read without trust, written whole or not at all.
 
-code_files: many codes with labels. matrix_files: one code, with matrix_market, entries, array_files and safe_pickle
-below it. manifests, shards, sources: sets too large for memory. generate: labelled random codes. labelling: labels and
-their audit.
+rows: codes in memory. code_files: many codes with labels; npz_files, safe_pickle and array_files are below it.
+matrix_files: one code, with matrix_market and entries. manifests, shards, sources: sets too large for memory.
+generate: labelled random codes. labelling: labels and their audit.
 """

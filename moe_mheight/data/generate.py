@@ -16,10 +16,10 @@ from ..codes.generators import random_codes
 from ..codes.minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
 from ..errors import DataError, brief
 from ..exact.heights import height_profile, m_height
-from ..groups import EVALUATOR, HEADLINE
+from ..groups import EVALUATOR, HEADLINE, Group, group_name, parse_group
 from ..numerics.jit import LANES, compiled, over_batch
-from .code_files import Codes, Data, Group, silently
 from .manifests import Shard
+from .rows import Codes, Data, silently
 from .shards import build
 from .sources import shard_rows
 
@@ -42,7 +42,7 @@ def parse_groups(text: str) -> tuple[Group, ...]:
     groups = []
     for part in text.split(";"):
         try:
-            n, k, m = (int(number) for number in part.strip("[]() ").split(","))
+            n, k, m = parse_group(part)
         except ValueError as error:
             near = get_close_matches(text, named, 1)
             hint = f", did you mean {near[0]}?" if near else ""
@@ -128,7 +128,9 @@ def draw_shard(
         P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
         found, drawn = found + len(kept), drawn + count
         if found < rows and drawn > 1_000_000 and found < drawn / 1000:
-            raise DataError(f"group ({n},{k},{m}): fewer than one code in 1000 of this kind has a finite height")
+            raise DataError(
+                f"group ({group_name(group)}): fewer than one code in 1000 of this kind has a finite height"
+            )
     return {group: Codes(P, np.arange(rows), h)}
 
 
@@ -168,7 +170,7 @@ def generate_set(
     if count > MOST_SHARDS:
         raise DataError(f"{count:,} shards are too many, at most {MOST_SHARDS:,}; give more rows a shard")
     draws = list(_draws(dict.fromkeys(groups, rows), most))
-    shards = tuple(Shard("_".join(map(str, group)) + f"-{i:05d}.npz", {group: some}) for group, i, some in draws)
+    shards = tuple(Shard(f"{group_name(group, '_')}-{i:05d}.npz", {group: some}) for group, i, some in draws)
     settings |= {"shard_rows": most}
     return build(folder, shards, draws.__getitem__, make, settings, force=force, advance=advance)
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ..errors import CodeError, DataError, FolderError
 from ..exact.heights import m_height
-from .code_files import Codes, Data, Group, from_npz, silently
+from ..groups import Group
+from .npz_files import from_npz
+from .rows import Codes, Data, silently
 from .shards import build
 from .sources import Source, by_row, of
 

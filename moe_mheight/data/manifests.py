@@ -9,7 +9,6 @@ SET/lock                  while somebody is at it
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 from .. import __version__
 from .._io import meant
 from ..errors import DataError, FolderError, brief
-from .code_files import Group
+from ..groups import Group, group_name, parse_group
 
 FORMAT = "moe_mheight shards 1"
 
@@ -52,7 +51,8 @@ def versions() -> dict[str, str]:
 def begin(settings: dict[str, Any], shards: tuple[Shard, ...]) -> dict[str, Any]:
     """The manifest of a set that has none of its shards yet."""
     entries = [
-        {"name": s.name, "rows": s.rows, "groups": {_text(g): rows for g, rows in s.groups.items()}} for s in shards
+        {"name": s.name, "rows": s.rows, "groups": {group_name(g): rows for g, rows in s.groups.items()}}
+        for s in shards
     ]
     whole = {"format": FORMAT, "complete": False, "settings": settings, "versions": versions(), "shards": entries}
     plain: dict[str, Any] = json.loads(json.dumps(whole))  # as it will be read again
@@ -65,21 +65,12 @@ def complete(begun: dict[str, Any], done: dict[str, str]) -> dict[str, Any]:
     return begun | {"complete": True, "rows": sum(entry["rows"] for entry in entries), "shards": entries}
 
 
-def _text(group: Group) -> str:
-    return ",".join(map(str, group))
-
-
 def shards_of(manifest: dict[str, Any]) -> tuple[Shard, ...]:
     """A manifest's shards, in order."""
-    return tuple(Shard(entry["name"], _groups(entry["groups"])) for entry in manifest["shards"])
-
-
-def _groups(entry: dict[str, int]) -> dict[Group, int]:
-    found = {}
-    for text, rows in entry.items():
-        n, k, m = map(int, text.split(","))
-        found[n, k, m] = rows
-    return found
+    return tuple(
+        Shard(entry["name"], {parse_group(text): rows for text, rows in entry["groups"].items()})
+        for entry in manifest["shards"]
+    )
 
 
 def to_bytes(manifest: dict[str, Any]) -> bytes:
@@ -169,21 +160,6 @@ def compare(folder: Path, known: dict[str, Any], begun: dict[str, Any]) -> None:
 def line(name: str, digest: str) -> bytes:
     """What finished.jsonl says of a shard."""
     return (json.dumps({"name": name, "sha256": digest}) + "\n").encode()
-
-
-def append(path: Path, content: bytes) -> None:
-    """Add to a file, synced; a line that a full disk has cut short is nobody's.
-
-    Raises:
-        FolderError: it cannot be written.
-    """
-    try:
-        with open(path, "ab") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as error:
-        raise FolderError(f"cannot write {path}: {error.strerror or error}; what was finished before stays") from error
 
 
 def finished(folder: Path, known: dict[str, Any]) -> dict[str, str]:

@@ -13,12 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._io import PART, locked, meant, write_file
+from .._io import PART, append, locked, make_folder, meant, write_file
 from .._parallel import each
 from ..errors import DataError, FolderError
 from . import manifests
-from .code_files import Data, npz_bytes
 from .manifests import FINISHED, MANIFEST, NAME, Shard
+from .npz_files import npz_bytes
+from .rows import Data
 
 Task = TypeVar("Task")
 
@@ -56,10 +57,7 @@ def build(
         raise FolderError(f"{folder} exists and is no folder")
     if folder.is_dir() and not manifests.ours(folder) and any(_foreign(folder)):  # not even when forced
         raise FolderError(f"{folder} holds other files; choose an empty or a new folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"cannot make {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     with locked(folder):
         known = None if force or not (folder / MANIFEST).exists() else manifests.read(folder)
         if known is not None:
@@ -82,7 +80,7 @@ def build(
             name = missing[at][1].name
             write_file(folder / name, content)
             done[name] = sha256(content).hexdigest()
-            manifests.append(folder / FINISHED, manifests.line(name, done[name]))
+            append(folder / FINISHED, manifests.line(name, done[name]))
             advance(missing[at][1].rows)
         whole = manifests.complete(begun, done)
         write_file(folder / MANIFEST, manifests.to_bytes(whole))

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from .._parallel import each
 from ..errors import DataError
+from ..groups import Group
 from . import code_files, manifests
-from .code_files import Codes, Data, Group, compact, silently
 from .manifests import MANIFEST, Shard
+from .npz_files import compact
+from .rows import Codes, Data, silently
 
 PIECE = 16384
 """Short codes worked on between two looks at the progress bar."""

@@ -21,7 +21,7 @@ from ..exact.distance import minimum_distance
 from ..exact.heights import m_height
 from ..exact.result import Height, expected_seconds
 from ..figures.style import ORANGE, VERMILLION, picture
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, slack_of, tier_of
 from ..numerics.bitsets import LONGEST
 from .predictor import Predictor
 
@@ -83,7 +83,7 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """What makes this code good or bad."""
+        """What decides the height, and how it compares with codes of the same entries in random order."""
         h, m = self.height, self.height.m
         if h.value == np.inf:
             zeros = int((np.abs(h.witness) < 1e-9).sum())
@@ -102,17 +102,12 @@ class Explanation:
         if self.better is None:
             return f"{why[0].upper()}{why[1:]}."
         share = 100.0 * self.better
-        if share == 100.0:
-            verdict = f"Good: lower than all of {OTHERS}"
-        elif share >= 75.0:
-            verdict = f"Good: lower than {min(share, 99.0):.0f} % of {OTHERS}"
-        elif share >= 25.0:
-            verdict = f"Ordinary: lower than {share:.0f} % of {OTHERS}"
-        elif share > 0.0:
-            verdict = f"Bad: lower than only {max(share, 1.0):.0f} % of {OTHERS}"
+        if share in (0.0, 100.0):
+            verdict = f"Lower than {'all' if share else 'none'} of {OTHERS}"
         else:
-            verdict = f"Bad: lower than none of {OTHERS}"
-        verdict += f" codes with these entries at random (median {self.typical:.4g})"
+            verdict = f"Lower than {min(max(share, 1.0), 99.0):.0f} % of {OTHERS}"
+        verdict += f" codes with these entries in random order and with random signs (median {self.typical:.4g}; no "
+        verdict += "height is below 1), which says nothing against codes made by design"
         if self.minor is not None and self.minor < 1e-2 and share < 25.0 and self.basis != tuple(range(h.k)):
             why += f"; the minor of columns {_set(self.basis or ())} is only {self.minor:.1g} of the largest, "
             why += "so a codeword can be small on them and large elsewhere"
@@ -140,7 +135,8 @@ class Explanation:
     def lines(self) -> list[tuple[str, str]]:
         """What is to be said, as (what, that)."""
         h = self.height
-        facts = [("code", f"n = {h.n}, k = {h.k}, m = {h.m}, slack {h.n - h.k - h.m}, {tier_of(h.n, h.k, h.m)} tier")]
+        size = h.n, h.k, h.m
+        facts = [("code", f"n = {h.n}, k = {h.k}, m = {h.m}, slack {slack_of(*size)}, {tier_of(*size)} tier")]
         if h.finished:
             facts.append((f"height h_{h.m}", f"{_number(h.value)}   exact, {h.seconds:.2g} s"))
         else:
@@ -274,8 +270,8 @@ def explain(
     Example:
         >>> from moe_mheight import explain
         >>> found = explain([[1, 1], [1, 2]], 1)
-        >>> found.height.value, found.distance, found.sentence.split(":")[0]
-        (2.0, 3, 'Ordinary')
+        >>> found.height.value, found.distance, found.sentence.partition(" of ")[0]
+        (2.0, 3, 'Lower than 48 %')
     """
     given, found_order = as_P(P, matrix, rounded=True)
     batch, single = check_P(given, max_n=64)
@@ -294,10 +290,9 @@ def explain(
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
     if n <= LONGEST:
         settings: dict[str, Any] = {"budget": 0 if n <= MAX_N else BUDGET, "threads": threads}
-        (found,) = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
-        lower, upper, predicted, spread = (float(value) for value in found[:4])
-        lower, upper = max(lower, float(found[6])), min(upper, float(found[7]))
-        low, high = float(found[-2]), float(found[-1])
+        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
+        columns = ("height", "std_bits", "tightest_lower", "tightest_upper", "low", "high")
+        predicted, spread, lower, upper, low, high = (float(getattr(found, name)[0]) for name in columns)
         with warnings.catch_warnings():  # told once already
             warnings.simplefilter("ignore")
             for i, tier in enumerate(TIERS):

@@ -22,12 +22,13 @@ from torch import Tensor
 from ..codes.linear import check_m, check_P, generator, like_input
 from ..errors import CodeError
 from ..exact.heights import m_height
+from ..experts.measurement import Measurement
 from ..experts.network import Expert, features
 from ..experts.torch_threads import on_threads
 from ..groups import TIERS
 from ..numerics.bitsets import BITS, LONGEST
 from .differentiable import Unrolled, unroll
-from .predictor import COLUMNS, Predictor
+from .predictor import Predictor
 
 TIES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 """Relative differences up to which entries of the codeword count as equally large; the first one that will do."""
@@ -177,26 +178,23 @@ def prediction_gradient(
     """
     predictor = Predictor.load() if predictor is None else predictor
     batch, single = check_P(P, max_n=LONGEST)
-    values = predictor.measure(batch, m, budget=budget, threads=threads)
-    gradients = _of_predictions(batch, m, values, predictor, budget, threads)
-    return like_input(values[:, HEIGHT].copy(), single), gradients[0] if single else gradients
-
-
-HEIGHT, POSITION = COLUMNS.index("height"), COLUMNS.index("position")
+    measured = predictor.measure(batch, m, budget=budget, threads=threads)
+    gradients = _of_predictions(batch, m, measured, predictor, budget, threads)
+    return like_input(measured.height, single), gradients[0] if single else gradients
 
 
 def _of_predictions(
     batch: NDArray[np.float64],
     m: Any,
-    values: NDArray[np.float64],
+    measured: Measurement,
     predictor: Predictor,
     budget: int,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
-    """dh/dP (B, k, r) of codes of which these values were measured."""
+    """dh/dP (B, k, r) of measured codes."""
     count, k, r = batch.shape
     levels = check_m(m, count, r)
-    finite, asked = np.isfinite(values[:, HEIGHT]), ~np.isnan(values[:, POSITION])
+    finite, asked = np.isfinite(measured.height), measured.routed
     gradients = np.full(batch.shape, np.nan)
     for level in np.unique(levels[finite]).tolist():
         places = np.flatnonzero(finite & (levels == level))
@@ -206,7 +204,7 @@ def _of_predictions(
             # more are slower, alone on a machine or not
             slopes = on_threads(1, _slopes, predictor, batch[some], level, asked[some], voices, budget, threads)
             # d log2 h = dh / (h ln 2): the prediction's own h, should the two differ in rounding
-            gradients[some] = slopes * (np.log(2.0) * values[some, HEIGHT])[:, None, None]
+            gradients[some] = slopes * (np.log(2.0) * measured.height[some])[:, None, None]
     return gradients
 
 
@@ -261,10 +259,10 @@ class _Prediction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, P: Tensor, m: Any, predictor: Predictor, budget: int) -> Tensor:
         batch, single = check_P(P.detach().cpu().double().numpy(), max_n=LONGEST)
-        values = predictor.measure(batch, m, budget=budget)
-        ctx.known = batch, m, values, predictor, budget
+        measured = predictor.measure(batch, m, budget=budget)
+        ctx.known = batch, m, measured, predictor, budget
         ctx.save_for_backward(P)  # so that P changed in place before the backward pass is told
-        return torch.as_tensor(values[0, HEIGHT] if single else values[:, HEIGHT]).to(P)
+        return torch.as_tensor(measured.height[0] if single else measured.height).to(P)
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[misc]

@@ -52,7 +52,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import __version__
-from .._io import restore, swap, temporary, write_file
+from .._io import make_folder, restore, swap, temporary, write_file
 from ..brackets.bounds import brackets
 from ..codes.generators import random_codes
 from ..errors import FolderError, ModelError, brief
@@ -154,12 +154,8 @@ def export_onnx(
     graphs: dict[Architecture, Any] = {}
     files: list[dict[str, Any]] = []
     total = sum(len(experts) for _, *both in predictor.tiers.values() for experts in both)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = temporary(final)
-        partial.mkdir()
-    except OSError as error:
-        raise FolderError(f"cannot make {final}: {error.strerror or error}") from error
+    partial = temporary(final)
+    make_folder(partial)
     try:
         for tier in TIERS:
             config, *ensembles = predictor.tiers[tier]

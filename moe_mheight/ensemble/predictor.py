@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import comb
 from os import PathLike
 from pathlib import Path
@@ -24,9 +25,10 @@ from ..codes.minors import MAX_N
 from ..data.code_files import from_rows
 from ..errors import CodeError, ModelError, brief
 from ..experts import conformal
+from ..experts.measurement import Measurement
 from ..experts.model_store import Tier, load_set, shipped_folder
 from ..experts.network import Reading, combined, read
-from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N
+from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, group_name
 from ..numerics.bitsets import LONGEST
 from ..numerics.jit import thread_count
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
@@ -34,19 +36,12 @@ from .router import ROUTERS, Router, load_gate, slack_weights, table_router
 AT_ONCE = 8192
 """Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
 
-COLUMNS = ("lower", "upper", "height", "spread", "position", "doubt", "floor", "ceiling")
-"""What is measured of each code. The certified bracket that experts answer in, and the prediction, heights; the
-standard deviation over all experts asked, in bits; where in the bracket log2 h is put, and how far off that is expected
-to be, both in widths of the bracket (nan where nobody was asked); the tightest certified bounds, heights."""
-
-FLOOR, CEILING = COLUMNS.index("floor"), COLUMNS.index("ceiling")
-
 
 class _Piece(NamedTuple):
     group: tuple[int, int, int]
     places: NDArray[np.int64]  # in the answer
     P: NDArray[np.float64]
-    values: NDArray[np.float64]  # COLUMNS
+    measured: Measurement
 
 
 class Predictor:
@@ -119,7 +114,7 @@ class Predictor:
         count, single, pieces = self._pieces(P, m, matrix, budget, threads)
         heights = np.empty(count)
         for piece in pieces:
-            heights[piece.places] = piece.values[:, 2]
+            heights[piece.places] = piece.measured.height
         return like_input(heights, single)
 
     def bounds(
@@ -132,7 +127,7 @@ class Predictor:
         count, single, pieces = self._pieces(P, m, matrix, budget, threads)
         ends = np.empty((2, count))
         for piece in pieces:
-            ends[:, piece.places] = piece.values[:, FLOOR : CEILING + 1].T
+            ends[:, piece.places] = piece.measured.tightest_lower, piece.measured.tightest_upper
         return like_input(ends[0], single), like_input(ends[1], single)
 
     def predict_interval(
@@ -166,7 +161,7 @@ class Predictor:
         return like_input(ends[0], single), like_input(ends[1], single)
 
     def intervals_of(
-        self, P: NDArray[np.float64], m: int, measured: NDArray[np.float64], coverage: float
+        self, P: NDArray[np.float64], m: int, measured: Measurement, coverage: float
     ) -> NDArray[np.float64]:
         """(2, B) ends of the intervals of one group's codes, from what `measure` gave for them."""
         _check_coverage(coverage)
@@ -175,17 +170,18 @@ class Predictor:
 
     def _intervals(self, piece: _Piece, coverage: float, budget: int) -> NDArray[np.float64]:
         """(2, b) ends of the intervals of one piece."""
-        lower, upper, _, _, position, doubt, floor, ceiling = piece.values.T
-        asked = ~np.isnan(position)
-        lower, upper = lower[asked], upper[asked]
+        measured, routed = piece.measured, piece.measured.routed
+        floor, ceiling = measured.tightest_lower, measured.tightest_upper
+        lower, upper = measured.lower[routed], measured.upper[routed]
         gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
         ends, most = np.stack([floor, ceiling]), np.inf if budget else 1.0
         table = self._calibration(piece.group, budget)
-        positions = np.stack(conformal.interval(table, position[asked], doubt[asked], coverage, most))
+        error = measured.predicted_error[routed]
+        positions = np.stack(conformal.interval(table, measured.position[routed], error, coverage, most))
         # at an end of the bracket the bound itself, not its rounding
         reached = np.where(positions < most, lower * np.exp2(positions * gap), upper)
-        ends[:, asked] = np.clip(reached, floor[asked], ceiling[asked])
-        rest = ~asked & np.isfinite(ceiling)
+        ends[:, routed] = np.clip(reached, floor[routed], ceiling[routed])
+        rest = ~routed & np.isfinite(ceiling)
         width = ceiling[rest] - floor[rest]
         low, high = conformal.cut(coverage, conformal.keys_of(piece.P[rest], piece.group[2]))
         ends[:, rest] = floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width
@@ -234,8 +230,8 @@ class Predictor:
         n, _, m = group
         if not budget and n > MAX_N:
             raise CodeError(
-                f"({n},{group[1]},{m}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, beyond "
-                f"give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
+                f"({group_name(group)}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, "
+                f"beyond give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
                 "where the search fits"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
@@ -249,8 +245,8 @@ class Predictor:
 
     def _measured(
         self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], budget: int, threads: int | None
-    ) -> NDArray[np.float64]:
-        """(b, 8) COLUMNS of one group's codes."""
+    ) -> Measurement:
+        """What is known of one group's codes."""
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
         reading = read(found)
         asked = reading.asked
@@ -264,7 +260,7 @@ class Predictor:
         floor, ceiling = found.tightest
         height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
         spread[~asked] = 0.0
-        return np.stack([found.lower, found.upper, height, spread, position, doubt, floor, ceiling], axis=1)
+        return Measurement(found.lower, found.upper, height, spread, position, doubt, floor, ceiling, asked)
 
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
@@ -289,20 +285,22 @@ class Predictor:
         budget: int = 0,
         coverage: float | None = None,
         threads: int | None = None,
-    ) -> NDArray[np.float64]:
-        """All that is known of a batch at one go, (B, 8): see COLUMNS.
+    ) -> Measurement:
+        """All that is known of a batch (B, k, r) at one go; with a coverage also the ends of `predict_interval`.
 
-        With a coverage (B, 10): the ends of the intervals of `predict_interval` come last.
+        Other arguments, and errors, as in `predict`.
         """
         if coverage is not None:
             _check_coverage(coverage)
         count, _, pieces = self._pieces(P, m, matrix, budget, threads)
-        values = np.empty((count, len(COLUMNS) + 2 * (coverage is not None)))
+        measured = Measurement.unknown(count, intervals=coverage is not None)
         for piece in pieces:
-            values[piece.places, : len(COLUMNS)] = piece.values
+            part = piece.measured
             if coverage is not None:
-                values[piece.places, len(COLUMNS) :] = self._intervals(piece, coverage, budget).T
-        return values
+                low, high = self._intervals(piece, coverage, budget)
+                part = replace(part, low=low, high=high)
+            measured.put(piece.places, part)
+        return measured
 
 
 def _check_coverage(coverage: float) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError, brief
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, slack_of, tier_of
 
 Router = Callable[[int, int, int], NDArray[np.float64]]
 
@@ -58,7 +58,7 @@ def table_router(path: str | Path) -> Router:
     known = [_rule(rule, f"{path}, rule {number}") for number, rule in enumerate(rules, 1)]
 
     def weights(n: int, k: int, m: int) -> NDArray[np.float64]:
-        code = {"n": n, "k": k, "m": m, "slack": n - k - m}
+        code = {"n": n, "k": k, "m": m, "slack": slack_of(n, k, m)}
         for wanted, given in known:
             if all(code[name] in values for name, values in wanted.items()):
                 return given
@@ -97,8 +97,7 @@ INPUTS = 4 + len(TIERS)
 
 def inputs(n: int, k: int, m: int) -> NDArray[np.float64]:
     """What the gate sees of a size, (INPUTS,)."""
-    slack = n - k - m
-    return np.array([n / 12.0, k / n, m / (n - k), slack / 6.0, *slack_weights(n, k, m)])
+    return np.array([n / 12.0, k / n, m / (n - k), slack_of(n, k, m) / 6.0, *slack_weights(n, k, m)])
 
 
 class Gate:

@@ -21,7 +21,7 @@ from ..errors import ModelError
 from ..experts.model_card import held_out, provenance
 from ..experts.model_store import load_set
 from ..experts.network import combined
-from ..groups import EVALUATOR, OPEN, TIERS, sizes
+from ..groups import EVALUATOR, OPEN, TIERS, group_name, sizes
 from .router import GATE, INPUTS, PRIOR, Gate, Router, inputs, sealed, slack_weights
 
 SILENT = 1e-25
@@ -158,7 +158,7 @@ def train_router(
         "fitted_on": f"{codes} codes of each size with 4 <= n <= 12 and slack >= 1, n = 8 and 11 kept out",
         "comparison": comparison,
         "worse": is_worse(comparison),
-        "weights": {",".join(map(str, size)): np.round(gate(*size), 4).tolist() for size in EVALUATOR},
+        "weights": {group_name(size): np.round(gate(*size), 4).tolist() for size in EVALUATOR},
         "provenance": provenance(),
     }
     found = sealed(found)

@@ -6,9 +6,12 @@ With keys that look random this is a fair sample, with keys that grow as errors 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..experts.measurement import Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +19,7 @@ class Sample:
     """Some codes of one group, those of the least keys first.
 
     Shapes: keys (B,); rows (B,), their places in the file or set; P (B, k, r); true (B,), exact heights; h (B,), what
-    predictions are scored against, labels where there are any; values (B, V), what a predictor measured, its lower
-    bound, upper bound and prediction first.
+    predictions are scored against, labels where there are any; measured, what a predictor knows of them.
     """
 
     keys: NDArray[np.float64]
@@ -25,7 +27,7 @@ class Sample:
     P: NDArray[np.float64]
     true: NDArray[np.float64]
     h: NDArray[np.float64]
-    values: NDArray[np.float64]
+    measured: Measurement
 
     @property
     def error(self) -> NDArray[np.float64]:
@@ -40,7 +42,7 @@ class Sample:
     def _off(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
         scored = np.isfinite(self.true) & np.isfinite(h)
         error = np.full(len(h), np.nan)
-        error[scored] = np.log2(self.values[scored, 2]) - np.log2(h[scored])
+        error[scored] = np.log2(self.measured.height[scored]) - np.log2(h[scored])
         return error
 
     def where(self, chosen: NDArray[np.bool_]) -> Sample:
@@ -57,4 +59,6 @@ class Sample:
 
 def joined(parts: list[Sample], count: int) -> Sample:
     """The `count` codes of least keys of all parts, which share their shapes."""
-    return Sample(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Sample))).first(count)
+    columns: dict[str, Any] = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Sample)}
+    measured = Measurement.join(columns.pop("measured"))
+    return Sample(**{name: np.concatenate(own) for name, own in columns.items()}, measured=measured).first(count)

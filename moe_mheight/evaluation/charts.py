@@ -1,6 +1,6 @@
 """The pictures of a report: each a function that draws one figure from plain arrays, readable at 340 pixels.
 
-Colours come from `pictures` only, so that a page can exchange them for a dark background.
+Colours come from `figures.style` only, so that a page can exchange them for a dark background.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Group = tuple[int, int, int]
 TIER_LOOK = dict(zip(TIERS, cycle([(BLUE, "o"), (VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D")]), strict=False))
 """Colour and marker of a tier: either alone tells them apart."""
 
-LEAST = 1e-17
+SMALLEST = 1e-17
 """Errors below this, in bits, are drawn here: float64 hardly tells them from 0."""
 
 
 def group_errors(
-    figure: Any, names: Sequence[str], columns: Mapping[str, Sequence[float]], asked: Sequence[int]
+    figure: Any, names: Sequence[str], columns: Mapping[str, Sequence[float]], routed: Sequence[int]
 ) -> None:
     """log2-MSE of each group, a row each, on a log axis: one marker for each of the columns, which may hold nan; at the
-    right, how many of the group's codes experts were asked about."""
+    right, how many of the group's codes the router sent to experts."""
     axis = figure.add_subplot()
     looks = [(BLUE, "o", BLUE), (PURPLE, "v", "none"), (VERMILLION, "s", "none"), (ORANGE, "D", "none"),
              (GREEN, "P", "none")]  # fmt: skip
     places = np.arange(len(names))
     drawn = []
     for (label, values), (colour, marker, face) in zip(columns.items(), looks, strict=False):
-        at = np.maximum(np.array(values, float), LEAST**2)
+        at = np.maximum(np.array(values, float), SMALLEST**2)
         axis.plot(at, places, ls="", marker=marker, ms=6.5, mec=colour, mfc=face, mew=1.4, label=label, clip_on=False)
         drawn.append(at[np.isfinite(at)])
     everything = np.concatenate(drawn)
@@ -45,14 +45,15 @@ def group_errors(
     axis.set(ylim=(len(names) - 0.4, -0.6), xlabel="log2-MSE, bits²")
     axis.tick_params(axis="y", length=0)
     beside = {"textcoords": "offset points", "fontsize": 8.5, "color": GREY, "annotation_clip": False}
-    axis.annotate("asked", (1.0, 1.0), (4, 5), "axes fraction", **beside)
-    for place, count in zip(places, asked, strict=True):
+    axis.annotate("routed", (1.0, 1.0), (4, 5), "axes fraction", **beside)
+    for place, count in zip(places, routed, strict=True):
         axis.annotate(f"{count:,}", (1.0, place), (4, 0), axis.get_yaxis_transform(), va="center", **beside)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.3, columnspacing=1.0)
 
 
 def predicted(figure: Any, log2_h: Floats, low: Floats, high: Floats, said: Floats) -> None:
-    """Above, predictions against true heights with the bracket as a band; below, what is off, in bits, and the bracket.
+    """How far predictions and the ends of their brackets are off the true heights, in bits, on an axis that is
+    logarithmic either way from 0.
 
     All (B,), in bits; infinite heights left out by the caller. A bracket without an upper end reaches to the edge.
     """
@@ -63,21 +64,17 @@ def predicted(figure: Any, log2_h: Floats, low: Floats, high: Floats, said: Floa
     reach = max(float(np.abs(ends[np.isfinite(ends)]).max(initial=0.0)), 10 * smallest)
     top = int(np.ceil(np.log10(reach)))
     high = np.minimum(high, truth + 2 * 10.0**top)
-    whole, off = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1.0))
-    whole.vlines(truth, low, high, color=BLUE, alpha=0.35, lw=2.5, label="certified bracket")
-    span = [truth.min(), truth.max()] if len(truth) else [0.0, 1.0]
-    whole.plot(span, span, color=GREY, lw=0.8, label="exact")
-    whole.plot(truth, said, ls="", marker="o", ms=3.2, mfc="none", mec=VERMILLION, mew=0.8, label="predicted")
-    whole.set(ylabel="log2 h, predicted")
-    whole.legend(frameon=False, loc="upper left", handletextpad=0.4)
-    off.vlines(truth, low - truth, high - truth, color=BLUE, alpha=0.35, lw=1.6)
-    off.plot(truth, said - truth, ls="", marker="o", ms=3.2, mfc="none", mec=VERMILLION, mew=0.8)
-    off.set_yscale("symlog", linthresh=smallest, linscale=0.4)
+    axis = figure.add_subplot()
+    axis.vlines(truth, low - truth, high - truth, color=BLUE, alpha=0.35, lw=1.6, label="certified bracket")
+    axis.axhline(0.0, color=GREY, lw=0.8, label="exact")
+    axis.plot(truth, said - truth, ls="", marker="o", ms=3.2, mfc="none", mec=VERMILLION, mew=0.8, label="predicted")
+    axis.set_yscale("symlog", linthresh=smallest, linscale=0.4)
     marks = [10.0**e for e in range(top, -10, -4)]
     ticks = [-mark for mark in marks] + [0.0] + marks[::-1]
-    off.set_yticks(ticks, [("−" if tick < 0 else "") + plain(abs(tick)) for tick in ticks])
-    off.minorticks_off()
-    off.set(ylim=(-(10.0**top) * 2, 10.0**top * 2), xlabel="log2 h, exact", ylabel="off, bits")
+    axis.set_yticks(ticks, [("−" if tick < 0 else "") + plain(abs(tick)) for tick in ticks])
+    axis.minorticks_off()
+    axis.set(ylim=(-(10.0**top) * 2, 10.0**top * 2), xlabel="log2 h, exact", ylabel="off, bits")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.4, columnspacing=1.0)
 
 
 def calibration(
@@ -88,25 +85,23 @@ def calibration(
     observed_asked: Mapping[str, Sequence[float]],
     codes_asked: Mapping[str, int],
 ) -> None:
-    """Share of heights inside their interval against the coverage asked for, a line for each tier, dashed for those
-    that experts were asked about; below, by how much they differ, grey where 95 % of right lines are."""
-    axis, off = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1.0))
+    """By how many percent points the share of heights inside their interval differs from the nominal coverage, a line
+    for each tier, dashed for codes that the router sent to experts; grey where 95 % of right lines are."""
+    axis = figure.add_subplot()
     at = np.linspace(0.0, 1.0, 101)
-    lines = [("all", "-", observed, codes), ("asked", "--", observed_asked, codes_asked)]
+    lines = [("all", "-", observed, codes), ("routed", "--", observed_asked, codes_asked)]
     fewest = min([count[tier] for _, _, shares, count in lines for tier in shares], default=1)
-    slack = 196.0 * np.sqrt(at * (1.0 - at) / fewest)
-    off.fill_between(at, -slack, slack, color=GREY, alpha=0.25, lw=0)
-    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    chance = 196.0 * np.sqrt(at * (1.0 - at) / fewest)
+    axis.fill_between(at, -chance, chance, color=GREY, alpha=0.25, lw=0)
+    axis.axhline(0.0, color=GREY, lw=0.8)
     for name, dashes, shares, count in lines:
         for tier, found in shares.items():
             colour, marker = TIER_LOOK[tier]
             look = {"color": colour, "marker": marker, "ls": dashes, "ms": 4.5, "lw": 1.2}
-            axis.plot(nominal, found, label=f"{tier}, {name} {count[tier]:,}", **look)
-            off.plot(nominal, 100.0 * (np.array(found) - nominal), **look)
-    axis.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="coverage found")
-    off.set(xlabel="coverage asked for", ylabel="off, percent points")
+            axis.plot(nominal, 100.0 * (np.array(found) - nominal), label=f"{tier}, {name} {count[tier]:,}", **look)
+    axis.set(xlim=(0, 1.01), xlabel="nominal coverage", ylabel="coverage found − nominal, percent points")
     if observed:
-        axis.legend(frameon=False, loc="upper left")
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.4, columnspacing=1.0)
 
 
 def routing(figure: Any, n: int, weights: Mapping[tuple[int, int], Sequence[float]], marked: set[Group]) -> None:
@@ -122,9 +117,9 @@ def routing(figure: Any, n: int, weights: Mapping[tuple[int, int], Sequence[floa
                     patches.Rectangle((left, m - 0.46), 0.92 * share, 0.92, fc=colour, ec="none", alpha=0.75)
                 )
                 left += 0.92 * share
-        loudest = TIERS[int(np.argmax(shares))]
+        top = TIERS[int(np.argmax(shares))]
         sure = max(shares) > 0.995
-        text = loudest[0].upper() if sure else f"{loudest[0].upper()}\n{max(shares):.2f}"
+        text = top[0].upper() if sure else f"{top[0].upper()}\n{max(shares):.2f}"
         axis.text(k, m, text, ha="center", va="center", fontsize=8 if sure else 6.5, linespacing=0.9)
         if (n, k, m) in marked:
             axis.add_patch(patches.Rectangle((k - 0.48, m - 0.48), 0.96, 0.96, fc="none", ec="black", lw=1.6))
@@ -145,8 +140,8 @@ def against(figure: Any, points: Mapping[str, tuple[Floats, Floats]], x: str) ->
     axis = figure.add_subplot()
     seen = []
     for tier, (across, error) in points.items():
-        kept = np.isfinite(across) & np.isfinite(error)
-        at, up = np.maximum(across[kept], LEAST), np.maximum(error[kept], LEAST)
+        finite = np.isfinite(across) & np.isfinite(error)
+        at, up = np.maximum(across[finite], SMALLEST), np.maximum(error[finite], SMALLEST)
         if not len(at):
             continue
         colour, marker = TIER_LOOK[tier]

@@ -16,8 +16,9 @@ from ..brackets.bounds import brackets
 from ..codes.minors import smallest_minors
 from ..data.sources import some
 from ..errors import brief
+from ..experts.measurement import Measurement
 from ..experts.network import answers, read
-from ..groups import HEADLINE, TIERS, tier_of
+from ..groups import HEADLINE, TIERS, group_name, tier_of
 from . import charts
 from .bottom_k import Sample
 from .scoring import REFERENCE, Report
@@ -26,7 +27,7 @@ DRAWN = 150
 """Codes of each group that become points of a picture."""
 
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Coverages that are asked for, to see what is found."""
+"""Nominal coverages, to see what is found."""
 
 NAMES = ("error", r"predicted-\w+", "calibration", r"router-\d+", "spread", "width", "minor", "timings")
 """Of all pictures, as regular expressions."""
@@ -34,7 +35,7 @@ NAMES = ("error", r"predicted-\w+", "calibration", r"router-\d+", "spread", "wid
 FEW = 20
 """Codes that a line of coverage needs."""
 
-MOST_SIZES = 6
+MAX_SIZES = 6
 """Lengths n whose routing is drawn, those of most codes."""
 
 MINOR_CODES = 60
@@ -59,7 +60,7 @@ class Picture:
 
 def coverage(predictor: Any, report: Report) -> dict[str, Any]:
     """How often intervals hold the exact height, by tier, for each of LEVELS: of a fair sample, and of those codes
-    alone that experts were asked about, where a tier has FEW of them."""
+    alone that the router sent to experts, where a tier has FEW of them."""
     held: dict[str, Any] = {}
     for place, which in ((0, ""), (2, "_asked")):
         hits: dict[str, Floats] = defaultdict(lambda: np.zeros(len(LEVELS)))
@@ -68,7 +69,7 @@ def coverage(predictor: Any, report: Report) -> dict[str, Any]:
             sample = samples[place].where(np.isfinite(samples[place].true))
             codes[tier_of(*group)] += len(sample.P)
             for i, level in enumerate(LEVELS):
-                low, high = predictor.intervals_of(sample.P, group[2], sample.values, level)
+                low, high = predictor.intervals_of(sample.P, group[2], sample.measured, level)
                 hits[tier_of(*group)][i] += int(((low <= sample.true) & (sample.true <= high)).sum())
         enough = [tier for tier in TIERS if codes[tier] >= (FEW if which else 1)]
         held[f"observed{which}"] = {tier: (hits[tier] / codes[tier]).tolist() for tier in enough}
@@ -103,21 +104,21 @@ def _left_out(cells: dict[tuple[int, int], list[float] | str]) -> str:
     return f" Left out: {len(said)} of {len(cells)} (k, m) that the router has no weights for, as ({k}, {m}): {why}."
 
 
+OTHERS = ("run 1", "peer")
+"""What pictures and tables call the columns of REFERENCE: the network this project grew from, and a peer."""
+
+
 def references(report: Report) -> dict[str, list[float]]:
-    """log2-MSE of others for each group, nan where they print none."""
+    """log2-MSE of OTHERS for each group, nan where they print none."""
     place = {group: i for i, group in enumerate(HEADLINE)}
     return {
         name: [values[place[s.group]] if s.group in place else nan for s in report.scores]
-        for name, values in REFERENCE.items()
+        for name, values in zip(OTHERS, REFERENCE.values(), strict=True)
     }
 
 
-def _name(group: tuple[int, int, int]) -> str:
-    return ",".join(map(str, group))
-
-
-def _alone(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple[Floats, Floats]:
-    """(spread, |error|), bits, of the loudest tier's members, asked about every bracket that is open."""
+def _members(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple[Floats, Floats]:
+    """(std of the members, |error|), bits, of the top-1 tier, for every bracket that is open."""
     _, k, r = sample.P.shape
     tier = predictor.tiers[TIERS[int(np.argmax(predictor.router(k + r, k, m)))]]
     reading = read(brackets(sample.P, m, steps=predictor.steps, threads=threads), np.ones(len(sample.P), bool))
@@ -131,14 +132,15 @@ def _alone(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple
 
 def errors(report: Report) -> Picture:
     """The picture of each group's error: ours, that of bounds alone, and those of others that print theirs."""
-    scores = report.scores
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     return Picture(
         "error", "Error of each group",
         "Left is better. Triangles are bounds alone: the middle of the tightest certified bounds, nothing learnt, "
-        "nothing fitted. At the right, how many codes networks were asked about; where that is 0, bounds decide, and "
-        "both stand together. Squares and diamonds are others, each on its own data.",
+        "nothing fitted. At the right, how many codes the router sent to networks; where that is 0, bounds decide, and "
+        "both stand together. Squares are run 1, the network this project grew from, diamonds a peer's network; each "
+        "was measured on its own data.",
         1.9 + 0.25 * len(scores),
-        partial(charts.group_errors, names=[_name(s.group) for s in scores], asked=[s.asked for s in scores], columns={
+        partial(charts.group_errors, names=names, routed=[s.asked for s in scores], columns={
             "predicted": [s.log2_mse for s in scores],
             "bounds alone": [s.bounds_log2_mse for s in scores],
             **references(report),
@@ -149,69 +151,69 @@ def errors(report: Report) -> Picture:
 def pictures(
     predictor: Any, report: Report, covered: dict[str, Any] | None, routed: dict[int, Any], threads: int | None
 ) -> Iterable[Picture]:
-    scores, names = report.scores, [_name(score.group) for score in report.scores]
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
     tall = 1.7 + 0.25 * len(names)
     yield errors(report)
     parts: dict[str, list[Sample]] = defaultdict(list)
     for group, (sample, *_) in report.kept.items():
         parts[tier_of(*group)].append(sample.first(DRAWN))
     for tier in (tier for tier in TIERS if tier in parts):
-        kept = [(np.isfinite(s.true) & np.isfinite(s.values[:, 2]), s) for s in parts[tier]]
-        truth = np.concatenate([np.log2(s.true[at]) for at, s in kept])
-        low, high, said = (np.concatenate([np.log2(s.values[at, i]) for at, s in kept]) for i in (0, 1, 2))
+        finite = [(np.isfinite(s.true) & np.isfinite(s.measured.height), s) for s in parts[tier]]
+        truth = np.concatenate([np.log2(s.true[at]) for at, s in finite])
+        known = Measurement.join([s.measured[at] for at, s in finite])
+        low, high, said = np.log2(known.lower), np.log2(known.upper), np.log2(known.height)
         yield Picture(
             f"predicted-{tier}", f"Predicted against true, {tier} tier",
-            "Each code has its certified bracket as a bar. Above, most are thinner than the line. Below, the same "
-            "codes seen from the exact height, on a scale that is logarithmic either way from 0: how far the bracket "
-            "that experts answer in reaches, and how far the prediction is off.", 4.8,
+            "Each code has a bar: how far the certified bracket that experts answer in reaches, seen from the exact "
+            "height. The circle is how far the prediction is off. The scale is logarithmic either way from 0.", 3.6,
             partial(charts.predicted, log2_h=truth, low=low, high=high, said=said),
         )  # fmt: skip
     if covered is not None:
         yield Picture(
             "calibration", "Calibration of the intervals",
-            "Of the intervals asked for with some coverage, the share that hold the exact height, and below, by how "
-            "much that misses the coverage; within the grey band, chance explains it. Where bounds decide a height, as "
-            f"for all but {report.asked:,} of {sum(s.codes for s in scores):,} codes, the interval is "
-            "a piece of them, cut by chance to that coverage. Dashed: only codes that experts were asked about, where "
-            f"a tier has {FEW} or more.", 4.8,
+            "The share of intervals that hold the exact height, less their nominal coverage. Within the grey band, "
+            "chance explains the difference. Where bounds decide a height, as for all but "
+            f"{report.asked:,} of {sum(s.codes for s in scores):,} codes, the interval is a piece of the bounds, "
+            "truncated at random to that coverage. Dashed: only codes that the router sent to experts, where a tier "
+            f"has {FEW} or more.", 3.8,
             partial(charts.calibration, **covered),
         )  # fmt: skip
-    drawn = sorted(routed, key=lambda n: -sum(s.codes for s in scores if s.group[0] == n))[:MOST_SIZES]
+    drawn = sorted(routed, key=lambda n: -sum(s.codes for s in scores if s.group[0] == n))[:MAX_SIZES]
     rest = [str(n) for n in routed if n not in drawn]
     for n in sorted(drawn):
         yield Picture(
-            f"router-{n}", f"Who is asked at n = {n}",
-            "Weights of the three experts for every (k, m): a cell of two colours is two experts' answer, mixed. "
+            f"router-{n}", f"Where the router sends codes of n = {n}",
+            "Gate weights of the tiers for every (k, m). A cell of two colours mixes the answers of two tiers. "
             "Framed: groups of this data." + (f" Not drawn: n = {', '.join(rest)}, see report.json." if rest else "")
             + _left_out(routed[n]),
             4.4, partial(charts.routing, n=n, marked={score.group for score in scores},
                          weights={cell: w for cell, w in routed[n].items() if not isinstance(w, str)}),
         )  # fmt: skip
     if covered is not None:
-        points = {tier: [_alone(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}
+        points = {tier: [_members(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}
         yield Picture(
-            "spread", "Spread across seeds against error",
-            "What the seeds of the tier say when they are asked about every open bracket, also where tighter bounds "
-            "decide the height and nobody needs them. Where seeds differ, they err.", 4.2,
-            partial(charts.against, points=_joined(points), x="standard deviation over the seeds, bits"),
+            "spread", "Std of the members against error",
+            "The members of the top-1 tier answer for every open bracket here, also where tighter bounds decide the "
+            "height and nobody needs them. Where members differ, they err.", 4.2,
+            partial(charts.against, points=_joined(points), x="standard deviation over the members, bits"),
         )  # fmt: skip
     points = {tier: [_width(s) for s in parts.get(tier, [])] for tier in TIERS}
     yield Picture(
         "width", "Error against the width of the bracket",
-        "Of the bracket that experts answer in. Each point a code, lines through medians of up to eight bins. Errors "
-        "far below the width are those of codes that tighter bounds decide.", 4.2,
+        "The bracket is the one that experts answer in. Each point is a code, and lines join the medians of up to "
+        "eight bins. Errors far below the width are those of codes that tighter bounds decide.", 4.2,
         partial(charts.against, points=_joined(points), x="width of the bracket, bits"),
     )  # fmt: skip
     points = {tier: [_minor(s) for s in parts.get(tier, [])] for tier in TIERS}
     yield Picture(
         "minor", "Error against the smallest minor",
-        "How near k columns come to dependence, relative to the largest minor (that of the identity, 1, counts "
-        "too). The nearer, the larger heights can be, and the more digits they cost.", 4.2,
+        "The smallest minor that is not 0, relative to the largest (that of the identity, 1, counts too), says how "
+        "near k columns come to dependence. The nearer, the larger heights can be, and the more digits they cost.", 4.2,
         partial(charts.against, points=_joined(points), x="smallest minor over the largest"),
     )  # fmt: skip
     yield Picture(
         "timings", "Time a code",
-        "Predictions with their brackets, and the exact solver; it is faster for short codes.",
+        "Predictions with their brackets, and the exact solver, which is faster for short codes.",
         tall, partial(charts.timings, names=names, columns={
             "predict": [s.predict_microseconds for s in scores], "exact": [s.exact_microseconds for s in scores],
         }),
@@ -224,7 +226,7 @@ def _samples(report: Report, tier: str) -> list[tuple[tuple[int, int, int], Samp
 
 def _width(sample: Sample) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore"):  # inf - inf
-        return np.log2(sample.values[:, 1]) - np.log2(sample.values[:, 0]), np.abs(sample.missed)
+        return np.log2(sample.measured.upper) - np.log2(sample.measured.lower), np.abs(sample.missed)
 
 
 def _minor(sample: Sample) -> tuple[Floats, Floats]:

@@ -15,23 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from .._io import PART, as_json, locked, restore, swap, write_file
+from .._io import PART, as_json, locked, make_folder, restore, swap, write_file
 from ..codes.minors import smallest_minors
 from ..data.code_files import refuse_existing
-from ..ensemble.explain import bars
-from ..ensemble.predictor import CEILING, FLOOR
-from ..errors import DataError, FolderError, ModelError
+from ..errors import DataError, ModelError
 from ..exact.heights import m_height
 from ..experts.model_card import provenance
 from ..figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
-from ..groups import tier_of
+from ..groups import in_words, tier_of
 from . import figures as gallery
 from .scoring import HARDEST, Report
 
 FORMAT = "moe_mheight report 2"
 
 KEEP = 1000
-"""Codes of each group that a report looks at one by one; give it to `evaluation.evaluate`."""
+"""Codes of each group that a report looks at one by one; give it to `scoring.evaluate`."""
+
+COMPARED = (
+    "run 1, the network this project grew from",
+    "peer (MLPs on invariants)",
+    "best credible peer (another system)",
+)
+"""What the page calls the macro figures of others, in the order of the evaluation's."""
+
+DEEPEST = 1e-12
+"""The least entry of a codeword, over its largest, that its picture reaches down to."""
 
 INKS = {
     "#000000": "ink", str(STYLE["grid.color"]): "grid", GREY: "grey", BLUE: "blue", VERMILLION: "vermillion",
@@ -67,7 +75,7 @@ def write_report(
     Args:
         folder: where to.
         predictor: the one that was evaluated, of the bracket view or of the raw one.
-        report: from `evaluation.evaluate(..., keep=KEEP)`.
+        report: from `scoring.evaluate(..., keep=KEEP)`.
         about: lines for the page's head, such as {"data": "rows.pkl", "models": "mine"}.
         verdicts: from `criteria.judge`.
         force: replace a report that is there.
@@ -77,8 +85,8 @@ def write_report(
         The files, the page first.
 
     Raises:
-        DataError: the evaluation kept no codes, the folder cannot be made, or a file of a report is there (and not
-            force). FolderError: a file cannot be written, or another process writes there. ModelError: the extra is
+        DataError: the evaluation kept no codes, or a file of a report is there (and not force).
+        FolderError: the folder or a file cannot be written, or another process writes there. ModelError: the extra is
             missing.
     """
     template = _template()
@@ -90,9 +98,10 @@ def write_report(
     worst = _worst(report, threads)
     covered = gallery.coverage(predictor, report) if bracketed else None
     routed = gallery.routes(predictor, report) if bracketed else {}
+    evaluation = report.as_dict()
     facts = {
         "format": FORMAT, "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "provenance": provenance(),
-        "about": dict(about or {}), "evaluation": report.as_dict(),
+        "about": dict(about or {}), "evaluation": evaluation,
         "criteria": [verdict.as_dict() for verdict in verdicts],
         "calibration": covered,
         "router": _cells(routed, list),
@@ -112,11 +121,34 @@ def write_report(
     page = template.render(
         facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, drawn=gallery.DRAWN,
         references=gallery.references(report), json=figures.replace("<", "\\u003c"),
-        rows=sum(score.codes for score in report.scores), bars=bars,
+        rows=sum(score.codes for score in report.scores), bars=_bars,
+        others=gallery.OTHERS, tiers=in_words(),
+        compared=dict(zip(COMPARED, evaluation["reference"].values(), strict=True)),
     )  # fmt: skip
     files["report.html"] = page.encode(errors="backslashreplace")  # a file's name need not be text
     _put(folder, files, force)
     return [folder / name for name in reversed(files)]
+
+
+def _bars(word: list[float], largest: list[int]) -> dict[str, Any]:
+    """A codeword, largest entry 1, as bars on a logarithmic axis.
+
+    The box has 12 units a coordinate, and 1 lies 36 units above its floor. `decades` are the lines at powers of ten.
+    `bars` are of kind "top", "large" for the others of the largest, or "small"; an entry below the floor has no bar.
+    """
+    sizes = np.abs(word)
+    tiny = sizes[sizes > DEEPEST].min()
+    depth = max(1, int(np.ceil(-np.log10(tiny) - 1e-9)))
+    heights = np.where(sizes > 0.0, 36.0 * (1.0 + np.log10(np.maximum(sizes, 1e-300)) / depth), 0.0)
+    step = -(-depth // 4)
+    return {
+        "decades": [{"y": 2 + 36.0 * e / depth, "exponent": -e} for e in range(0, depth + 1, step)],
+        "bars": [
+            {"x": 12 * j + 1, "y": 38.0 - height, "height": height, "negative": value < 0.0,
+             "kind": "top" if j == largest[0] else "large" if j in largest else "small"}
+            for j, (value, height) in enumerate(zip(word, np.maximum(heights, 0.0).tolist(), strict=True))
+        ],
+    }  # fmt: skip
 
 
 def _cells(routed: dict[int, dict[tuple[int, int], Any]], kind: type) -> dict[str, dict[str, Any]]:
@@ -135,10 +167,7 @@ def taken(folder: Path) -> list[Path]:
 
 def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
     """Write all files aside, then have them take the place of those of an older report, the last one last."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}") from error
+    make_folder(folder)
     with locked(folder):
         restore(folder)
         before = taken(folder)
@@ -146,13 +175,11 @@ def _put(folder: Path, files: dict[str, bytes], force: bool) -> None:
         aside = folder / f"report{PART}"
         try:
             shutil.rmtree(aside, ignore_errors=True)  # of a killed process
-            aside.mkdir()
+            make_folder(aside)
             for name, inside in files.items():
                 write_file(aside / name, inside)
             stale = [(None, path) for path in before if path.name not in files]
             swap([*stale, *((aside / name, folder / name) for name in files)])
-        except OSError as error:
-            raise FolderError(f"cannot write {folder}: {error.strerror or error}; what was there stays") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -185,12 +212,12 @@ def _height(value: float) -> str:
 
 
 def inline(svg: str, title: str) -> str:
-    """An SVG file for the inside of a page: no prolog, no size of its own, no names that nobody asks for, and the
+    """An SVG file for the inside of a page: no prolog, no size of its own, no names that nothing refers to, and the
     page's colours."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     svg = svg.replace("*{stroke", ".chart *{stroke")
-    asked = set(re.findall(r"#([\w.-]+)[\")]", svg))
-    svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in asked else "", svg)
+    used = set(re.findall(r"#([\w.-]+)[\")]", svg))
+    svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     svg = re.sub(r"<svg[^>]*>", "", svg, count=1)
     for colour, name in INKS.items():
@@ -209,15 +236,15 @@ def _worst(report: Report, threads: int | None) -> list[dict[str, Any]]:
         found = m_height(P, m, matrix="P", details=True, threads=threads)
         ratios, columns = smallest_minors(P[None])
         word = found.witness / np.abs(found.witness).max()
-        values = sample.values[i]
-        lower, upper = map(float, values[[FLOOR, CEILING]] if len(values) > CEILING else values[:2])
-        predicted, width = float(values[2]), inf if upper == inf else float(np.log2(upper) - np.log2(lower))
+        measured = sample.measured[i]
+        lower, upper, predicted = map(float, (measured.tightest_lower, measured.tightest_upper, measured.height))
+        width = inf if upper == inf else float(np.log2(upper) - np.log2(lower))
         out.append({
             "n": n, "k": k, "m": m, "tier": tier_of(n, k, m), "row": int(sample.rows[i]),
             "true": float(sample.true[i]), "label": float(sample.h[i]), "predicted": predicted,
             "error_bits": float(sample.error[i]), "lower": lower, "upper": upper,
             "width_bits": width,
-            "spread_bits": float(sample.values[i, 3]) if sample.values.shape[1] > 3 else None,
+            "spread_bits": None if np.isnan(measured.std_bits) else float(measured.std_bits),
             "wrong_label": not np.isclose(sample.h[i], sample.true[i], rtol=1e-6, atol=0),
             "smallest_minor": float(ratios[0]), "its_columns": columns[0].tolist(),
             "witness": word.tolist(), "a": int(found.outside[0]), "outside": [int(j) for j in found.outside],

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from ..codes.generators import KINDS
 from ..data.code_files import Codes, Data, Group, silently
 from ..data.sources import Source, of, over, some
-from ..ensemble.predictor import CEILING, COLUMNS, FLOOR, Predictor
 from ..errors import DataError
 from ..exact.heights import m_height
 from ..experts.conformal import mixed
+from ..experts.measurement import HeightPredictor
 from ..experts.rng_streams import draw, stream
-from ..groups import HEADLINE, tier_of
+from ..groups import HEADLINE, group_name, tier_of
 from .bottom_k import Sample, joined
 
 REFERENCE = {
@@ -38,8 +38,6 @@ groups, so it has no place in a column of them."""
 
 ROUNDING = 1e-12
 """Mean squared errors up to this, in bits squared, are rounding: nothing is to be gained there."""
-
-POSITION = COLUMNS.index("position")
 
 Kept = tuple[Sample, Sample, Sample]
 
@@ -125,8 +123,8 @@ class Report:
         values: dict[str, list[float]] = {}
         for s in self.scores:
             if s.codes > s.infinite:
-                n, k, m = s.group
-                for name in ("worst group", f"group {n},{k},{m}", f"group {k},{m}"):
+                _, k, m = s.group
+                for name in ("worst group", f"group {group_name(s.group)}", f"group {k},{m}"):
                     values.setdefault(name, []).append(s.log2_mse)
                 # where no row could be scored, `worst` is 0
                 values.setdefault("worst code", []).append(s.log2_mse if np.isnan(s.log2_mse) else s.worst)
@@ -172,7 +170,7 @@ def default_data(
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: HeightPredictor,
     data: Source | Data,
     *,
     threads: int | None = None,
@@ -182,7 +180,7 @@ def evaluate(
     """Score a predictor on a file or a set of codes, against its labels or, without them, against exact heights.
 
     Args:
-        predictor: from `Predictor.load`.
+        predictor: from `Predictor.load` or `RawPredictor.load`, or of your own.
         data: from `sources.open_codes`, `files.read` or `default_data`; of a set one shard is in memory at a time.
         threads: for brackets and the exact solver; default all cores.
         advance: told how many rows were predicted.
@@ -243,22 +241,20 @@ def _together(parts: list[Tally]) -> Tally:
 
 
 def _tallied(
-    predictor: Predictor, threads: int | None, keep: int, codes: Codes, group: Group
+    predictor: HeightPredictor, threads: int | None, keep: int, codes: Codes, group: Group
 ) -> tuple[Group, Tally, Kept | None]:
     P, m = codes.P, group[2]
     predictor.predict(P[:1], m)  # compile before the clock starts
     m_height(P[:1], m)
     start = time.perf_counter()
-    values = predictor.measure(P, m, threads=threads)
-    lower, upper, best = values.T[:3]
+    measured = predictor.measure(P, m, threads=threads)
+    lower, upper, best, asked = measured.lower, measured.upper, measured.height, measured.routed
     middle = time.perf_counter()
     true = m_height(P, m, threads=threads)
     end = time.perf_counter()
-    # what a predictor of the raw view measures is the tightest bracket
-    tight, above = values.T[[FLOOR, CEILING]] if values.shape[1] > CEILING else (lower, upper)
+    tight, above = measured.tightest_lower, measured.tightest_upper
     h = true if codes.h is None else codes.h
     infinite = np.isinf(true)
-    asked = ~np.isnan(values[:, POSITION]) if values.shape[1] > POSITION else ~infinite
     scored = ~infinite & np.isfinite(h)
     log2_h = np.log2(h[scored])
     error = np.log2(best[scored]) - log2_h
@@ -284,7 +280,7 @@ def _tallied(
     )
     if not keep:
         return group, tally, None
-    every = Sample(mixed(codes.row.astype(np.uint64)).astype(np.float64), codes.row, P, true, h, values)
+    every = Sample(mixed(codes.row.astype(np.uint64)).astype(np.float64), codes.row, P, true, h, measured)
     hard = every.with_keys(-np.abs(every.error)).first(HARDEST)  # nan comes last
     most = _most(keep, group)
     return group, tally, (every.first(most), hard, every.where(asked).first(most))

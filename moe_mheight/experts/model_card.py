@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..codes.generators import ALL_KINDS
 from ..data.code_files import silently
-from ..groups import EVALUATOR, RULE, SEARCHED, searched_sizes, sizes
+from ..groups import EVALUATOR, RULE, SEARCHED, group_name, searched_sizes, sizes
 from ..numerics.jit import thread_count
 from . import conformal
 from .model_store import save_tier
@@ -120,7 +120,7 @@ def measure(
             advance(1)
             positions, doubt = combined(experts, reading)
             figures = _figures(reading, positions, log2_h, fixed[group])
-            groups.setdefault(",".join(map(str, group)), {})[kind] = figures
+            groups.setdefault(group_name(group), {})[kind] = figures
             rows.append(figures)
             ends = np.array([_interval(tables["field"], reading, positions.mean(0), doubt, level) for level in LEVELS])
             off, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)  # of adding and taking away log2 L
@@ -171,7 +171,7 @@ def measure_search(
         truth = log2_h - reading.lower
         position = combined(experts, reading, threshold=threshold)[0].mean(0)
         least = np.clip(reading.low.max(1), 0.0, None)
-        rows[",".join(map(str, key))] = {
+        rows[group_name(key)] = {
             "codes": len(truth),
             "lower_log2_mse": float(np.mean(truth**2)),
             "constant_log2_mse": float(np.mean((truth - constants[key]) ** 2)),

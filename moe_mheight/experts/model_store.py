@@ -32,7 +32,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from .._io import locked, restore, swap, sweep, write_file
+from .._io import locked, make_folder, restore, swap, sweep, write_file
 from ..errors import FolderError, ModelError, brief
 from ..groups import TIERS
 from .conformal import check as check_calibration
@@ -217,10 +217,7 @@ def workshop(final: Path, force: bool) -> Iterator[Path]:
     if final.exists() and not force:
         raise ModelError(f"{final} exists; choose another --models folder, or --force to replace it")
     partial = final.with_name(f".{final.name}.unfinished")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelError(f"cannot make {partial}: {error.strerror or error}") from error
+    make_folder(partial)
     with locked(partial):
         if force:  # only now: a training that is going on is refused above, not swept away
             try:

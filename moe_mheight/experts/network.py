@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..brackets.bounds import brackets
 from ..brackets.irls import BEYOND, STEPS, TOKENS, Brackets
 from ..errors import ModelError, brief
+from ..groups import slack_of
 from ..numerics.jit import over_batch
 from .torch_threads import on_threads
 
@@ -177,7 +178,7 @@ def features(
     profile = LONG_PROFILE if budget else PROFILE
     for values, factor in ((tokens.y, 3.0), (tokens.c, 1.0), (tokens.basic_y, 3.0), (tokens.basic_c, 1.0)):
         parts.append(nn.functional.pad(factor * values, (0, profile - values.shape[-1])))
-    size = [n / 12.0, k / 12.0, m / 12.0, (n - k - m) / 6.0]
+    size = [n / 12.0, k / 12.0, m / 12.0, slack_of(n, k, m) / 6.0]
     if budget:
         every = math.log2(math.comb(n, m))
         size += [every / 16.0, min(math.log2(budget) - every, 0.0) / 8.0]

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from .._arguments import real, whole
+from .._io import make_folder
 from ..errors import ModelError, brief
-from ..groups import RULE, TIERS
+from ..groups import RULE, TIERS, group_name
 from ..numerics.jit import thread_count
 from .batches import UNDECIDED, Batch, Recipe, chunk, recipes_of
 from .checkpoints import (
@@ -76,7 +77,7 @@ def validate(expert: Expert, known: list[tuple[Any, Reading, Any]]) -> dict[str,
     errors = {}
     for group, reading, log2_h in known:
         predicted = reading.placed(combined([expert], reading)[0][0])
-        errors[",".join(map(str, group))] = float(np.mean((predicted - log2_h) ** 2))
+        errors[group_name(group)] = float(np.mean((predicted - log2_h) ** 2))
     return {"macro": float(np.mean(list(errors.values()))), **errors}
 
 
@@ -304,7 +305,7 @@ def train_tier(
         config["trained_minutes"] = round(sum(minutes_each) / workers, 1)  # resumed or not
         config["provenance"] = provenance() | {"device": device}
         history = "".join((partial / f"{name}.jsonl").read_text(encoding="utf-8") for name in who)
-        (partial / "finished").mkdir()
+        make_folder(partial / "finished")
         told = _ending(report, groups_measured(tier))
         return finish(partial / "finished", config, experts, weights, history, share=times.share, advance=told)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, group_name, parse_group, tier_of
 from .style import (
     BLUE,
     GREEN,
@@ -24,11 +24,11 @@ from .style import (
     VERMILLION,
     Floats,
     Label,
-    apart,
     label_ends,
     logarithmic,
     matplotlib_itself,
     picture,
+    spaced,
 )
 
 DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5))]
@@ -41,12 +41,12 @@ MARKERS = "os^Dv<>"
 def training_history(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw how a training went: macro error, ratio and rate on the left, validation of each group on the right.
 
-    Thin lines are seeds, bold ones the median of the seeds that got so far, as long as half of them did.
+    Thin lines are members, bold ones the median of the members that got so far, as long as half of them did.
 
     Args:
-        records: one for each seed and epoch, with "seed", "epoch", "phase", "rate" and "ratio", and "train" and
-            "validation", each with "macro" and "groups" (log2-MSE in bits squared). What is missing, null or not
-            above 0 is left out.
+        records: one for each member and epoch, with "seed" (the member's), "epoch", "phase", "rate" and "ratio", and
+            "train" and "validation", each with "macro" and "groups" (log2-MSE in bits squared). What is missing, null
+            or not above 0 is left out.
         path: the PNG to write.
 
     Raises:
@@ -56,7 +56,7 @@ def training_history(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     if not records:
         raise DataError("records must hold at least one epoch; it is empty, so there is no training to draw")
     groups = sorted({name for record in records for name in _get(record, "validation", "groups") or {}}, key=_in_order)
-    seeds = {record["seed"] for record in records}
+    members = {record["seed"] for record in records}
     epochs = [int(record["epoch"]) for record in records]
     with picture(path, 10.5, max(6.0, 1.5 + 0.16 * len(groups))) as figure:
         grid = figure.add_gridspec(3, 2, height_ratios=(3, 1.3, 1.3))
@@ -65,10 +65,10 @@ def training_history(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
         titles: list[Label] = []
         for name, colour in (("train", VERMILLION), ("validation", BLUE)):
-            _draw_seeds(macro, records, (name, "macro"), colour)
+            _draw_members(macro, records, (name, "macro"), colour)
             titles += _draw_median(macro, records, (name, "macro"), name, color=colour, lw=2.2)
         for axis, name, colour in ((ratio, "ratio", PURPLE), (rate, "rate", GREY)):
-            _draw_seeds(axis, records, (name,), colour)
+            _draw_members(axis, records, (name,), colour)
             _draw_median(axis, records, (name,), name, color=colour, lw=1.8)
         names: list[Label] = []
         for group in groups:
@@ -93,7 +93,7 @@ def training_history(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         keys = [each.plot([], [], color=LOOK[tier][0], ls=LOOK[tier][1], label=f"{tier} tier")[0] for tier in tiers]
         if len(keys) > 1:
             each.legend(handles=keys, ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.98))
-        about = f"{_counted(len(seeds), 'seed')}, {_counted(max(epochs), 'epoch')}"
+        about = f"{_counted(len(members), 'member')}, {_counted(max(epochs), 'epoch')}"
         figure.suptitle(about, x=0.01, ha="left", fontsize=11)
         label_ends(figure, [(macro, titles), (each, names)])
 
@@ -143,7 +143,7 @@ def predictions_scatter(
                 density.append(drawn)
             for off, width, dashes in ((0.0, 1.3, "-"), (-1.0, 1.0, (0, (4, 3))), (1.0, 1.0, (0, (4, 3)))):
                 axis.plot([low, high], [low + off, high + off], color=ORANGE, lw=width, ls=dashes)
-            name = ",".join(map(str, group))
+            name = group_name(group)
             said = f"log2-MSE {np.mean((x - y) ** 2):.3g}, {_counted(len(x), 'code')}" if len(x) else "no finite code"
             axis.set_title(f"{name}  {_tier(name)} tier\n{said}", color=LOOK[_tier(name)][0])
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -152,13 +152,13 @@ def predictions_scatter(
             panels.flat[place].set_axis_off()
             panels.flat[place - columns].tick_params(labelbottom=True)
         if density:
-            most = max(2.0, *(float(drawn.get_array().max()) for drawn in density))
+            highest = max(2.0, *(float(drawn.get_array().max()) for drawn in density))
             for drawn in density:
-                drawn.set_norm(colors.LogNorm(1, most))
+                drawn.set_norm(colors.LogNorm(1, highest))
             bar = figure.colorbar(density[0], ax=panels, shrink=0.6, aspect=30, label="codes in a cell")
             ticks = [factor * 10**exponent for exponent in range(7) for factor in (1, 2, 5)]
             bar.set_ticks(
-                [tick for tick in ticks if tick <= most], labels=[f"{tick:,}" for tick in ticks if tick <= most]
+                [tick for tick in ticks if tick <= highest], labels=[f"{tick:,}" for tick in ticks if tick <= highest]
             )
             bar.minorticks_off()
         figure.supxlabel("log2 h, true", fontsize=10)
@@ -238,7 +238,7 @@ def curves(
     """Draw lines with markers and error bars, each with its name at its right end.
 
     Args:
-        series: name -> (x, y, spread), equally long; the error bar reaches from y - spread to y + spread. Points that
+        series: name -> (x, y, half), equally long; the error bar reaches from y - half to y + half. Points that
             are null, infinite or not above 0 on a logarithmic axis are dropped, and their number stated.
         path: the PNG to write.
         x, y: labels of the axes.
@@ -250,16 +250,18 @@ def curves(
     """
     drawn: list[tuple[str, Floats, Floats, Floats]] = []
     dropped = 0
-    for name, (across, up, spread) in series.items():
-        if not len(across) == len(up) == len(up if spread is None else spread):
-            raise DataError(f"series[{name!r}] must have as many x as y, and as many spreads or None; its lists differ")
+    for name, (across, up, half) in series.items():
+        if not len(across) == len(up) == len(up if half is None else half):
+            raise DataError(
+                f"series[{name!r}] must have as many x as y, and as many half error bars or None; its lists differ"
+            )
         at, height = np.array(across, float), np.array(up, float)
-        bars = np.nan_to_num(np.array([0.0] * len(at) if spread is None else spread, float), posinf=0.0)
-        kept = np.isfinite(at) & np.isfinite(height) & ~(log_x & (at <= 0)) & ~(log_y & (height <= 0))
-        dropped += int(np.sum(~kept))
-        order = np.flatnonzero(kept)[np.argsort(at[kept], kind="stable")]
+        bars = np.nan_to_num(np.array([0.0] * len(at) if half is None else half, float), posinf=0.0)
+        shown = np.isfinite(at) & np.isfinite(height) & ~(log_x & (at <= 0)) & ~(log_y & (height <= 0))
+        dropped += int(np.sum(~shown))
+        order = np.flatnonzero(shown)[np.argsort(at[shown], kind="stable")]
         drawn.append((name, at[order], height[order], bars[order]))
-    heights, spreads = (np.concatenate([np.empty(0), *(line[part] for line in drawn)]) for part in (2, 3))
+    heights, halves = (np.concatenate([np.empty(0), *(line[part] for line in drawn)]) for part in (2, 3))
     if not len(heights):
         raise DataError("series must hold at least one point that its axes can show; it has none, so nothing is drawn")
     with picture(path, 7.5, max(4.5, 1.2 + 0.2 * len(drawn))) as figure:
@@ -278,8 +280,8 @@ def curves(
         if log_x:
             logarithmic(axis.xaxis)
         if log_y:  # a bar that reaches 0 leaves the axes
-            ends = np.where(spreads < 0.9 * heights, heights - spreads, heights)
-            logarithmic(axis.yaxis, (ends.min(), (heights + spreads).max()))
+            ends = np.where(halves < 0.9 * heights, heights - halves, heights)
+            logarithmic(axis.yaxis, (ends.min(), (heights + halves).max()))
         axis.set(xlabel=x, ylabel=y)
         if dropped:
             axis.set_title(f"{_counted(dropped, 'point')} left out", loc="right", fontsize=8, color=GREY)
@@ -308,9 +310,9 @@ def _course(records: Iterable[Mapping[str, Any]], names: tuple[str, ...]) -> lis
     return sorted(point for point in points if 0.0 < point[1] < np.inf)
 
 
-def _draw_seeds(axis: Any, records: Sequence[Mapping[str, Any]], names: tuple[str, ...], colour: str) -> None:
-    for seed in {record["seed"] for record in records}:
-        points = _course([record for record in records if record["seed"] == seed], names)
+def _draw_members(axis: Any, records: Sequence[Mapping[str, Any]], names: tuple[str, ...], colour: str) -> None:
+    for member in {record["seed"] for record in records}:
+        points = _course([record for record in records if record["seed"] == member], names)
         axis.plot([at for at, _ in points], [value for _, value in points], color=colour, lw=0.7, alpha=0.5)
 
 
@@ -321,8 +323,8 @@ def _draw_median(
     values = defaultdict(list)
     for at, value in _course(records, names):
         values[at].append(value)
-    most = max(map(len, values.values()), default=0)
-    median = {at: float(np.median(found)) for at, found in values.items() if 2 * len(found) >= most}
+    members = max(map(len, values.values()), default=0)
+    median = {at: float(np.median(found)) for at, found in values.items() if 2 * len(found) >= members}
     if not median:
         return []
     axis.plot(list(median), list(median.values()), marker="o" if len(median) == 1 else "", ms=4, **look)
@@ -331,19 +333,19 @@ def _draw_median(
 
 
 def _mark_best(axis: Any, records: Sequence[Mapping[str, Any]]) -> str:
-    """Ring each seed's epoch of least validation error, and say which is the best of all."""
+    """Ring each member's epoch of smallest validation error, and say which is the best of all."""
     best = []
-    for seed in sorted({record["seed"] for record in records}):
-        points = _course([record for record in records if record["seed"] == seed], ("validation", "macro"))
+    for member in sorted({record["seed"] for record in records}):
+        points = _course([record for record in records if record["seed"] == member], ("validation", "macro"))
         if points:
             at, value = min(points, key=lambda point: point[1])
-            best.append((value, at, seed))
+            best.append((value, at, member))
             axis.plot([at], [value], marker="o", ms=6, mfc="white", mec=BLUE, mew=1.3, zorder=4)
-    return "○ best: {:.3g}, epoch {}, seed {}".format(*min(best)) if best else ""
+    return "○ best: {:.3g}, epoch {}, member {}".format(*min(best)) if best else ""
 
 
 def _mark_phases(records: Sequence[Mapping[str, Any]], axes: Sequence[Any]) -> None:
-    """A band from the first seed's to the last seed's entry into each phase but the first, numbered above axes[0]."""
+    """A band from the first member's to the last member's start of each phase but the first, numbered above axes[0]."""
     entries: dict[Any, dict[Any, int]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: int(record["epoch"])):
         if record.get("phase") is not None:
@@ -357,14 +359,13 @@ def _mark_phases(records: Sequence[Mapping[str, Any]], axes: Sequence[Any]) -> N
     if len(texts) > 6:
         texts = [str(phase) for _, _, phase in changes[:-1]] + [texts[-1]]
     wanted = np.array([(first - 0.5 - low) / (high - low) for first, _, _ in changes])
-    for place, text in zip(apart(wanted, 0.05 if len(texts) > 6 else 0.12, 0.88), texts, strict=True):
+    for place, text in zip(spaced(wanted, 0.05 if len(texts) > 6 else 0.12, 0.88), texts, strict=True):
         axes[0].text(place, 1.01, text, transform=axes[0].transAxes, fontsize=8, color=GREY, va="bottom")
 
 
 def _tier(group: str) -> str:
     try:
-        n, k, m = map(int, group.split(","))
-        return tier_of(n, k, m)
+        return tier_of(*parse_group(group))
     except (ValueError, IndexError):  # not the name of a group
         return ""
 
@@ -378,8 +379,8 @@ def _frame(truth: Floats, predicted: Floats) -> tuple[float, float]:
     if not len(truth):
         return 0.0, 1.0
     reach = max(0.5 * float(np.ptp(truth)), 4.0)
-    least, most = np.quantile(predicted, (0.001, 0.999))
-    low = min(truth.min(), max(least, truth.min() - reach))
-    high = max(truth.max(), min(most, truth.max() + reach))
+    bottom, top = np.quantile(predicted, (0.001, 0.999))
+    low = min(truth.min(), max(bottom, truth.min() - reach))
+    high = max(truth.max(), min(top, truth.max() + reach))
     margin = max(0.04 * (high - low), 0.3, 1.5 - (high - low))
     return low - margin, high + margin

@@ -1,4 +1,4 @@
-"""What the pictures of `plots` share: a PNG written whole or not at all, axes in plain numbers, labels that keep apart.
+"""What the pictures of `plots` share: a PNG written whole or not at all, axes in plain numbers, labels without overlap.
 
 matplotlib is an extra: it is imported when a picture is drawn, and its global state is left as it was.
 """
@@ -96,7 +96,7 @@ def logarithmic(axis: Any, limits: tuple[float, float] | None = None) -> None:
         axis.set_minor_locator(ticker.NullLocator())
     else:
         dense = {1.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1.6: (1.0, 2.0, 5.0), 2.6: (1.0, 3.0), np.inf: (1.0,)}
-        axis.set_major_locator(ticker.LogLocator(subs=next(dense[most] for most in dense if decades < most)))
+        axis.set_major_locator(ticker.LogLocator(subs=next(dense[limit] for limit in dense if decades < limit)))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: plain(value)))
     axis.set_minor_formatter(ticker.NullFormatter())
 
@@ -111,7 +111,7 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def apart(wanted: Floats, gap: float, high: float) -> Floats:
+def spaced(wanted: Floats, gap: float, high: float) -> Floats:
     """Places in [0, high] nearest to the wanted ascending ones (N,) that are at least `gap` from each other.
 
     Least squares under an order: pool adjacent violators. Where there is no room for all, they leave [0, high].
@@ -131,7 +131,7 @@ def apart(wanted: Floats, gap: float, high: float) -> Floats:
 
 
 def label_ends(figure: Any, axes: list[tuple[Any, list[Label]]]) -> None:
-    """Write each line's name right of its axes, at its end's height or as near as the others let it.
+    """Write each line's name right of its axes, at its end's height or as near as the other names allow.
 
     The last thing done to a figure: it needs the final layout.
     """
@@ -155,5 +155,5 @@ def label_ends(figure: Any, axes: list[tuple[Any, list[Label]]]) -> None:
         points = axis.get_window_extent().height * 72.0 / figure.dpi
         ends = axis.transAxes.inverted().transform(axis.transData.transform([label[:2] for label in labels]))
         gap = 10.5 * max(1 + label[2].count("\n") for label in labels) / points
-        for height in apart(np.sort(ends[:, 1]), gap, 1.0):
+        for height in spaced(np.sort(ends[:, 1]), gap, 1.0):
             next(at).set_position((1.04, height))

@@ -1,4 +1,4 @@
-"""New matrices from old ones, as the seed project made them: noise and interpolation, with labels copied or exact.
+"""New matrices from old ones, as run 1's project made them: noise and interpolation, with labels copied or exact.
 
 Only `codes.equivalent`, the orbit, keeps the height. Everything here changes the code: a copied label is then wrong,
 mostly by a little and, near singular codes, by a lot; an exact one costs microseconds.
@@ -13,12 +13,12 @@ from ..errors import DataError
 from ..exact.heights import m_height
 
 ALPHA = (0.3, 0.7)
-"""Share of the first parent in an interpolation, uniformly, as the seed has it."""
+"""Share of the first parent in an interpolation, uniformly, as run 1 had it."""
 
 TOLERANCE = 0.2
 """Accepted beyond the originals' own range of means and of deviations, as a share of its ends' size."""
 
-LEAST_SUM = 0.05
+MIN_SUM = 0.05
 """Of a row against the sum of its entries' sizes, to be divided by."""
 
 Matrices = NDArray[np.float64]
@@ -35,20 +35,20 @@ def smote(P: Matrices, other: Matrices, alpha: Matrices) -> Matrices:
 
 
 def geometric(P: Matrices, other: Matrices, alpha: Matrices) -> Matrices:
-    """|P|^alpha |other|^(1 - alpha), signs from the nearer parent; the seed's mean is nan where a sign is minus."""
+    """|P|^alpha |other|^(1 - alpha), signs from the nearer parent; run 1's mean is nan where a sign is minus."""
     size = np.abs(P) ** alpha * np.abs(other) ** (1.0 - alpha)
     return np.copysign(size, np.where(alpha >= 0.5, P, other))
 
 
 def row_sums(P: Matrices, other: Matrices, alpha: Matrices) -> Matrices:
-    """Rows divided by their sums, interpolated, and multiplied by the interpolated sums, as the seed has it.
+    """Rows divided by their sums, interpolated, and multiplied by the interpolated sums, as run 1 has it.
 
-    Where a row's sum is next to nothing against its entries, for which the seed's formula gives numbers without limit,
+    Where a row's sum is next to nothing against its entries, for which run 1's formula gives numbers without limit,
     the row is interpolated entry by entry.
     """
     one, two = P.sum(axis=2, keepdims=True), other.sum(axis=2, keepdims=True)
-    small = (np.abs(one) <= LEAST_SUM * np.abs(P).sum(2, keepdims=True)) | (
-        np.abs(two) <= LEAST_SUM * np.abs(other).sum(2, keepdims=True)
+    small = (np.abs(one) <= MIN_SUM * np.abs(P).sum(2, keepdims=True)) | (
+        np.abs(two) <= MIN_SUM * np.abs(other).sum(2, keepdims=True)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         mixed = (alpha * P / one + (1.0 - alpha) * other / two) * (alpha * one + (1.0 - alpha) * two)
@@ -61,7 +61,7 @@ INTERPOLATIONS = {"smote": smote, "geometric": geometric, "row-sums": row_sums}
 def accepted(P: Matrices, originals: Matrices) -> NDArray[np.bool_]:
     """Which matrices have a mean and a standard deviation within the originals' range, widened by TOLERANCE: (B,).
 
-    The seed multiplies both ends by 0.8 and 1.2, which narrows the range where an end is negative; here it widens.
+    Run 1 multiplies both ends by 0.8 and 1.2, which narrows the range where an end is negative; here it widens.
     """
     fine = [np.isfinite(P).all(axis=(1, 2))]
     for statistic in (np.mean, np.std):
@@ -92,7 +92,7 @@ def augmented(
         total: codes wanted; where there are as many originals, nothing is made and all are kept.
         rng: where the draws come from.
         level: of the noise, in standard deviations of the matrix.
-        labels: "copied", from the original or the nearer parent, as the seed did; "exact", computed anew.
+        labels: "copied", from the original or the nearer parent, as in run 1; "exact", computed anew.
         check: accept only matrices that `accepted` takes.
 
     Returns:
@@ -124,5 +124,5 @@ def augmented(
         if drawn > 100 * total + 10_000:
             raise DataError(f"fewer than one in a hundred matrices made by {', '.join(methods)} is accepted")
     made, theirs = np.concatenate(matrices[1:]), np.concatenate(heights[1:])
-    some = slice(0, total - len(P)) if len(methods) == 1 else rng.permutation(len(made))[: total - len(P)]
-    return np.concatenate([P, made[some]]), np.concatenate([h, theirs[some]])
+    chosen = slice(0, total - len(P)) if len(methods) == 1 else rng.permutation(len(made))[: total - len(P)]
+    return np.concatenate([P, made[chosen]]), np.concatenate([h, theirs[chosen]])

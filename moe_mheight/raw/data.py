@@ -1,4 +1,4 @@
-"""What raw-view networks learn from: the seed's 108,000 codes, split by orbit before anything is made from them."""
+"""What raw-view networks learn from: 108,000 codes as run 1 had, split by orbit before anything is made from them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..data.code_files import Data, Group, count, silently, take
 from ..data.generate import generate, shuffled, split
 from ..errors import DataError
 from ..exact.heights import m_height
-from ..groups import HEADLINE, tier_of
+from ..groups import HEADLINE, group_name, tier_of
 from .augmentation import augmented, noisy
 from .recipe import RawRecipe
 
 ROWS = 12_000
-"""Codes per group of the seed's data set; 108,000 over the nine groups."""
+"""Codes per group of run 1's data set; 108,000 over the nine groups."""
 
 FRACTION = 0.15
-"""Share of the orbits that validate, as the seed split."""
+"""Share of the orbits that validate, as run 1 had it."""
 
 KIND = "scaled-integer"
-"""Integers with a scale of their own per matrix: the distribution of the field's files."""
+"""Integers with a scale of their own per matrix: the distribution of the peers' files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class Split:
         return tuple(part.group for part in self.training)
 
 
-def seed_data(rows: int = ROWS, seed: int = 0, advance: Callable[[int], None] = silently) -> Data:
-    """The seed's data set made anew: `rows` codes of each of the nine groups, exact finite heights, in random order."""
+def run1_data(rows: int = ROWS, seed: int = 0, advance: Callable[[int], None] = silently) -> Data:
+    """Run 1's data set made anew: `rows` codes of each of the nine groups, exact finite heights, in random order."""
     return shuffled(generate(HEADLINE, rows, KIND, seed, advance=advance), seed)
 
 
@@ -93,7 +93,7 @@ def divide(data: Data, *, fraction: float = FRACTION, seed: int = 0, rows: int |
 
 
 def _named(groups: set[Group]) -> str:
-    return " and ".join(f"({n},{k},{m})" for n, k, m in sorted(groups)) or "the file"
+    return " and ".join(f"({group_name(group)})" for group in sorted(groups)) or "the file"
 
 
 def of_scope(parts: Parts, scope: str) -> Parts:
@@ -102,14 +102,14 @@ def of_scope(parts: Parts, scope: str) -> Parts:
     Raises:
         DataError: there are none.
     """
-    some = tuple(part for part in parts if scope in ("all", tier_of(*part.group)))
-    if not some:
+    chosen = tuple(part for part in parts if scope in ("all", tier_of(*part.group)))
+    if not chosen:
         raise DataError(f"the data hold no group of the {scope} tier")
-    return some
+    return chosen
 
 
 def prepared(parts: Parts, recipe: RawRecipe) -> Parts:
-    """The training side as a recipe wants it: with what its augmentation makes, the same for every seed."""
+    """The training side as a recipe wants it: with what its augmentation makes, the same for every member."""
     if not recipe.augment:
         return parts
     out = []

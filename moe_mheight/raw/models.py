@@ -1,4 +1,4 @@
-"""Raw-view ensembles on disk, and the predictor that asks them.
+"""Raw-view ensembles on disk, and the predictor made of them.
 
     SET/high/config.json             format, recipe, groups, sizes and checksums of the data, metrics, provenance
     SET/high/seed0.safetensors       weights of one member (and seed1, ...)
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import check_rows
-from .._io import restore, write_file
+from .._io import make_folder, restore, write_file
 from ..brackets.bounds import bounds
 from ..codes.linear import check_m, check_P, equivalent, like_input
 from ..data.code_files import Group, from_rows
 from ..errors import CodeError, MHeightError, ModelError, brief
-from ..experts.model_store import MOST_SEEDS, checked_files, unpack, with_weights, write_checksums
+from ..experts.measurement import Measurement
+from ..experts.model_store import MOST_SEEDS, checked_files, pack, unpack, with_weights, write_checksums
 from ..experts.torch_threads import on_threads
 from ..groups import tier_of
 from ..numerics.jit import thread_count
 from .data import Parts
 from .monitor import ratio
-from .networks import Codes, Network, build
+from .networks import Codes, Network, build, renamed
 from .recipe import SCOPES, RawRecipe, as_json, make
 
 FORMAT = "moe_mheight raw 1"
@@ -46,16 +48,19 @@ MOST_WEIGHTS, MOST_GROUPS = 1 << 26, 4096
 
 
 def answers(network: Network, P: NDArray[np.float64], group: Group, views: int | None = None) -> NDArray[np.float64]:
-    """log2 heights that a network gives codes of one of its groups, (B,), means over views; default the recipe's."""
+    """log2 heights that a network gives codes of one of its groups, (B,).
+
+    With test-time augmentation, means over `views` members of each code's orbit; default as many as the recipe says.
+    """
     views = network.recipe.views if views is None else views
     device = next(network.parameters()).device
     number, total = network.groups.index(group), np.zeros(len(P))
     for view in range(views):
         for start in range(0, len(P), AT_ONCE):
-            some = P[start : start + AT_ONCE]
-            x = torch.from_numpy(network.read(some if view == 0 else _another(some, view))).to(device)
+            chunk = P[start : start + AT_ONCE]
+            x = torch.from_numpy(network.read(chunk if view == 0 else _another(chunk, view))).to(device)
             with torch.no_grad():
-                out = network(Codes(x, torch.full((len(some),), number, device=device)))
+                out = network(Codes(x, torch.full((len(chunk),), number, device=device)))
             total[start : start + AT_ONCE] += out.double().cpu().numpy()
     return total / views
 
@@ -71,12 +76,12 @@ class _Alike(np.random.Generator):
     def permuted(self, x: Any, *, axis: Any = None, out: Any = None) -> Any:
         return np.repeat(super().permuted(x[:1], axis=axis), len(x), axis=0)
 
-    def choice(self, a: Any, size: Any = None, *others: Any, **more: Any) -> Any:
-        return np.repeat(super().choice(a, (1, *size[1:]), *others, **more), size[0], axis=0)
+    def choice(self, a: Any, size: Any = None, *arguments: Any, **options: Any) -> Any:
+        return np.repeat(super().choice(a, (1, *size[1:]), *arguments, **options), size[0], axis=0)
 
 
 class RawTier:
-    """A seed ensemble: its config and its networks, in eval mode, on the CPU."""
+    """An ensemble: its config and its networks, in eval mode, on the CPU."""
 
     def __init__(self, config: dict[str, Any], networks: list[Network]) -> None:
         self.config, self.networks = config, networks
@@ -92,7 +97,7 @@ class RawTier:
         return cls(config, networks)
 
     def members(self, P: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
-        """log2 heights that each member gives: (seeds, B)."""
+        """log2 heights that each member gives: (members, B)."""
         return np.stack([answers(network, P, group) for network in self.networks])
 
 
@@ -104,13 +109,13 @@ def save(
     folder: Path, config: dict[str, Any], weights: list[bytes], history: str, tier: RawTier, validation: Parts
 ) -> None:
     """Fill a new folder with one ensemble; pictures where matplotlib is there."""
-    folder.mkdir()
+    make_folder(folder)
     for number, content in enumerate(weights):
         write_file(folder / f"seed{number}.safetensors", content)
-    whole = {"format": FORMAT, **config, "seeds": len(weights)}
-    write_file(folder / "config.json", (json.dumps(whole, indent=1) + "\n").encode())
+    written = {"format": FORMAT, **config, "seeds": len(weights)}
+    write_file(folder / "config.json", (json.dumps(written, indent=1) + "\n").encode())
     write_file(folder / "history.jsonl", history.encode())
-    write_file(folder / "README.md", card(whole).encode())
+    write_file(folder / "README.md", card(written).encode())
     draw(folder, [json.loads(record) for record in history.splitlines()], tier, validation)
     write_checksums(folder)
 
@@ -142,7 +147,7 @@ def card(config: dict[str, Any]) -> str:
     return f"""# A raw-view ensemble: {config["scope"]}
 
 Reads (n, k, m, P) itself and answers log2 h, outside of any bracket. For comparison: the experts of the bracket view
-are thousands of times nearer. {config["seeds"]} seeds of the network "{recipe["network"]}".
+are thousands of times nearer. {config["seeds"]} members, of the network "{recipe["network"]}".
 
 * Data: {codes["originals"]} codes ({codes["training"]} with what was made from them), {codes["validation"]} others to
   validate, no orbit on both sides.
@@ -197,6 +202,8 @@ def load_tier(folder: Path) -> RawTier:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = brief(error) if isinstance(error, MHeightError) else f"{type(error).__name__}: {brief(error)}"
         raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
+    for name in [name for name in files if name.endswith(".safetensors")]:
+        files[name] = pack(renamed(unpack(files[name], str(folder / name))))
     return RawTier(config, [with_weights(x, folder, files, f"seed{i}.safetensors") for i, x in enumerate(networks)])
 
 
@@ -231,7 +238,7 @@ class RawPredictor:
 
     @property
     def gap(self) -> float | None:
-        """Validation over training macro, means over the ensembles that are asked."""
+        """Validation over training macro, means over the ensembles that answer."""
         used = [tier for scope, tier in self.tiers.items() if scope != "all"] or list(self.tiers.values())
         sides = ("train", "validation")
         return ratio({s: {"macro": float(np.mean([t.config["metrics"][s]["macro"] for t in used]))} for s in sides})
@@ -244,7 +251,7 @@ class RawPredictor:
         raise CodeError(f"these raw-view models know the groups {', '.join(map(str, known))}, not {group}")
 
     def log2_heights(self, P: NDArray[np.float64], m: int) -> NDArray[np.float64]:
-        """log2 heights of one group, (B,), as the networks give them, means over the seeds."""
+        """log2 heights of one group, (B,), as the networks give them, means over the members."""
         group = (P.shape[1] + P.shape[2], P.shape[1], m)
         return self._tier(group).members(P, group).mean(0)
 
@@ -276,21 +283,30 @@ class RawPredictor:
         levels, heights = check_m(m, len(batch), batch.shape[2]), np.empty(len(batch))
         for level in np.unique(levels):
             at = levels == level
-            lower, upper, height = self.measure(batch[at], int(level), threads=threads).T
-            heights[at] = np.clip(height, lower, upper) if certified else height
+            found = self.measure(batch[at], int(level), threads=threads)
+            heights[at] = np.clip(found.height, found.lower, found.upper) if certified else found.height
         return like_input(heights, single)
 
     def bounds(self, P: ArrayLike, m: Any, *, threads: int | None = None) -> tuple[Any, Any]:
         """Certified (lower, upper) bounds, as `moe_mheight.bounds` gives them."""
         return bounds(P, m, threads=threads)
 
-    def measure(self, P: ArrayLike, m: int, *, threads: int | None = None) -> NDArray[np.float64]:
-        """Certified lower and upper bound and predicted height of one group's codes, (B, 3)."""
+    def measure(self, P: ArrayLike, m: int, *, threads: int | None = None) -> Measurement:
+        """Certified bounds and predicted heights of one group's codes; the networks know nothing else."""
         batch, _ = check_P(P)
         lower, upper = (np.asarray(end) for end in bounds(batch, m, threads=threads))
         height = np.exp2(on_threads(thread_count(threads), self.log2_heights, batch, m))
-        return np.stack([lower, upper, np.where(np.isinf(lower), np.inf, np.maximum(height, 1.0))], axis=1)
+        infinite = np.isinf(lower)
+        return replace(
+            Measurement.unknown(len(batch)),
+            lower=lower,
+            upper=upper,
+            height=np.where(infinite, np.inf, np.maximum(height, 1.0)),
+            tightest_lower=lower,
+            tightest_upper=upper,
+            routed=~infinite,
+        )
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
-        """The signature that the field's evaluator calls: heights of a list of P of one group."""
+        """The signature that the course's evaluator calls: heights of a list of P of one group."""
         return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]

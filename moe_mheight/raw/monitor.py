@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.code_files import Group
-from ..groups import TIERS, tier_of
+from ..groups import TIERS, group_name, tier_of
 
 WINDOW = 10
 """Epochs that roughness looks back on."""
@@ -27,18 +27,14 @@ def figures(errors: dict[Group, NDArray[np.float64]]) -> dict[str, Any]:
     return {
         "macro": float(np.mean(list(groups.values()))),
         "worst": groups[worst],
-        "worst_group": _name(worst),
-        "tiers": {tier: float(np.mean(some)) for tier, some in tiers.items() if some},
-        "groups": {_name(group): mse for group, mse in groups.items()},
+        "worst_group": group_name(worst),
+        "tiers": {tier: float(np.mean(mses)) for tier, mses in tiers.items() if mses},
+        "groups": {group_name(group): mse for group, mse in groups.items()},
     }
 
 
-def _name(group: Group) -> str:
-    return ",".join(map(str, group))
-
-
 def ratio(record: dict[str, Any]) -> float | None:
-    """Validation over training macro: the seed's generalisation gap. None where training errors are 0."""
+    """Validation over training macro: run 1's generalisation gap. None where training errors are 0."""
     trained = record["train"]["macro"]
     return record["validation"]["macro"] / trained if trained > 0 else None
 

@@ -1,12 +1,13 @@
 """Networks that read (n, k, m, P) itself and answer log2 h.
 
-`run1` and `gated` read the entries of P in their places, padded to one size, as the seed did. `symmetric` reads the
+`run1` and `gated` read the entries of P in their places, padded to one size, as run 1 did. `symmetric` reads the
 orthogonal projector onto the code, which no change of basis moves, and is built so that neither a permutation of the
 coordinates nor a sign moves its answer: the whole orbit of a code is one input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,18 @@ HEADS = 8
 
 FIXED_GATE = {rule.name: rule.gate for rule in RULES}
 """Share of the high-capacity pathway before the gate is learned."""
+
+
+EARLIER = {
+    "enter": "input_layer", "leave": "output_layer", "ask": "query_key_value", "tell": "output_projection",
+    "value": "entry_embedding", "place": "position_embedding", "about": "group_embedding", "exchanges": "rounds",
+}  # fmt: skip
+"""Layers by the names that they have in weights saved by earlier versions."""
+
+
+def renamed(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights by today's names."""
+    return {".".join(EARLIER.get(part, part) for part in name.split(".")): value for name, value in weights.items()}
 
 
 class Codes(NamedTuple):
@@ -74,6 +87,9 @@ class Network(nn.Module):
         entries = np.concatenate([matrices.reshape(-1) for matrices in P])
         self.scale.fill_(float(entries.std()) or 1.0)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
+        return super().load_state_dict(renamed(state_dict), *arguments, **options)
+
     def seed_dropout(self, seed: int, device: str = "cpu") -> None:
         """Fix all that dropout will draw from here on."""
         stream = torch.Generator(device).manual_seed(seed)
@@ -103,17 +119,17 @@ class Trunk(nn.Module):
     def __init__(self, features: int, recipe: RawRecipe) -> None:
         super().__init__()
         width = recipe.width
-        self.enter = nn.Linear(features, width)
+        self.input_layer = nn.Linear(features, width)
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(recipe.blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(recipe.blocks))
         self.drop = Dropout(recipe.dropout)
-        self.leave = nn.Linear(width, 1)
+        self.output_layer = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.drop(torch.relu(self.enter(x)))
+        x = self.drop(torch.relu(self.input_layer(x)))
         for first, second in zip(self.first, self.second, strict=True):
             x = x + self.drop(torch.relu(second(self.drop(torch.relu(first(x))))))
-        return nn.functional.softplus(self.leave(x)[:, 0])
+        return nn.functional.softplus(self.output_layer(x)[:, 0])
 
 
 class Attention(nn.Module):
@@ -122,18 +138,19 @@ class Attention(nn.Module):
     def __init__(self, features: int, heads: int, size: int) -> None:
         super().__init__()
         self.heads, self.size = heads, size
-        self.ask = nn.Linear(features, 3 * heads * size)
-        self.tell = nn.Linear(heads * size, features)
+        self.query_key_value = nn.Linear(features, 3 * heads * size)
+        self.output_projection = nn.Linear(heads * size, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, _ = x.shape
-        q, k, v = self.ask(x).view(batch, tokens, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)  # (B, H, T, size)
+        batch, entries, _ = x.shape
+        split = self.query_key_value(x).view(batch, entries, 3, self.heads, self.size)
+        q, k, v = split.permute(2, 0, 3, 1, 4)  # (B, H, T, size)
         y = nn.functional.scaled_dot_product_attention(q, k, v)
-        return x + self.tell(y.transpose(1, 2).reshape(batch, tokens, -1))
+        return x + self.output_projection(y.transpose(1, 2).reshape(batch, entries, -1))
 
 
 class Run1(Network):
-    """The seed's run 1: 8-head attention over the entries of P, (k, m) embeddings, residual blocks, softplus.
+    """Run 1: 8-head attention over the entries of P, (k, m) embeddings, residual blocks, softplus.
 
     At width 1024, blocks 4: embeddings of 32, heads of 64, 10.6 million parameters for the nine groups (run 1: 10.9
     million); other widths scale everything.
@@ -144,8 +161,8 @@ class Run1(Network):
     def __init__(self, recipe: RawRecipe, groups: tuple[Group, ...]) -> None:
         super().__init__(recipe, groups)
         self.features, small = max(2, recipe.width // 16), max(2, recipe.width // 32)
-        self.value = nn.Linear(1, self.features)
-        self.place = nn.Parameter(0.02 * torch.randn(self.rows * self.columns, self.features))
+        self.entry_embedding = nn.Linear(1, self.features)
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(self.rows * self.columns, self.features))
         self.pathway = Attention(self.features, HEADS, self.features)
         ks, ms = sorted({k for _, k, _ in groups}), sorted({m for *_, m in groups})
         self.register_buffer("which", torch.tensor([[ks.index(k), ms.index(m)] for _, k, m in groups]))
@@ -155,7 +172,7 @@ class Run1(Network):
     def start(self, P: list[NDArray[np.float64]], log2_h: list[NDArray[np.float64]]) -> None:
         super().start(P, log2_h)
         level = float(np.concatenate(log2_h).mean())
-        self.trunk.leave.bias.data.fill_(level)  # softplus hardly changes what is well above 0
+        self.trunk.output_layer.bias.data.fill_(level)  # softplus hardly changes what is well above 0
 
     def embedded(self, group: Tensor) -> Tensor:
         k, m = self.which[group].T
@@ -166,13 +183,13 @@ class Run1(Network):
 
     def forward(self, codes: Codes) -> Tensor:
         x = (codes.x / self.scale).flatten(1)[:, :, None]  # (B, T, 1)
-        x = self.attended(self.value(x) + self.place, codes.group).flatten(1)
+        x = self.attended(self.entry_embedding(x) + self.position_embedding, codes.group).flatten(1)
         n = self.sizes[codes.group, :1] / 10.0
         return self.trunk(torch.cat([n, self.embedded(codes.group), x], dim=1))
 
 
 class Gated(Run1):
-    """The seed's second priority: a standard and a high-capacity pathway, mixed by a complexity gate.
+    """The analysis of run 1 proposes it, as second priority: a standard and a high-capacity pathway, mixed by a gate.
 
     The gate starts at FIXED_GATE of the group's tier; what it learns from the (k, m) embeddings is added to its logit.
     """
@@ -200,9 +217,9 @@ class Gated(Run1):
         return (1.0 - g) * self.pathway(x) + g * self.capable(x)
 
 
-class Exchange(nn.Module):
+class Messages(nn.Module):
     """A round between the n^2 pairs of coordinates: even features, which no sign moves, and odd ones, which turn with
-    the signs of both coordinates. Sums of products over a third coordinate let pairs hear of triangles.
+    the signs of both coordinates. Sums of products over a third coordinate let pairs know of triangles.
 
     Shapes: even (B, N, N, width), odd (B, N, N, width / 2), both in and out.
     """
@@ -227,8 +244,8 @@ class Exchange(nn.Module):
         even_even = (a @ b / n).permute(0, 2, 3, 1)
         odd_odd = (c.permute(0, 3, 1, 2) @ d.permute(0, 3, 1, 2) / n**0.5).permute(0, 2, 3, 1)
         means, largest = y.mean(2, keepdim=True).expand_as(y), y.amax(2, keepdim=True).expand_as(y)
-        heard = torch.cat([y, means, largest, even_even, e * f, odd_odd.abs()], dim=3)
-        even = even + self.narrow(self.drop(nn.functional.silu(self.widen(heard))))
+        context = torch.cat([y, means, largest, even_even, e * f, odd_odd.abs()], dim=3)
+        even = even + self.narrow(self.drop(nn.functional.silu(self.widen(context))))
         odd = odd + self.mix(torch.cat([odd, odd_odd], dim=3) * self.gate(self.norm(even)))
         return even, odd
 
@@ -244,9 +261,9 @@ class Symmetric(Network):
         super().__init__(recipe, groups)
         width = recipe.width
         self.level = nn.Parameter(torch.zeros(len(groups)))
-        self.about = nn.Embedding(len(groups), width)
+        self.group_embedding = nn.Embedding(len(groups), width)
         self.even, self.odd = nn.Linear(6, width), nn.Linear(2, max(1, width // 2), bias=False)
-        self.exchanges = nn.ModuleList(Exchange(width, recipe.dropout) for _ in range(recipe.blocks))
+        self.rounds = nn.ModuleList(Messages(width, recipe.dropout) for _ in range(recipe.blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(7 * width, 128), nn.SiLU(), Dropout(recipe.dropout), nn.Linear(128, 1))
 
@@ -258,21 +275,21 @@ class Symmetric(Network):
 
     def forward(self, codes: Codes) -> Tensor:
         x, n = codes.x, codes.x.shape[1]
-        own = torch.diagonal(x, dim1=1, dim2=2).clamp(1e-6, 1.0 - 1e-6)  # of each coordinate, (B, N)
+        diagonal = torch.diagonal(x, dim1=1, dim2=2).clamp(1e-6, 1.0 - 1e-6)  # of each coordinate, (B, N)
         here = torch.eye(n, device=x.device)
-        within = x * (1.0 - here) / (own[:, :, None] * own[:, None, :]).sqrt()
-        dual = x * (1.0 - here) / ((1.0 - own)[:, :, None] * (1.0 - own)[:, None, :]).sqrt()
+        within = x * (1.0 - here) / (diagonal[:, :, None] * diagonal[:, None, :]).sqrt()
+        dual = x * (1.0 - here) / ((1.0 - diagonal)[:, :, None] * (1.0 - diagonal)[:, None, :]).sqrt()
         odd = self.odd(torch.stack([within, dual], dim=3))
         sizes = [within.abs(), dual.abs(), torch.log(within.abs() + 1e-4) / 4.0, torch.log(dual.abs() + 1e-4) / 4.0]
-        logit = (torch.log(own / (1.0 - own)) / 4.0)[:, :, None].expand_as(x)
-        about = self.about(codes.group)
+        logit = (torch.log(diagonal / (1.0 - diagonal)) / 4.0)[:, :, None].expand_as(x)
+        about = self.group_embedding(codes.group)
         even = self.even(torch.stack([*sizes, logit, here.expand_as(x)], dim=3)) + about[:, None, None]
-        for exchange in self.exchanges:
-            even, odd = exchange(even, odd)
+        for messages in self.rounds:
+            even, odd = messages(even, odd)
         pairs = self.norm(even)
-        alone, pairs = torch.diagonal(pairs, dim1=1, dim2=2), pairs.flatten(1, 2)
+        single, pairs = torch.diagonal(pairs, dim1=1, dim2=2), pairs.flatten(1, 2)
         pooled = [pairs.mean(1), pairs.amax(1), torch.logsumexp(2.0 * pairs, 1)]
-        pooled += [alone.mean(2), alone.amax(2), alone.amin(2), about]
+        pooled += [single.mean(2), single.amax(2), single.amin(2), about]
         return nn.functional.softplus(self.head(torch.cat(pooled, dim=1))[:, 0] + self.level[codes.group])
 
 

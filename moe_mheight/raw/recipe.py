@@ -1,11 +1,13 @@
 """A recipe: everything that decides the weights of a raw-view network, apart from the data and the seed.
 
-The seed project's analysis of its run 1 proposes five priorities. Each is a field here, and all can be combined.
+Run 1 is the first training of the network that this project grew from. Its analysis proposes five priorities; each is a
+field here, and all can be combined.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,15 +25,15 @@ SCHEDULES = ("constant", "cosine")
 SCOPES = (*TIERS, "all")
 """What one network is trained on: the groups of a tier, or all."""
 
-SEED_WEIGHTS = (
+PROPOSED_WEIGHTS = (
     *((4, 2, 1.0), (4, 3, 1.0), (5, 2, 1.0)),
     *((4, 4, 1.5), (5, 3, 1.5), (6, 2, 2.0)),
     *((5, 4, 3.0), (6, 3, 3.0), (4, 5, 5.0)),
 )
-"""The seed's table of loss weights: (k, m, weight). Groups that a table leaves out weigh 1."""
+"""The loss weights that the analysis of run 1 proposes: (k, m, weight). Groups that a table leaves out weigh 1."""
 
-SEED_CURRICULUM = ((0.25, ("low",)), (0.25, ("low", "medium")), (0.5, TIERS))
-"""The seed's three phases, 50, 50 and 100 epochs: share of the training, tiers."""
+PROPOSED_CURRICULUM = ((0.25, ("low",)), (0.25, ("low", "medium")), (0.5, TIERS))
+"""The three phases that it proposes, 50, 50 and 100 epochs: share of the training, tiers."""
 
 LARGEST_WEIGHT = 1e6
 
@@ -54,23 +56,25 @@ class RawRecipe:
 
     network: str = _about("symmetric", "run1, gated (two pathways and a complexity gate) or symmetric.", of=NETWORKS)
     width: int = _about(0, "Features; run 1 had 1024.  [default: 32 for symmetric, else 256]", least=0, most=4096)
-    blocks: int = _about(4, "Residual blocks, or rounds of exchange.", least=1, most=64)
+    blocks: int = _about(4, "Residual blocks, or rounds of messages between pairs of coordinates.", least=1, most=64)
     gate_from: float = _about(0.3, "Share of the training from which the gate is learned; 1 keeps it fixed.", most=1.0)
     weights: tuple[tuple[int, int, float], ...] = _about(
-        NO_WEIGHTS, 'Loss weights of groups: none, seed (its table) or a JSON FILE like {"4,5": 5.0}.'
+        NO_WEIGHTS, 'Loss weights of groups: none, proposed (for run 2) or a JSON FILE like {"4,5": 5.0}.'
     )
     augment: tuple[str, ...] = _about(
-        (), "Make new matrices: noise, smote, geometric, row-sums; repeatable.", of=METHODS
+        (), "Make new matrices: noise, smote, geometric, row-sums, like noise,smote.", of=METHODS
     )
-    augment_to: int = _about(12000, "Codes per group after that, as the seed had it.", least=1, most=10**7)
+    augment_to: int = _about(12000, "Codes per group after that, as run 1 had.", least=1, most=10**7)
     noise: float = _about(0.05, "Of noise: standard deviations of the matrix's own entries.", most=10.0)
     labels: str = _about("exact", "Of matrices so made: copied from the nearer original, or exact.", of=LABELS)
-    check: bool = _about(True, "Accept only those with mean and deviation near the originals', as the seed proposes.")
+    check: bool = _about(True, "Accept only those with mean and deviation near the originals', as proposed.")
     orbit: bool = _about(False, "Show another member of each code's orbit every epoch; labels stay exact.")
-    views: int = _about(1, "Predictions are means over this many members of a code's orbit.", least=1, most=1024)
+    views: int = _about(
+        1, "Test-time augmentation: predictions are means over this many members of a code's orbit.", least=1, most=1024
+    )
     dropout: float = _about(0.0, "After each dense layer; run 1 had 0.3.", most=0.95)
     decay: float = _about(1e-3, "AdamW's weight decay; run 1 had 1e-4.", most=10.0)
-    l2: float = _about(0.0, "Penalty on squared weights; the seed proposes 1e-4.", most=10.0)
+    l2: float = _about(0.0, "Penalty on squared weights; 1e-4 was proposed.", most=10.0)
     rate: float = _about(2e-3, "Peak learning rate; run 1 had 1e-3.", least=1e-8, most=1.0)
     schedule: str = _about("cosine", "Of the learning rate, after a warm-up of 2 %.", of=SCHEDULES)
     patience: int = _about(
@@ -80,10 +84,10 @@ class RawRecipe:
         most=10**6,
     )
     jitter: float = _about(
-        0.0, "Noise added anew every epoch, in deviations of the matrix; the seed proposes 0.02.", most=10.0
+        0.0, "Noise added anew every epoch, in deviations of the matrix; 0.02 was proposed.", most=10.0
     )
     curriculum: tuple[tuple[float, tuple[str, ...]], ...] = _about(
-        NO_CURRICULUM, 'Phases by tier: none, seed, or a JSON FILE like [[0.5, ["low"]], [0.5, ["low", "high"]]].'
+        NO_CURRICULUM, 'Phases by tier: none, proposed, or a JSON FILE like [[0.5, ["low"]], [0.5, ["low", "high"]]].'
     )
     batch: int = _about(128, "Codes per step.", least=1, most=65536)
     epochs: int = _about(30, "Epochs.", least=1, most=10**6)
@@ -113,7 +117,7 @@ RUN1 = {
 
 
 RUN2 = RUN1 | {
-    "weights": "seed",
+    "weights": "proposed",
     "rate": 5e-4,
     "decay": 1e-3,
     "dropout": 0.4,
@@ -141,7 +145,8 @@ def make(settings: dict[str, Any], *, files: bool = True) -> RawRecipe:
     """A recipe from plain values, as JSON or a command line gives them.
 
     Args:
-        settings: field names and values; weights and curriculum may be "none", "seed", a JSON file or what it holds.
+        settings: field names and values; weights and curriculum may be "none", "proposed", a JSON file, or what it
+            holds.
         files: whether files may be read; not those that a stranger's model set names.
 
     Raises:
@@ -150,8 +155,7 @@ def make(settings: dict[str, Any], *, files: bool = True) -> RawRecipe:
     known = [each.name for each in fields(RawRecipe)]
     for name in settings:
         if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+            hint = _nearest(name, known) or f"; known are {', '.join(known)}"
             raise ModelError(f"a recipe has no {brief(name)}{hint}")
     plain = dict(settings)
     if not files and any(isinstance(plain.get(name), str) for name in ("weights", "curriculum")):
@@ -165,6 +169,62 @@ def make(settings: dict[str, Any], *, files: bool = True) -> RawRecipe:
     return RawRecipe(**plain)
 
 
+def from_text(assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings as a command line gives them, for `make`.
+
+    Args:
+        assignments: like "width=64", "orbit=true", "augment=noise,smote" or 'weights={"4,5": 5.0}'.
+
+    Raises:
+        ModelError: one is not of that form.
+
+    Example:
+        >>> from moe_mheight.raw.recipe import from_text
+        >>> from_text(["width=64", "rate=1e-3", "augment=noise,smote"])
+        {'width': 64, 'rate': 0.001, 'augment': ['noise', 'smote']}
+    """
+    known = {each.name: each for each in fields(RawRecipe)}
+    found = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise ModelError(f"a setting is given like width=64, got {brief(assignment)}")
+        name = name.strip().replace("-", "_")
+        found[name] = _value(text.strip(), known[name]) if name in known else text
+    return found
+
+
+def _value(text: str, setting: Any) -> Any:
+    """What a text means for a setting; one that means nothing stays text, which `make` refuses with a reason."""
+    default = setting.default
+    try:
+        if text[:1] in ("{", "["):
+            return json.loads(text)
+        if isinstance(default, tuple) and "of" in setting.metadata:
+            return [part.strip() for part in text.split(",") if part.strip()]
+        if isinstance(default, bool):
+            return {"true": True, "false": False}.get(text.lower(), text)
+        return type(default)(text) if isinstance(default, (int, float)) else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def _nearest(value: Any, words: Iterable[str]) -> str:
+    near = get_close_matches(str(value), list(words), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def settings_table() -> list[tuple[str, str]]:
+    """Every setting and what it is, with its default."""
+    rows = []
+    for each in fields(RawRecipe):
+        about = each.metadata["about"]
+        if "default:" not in about and each.default not in ((), ""):
+            about += f"  [default: {str(each.default).lower() if isinstance(each.default, bool) else each.default}]"
+        rows.append((each.name, about))
+    return rows
+
+
 def as_json(recipe: RawRecipe) -> dict[str, Any]:
     """Plain values, such that make(as_json(recipe)) == recipe."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
@@ -172,12 +232,13 @@ def as_json(recipe: RawRecipe) -> dict[str, Any]:
     return plain
 
 
-def read_json(path: str | Path, what: str) -> Any:
-    """What a JSON file holds."""
+def read_json(path: str | Path, what: str, words: Iterable[str] = ()) -> Any:
+    """What a JSON file holds; `words` are what may be said instead of a file's name."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ModelError(f"cannot read {what} from {path}: {error.strerror or error}") from error
+        reason = f"{error.strerror or error}{_nearest(path, words)}"
+        raise ModelError(f"cannot read {what} from {path}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON: {brief(error)}") from error
 
@@ -186,7 +247,8 @@ def _check(name: str, value: Any, default: Any, allowed: Any) -> None:
     if "of" in allowed:
         for choice in value if isinstance(value, tuple) else (value,):
             if choice not in allowed["of"]:
-                raise ModelError(f"{name} must be one of {', '.join(allowed['of'])}, got {brief(choice)}")
+                hint = _nearest(choice, allowed["of"])
+                raise ModelError(f"{name} must be one of {', '.join(allowed['of'])}, got {brief(choice)}{hint}")
         if isinstance(value, tuple) and len(set(value)) < len(value):
             raise ModelError(f"{name} must not repeat, got {brief(value)}")
     elif isinstance(default, bool):
@@ -228,9 +290,15 @@ def _tuple(value: Any, what: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _spelled_out(value: str, known: dict[str, Any], what: str) -> Any:
+    """What a word stands for, or what a file holds."""
+    word = "proposed" if value == "seed" else value  # its name in recipes of earlier versions
+    return known[word] if word in known else read_json(value, what, known)
+
+
 def _weights(value: Any) -> tuple[tuple[int, int, float], ...]:
     if isinstance(value, str):
-        value = {"none": {}, "seed": SEED_WEIGHTS}[value] if value in ("none", "seed") else read_json(value, "weights")
+        value = _spelled_out(value, {"none": {}, "proposed": PROPOSED_WEIGHTS}, "weights")
     if isinstance(value, tuple):
         return value
     if not isinstance(value, dict):
@@ -248,8 +316,7 @@ def _weights(value: Any) -> tuple[tuple[int, int, float], ...]:
 
 def _curriculum(value: Any) -> tuple[tuple[float, tuple[str, ...]], ...]:
     if isinstance(value, str):
-        known = {"none": NO_CURRICULUM, "seed": SEED_CURRICULUM}
-        value = known[value] if value in known else read_json(value, "a curriculum")
+        value = _spelled_out(value, {"none": NO_CURRICULUM, "proposed": PROPOSED_CURRICULUM}, "a curriculum")
     phases = []
     for phase in _tuple(value, "a curriculum"):
         parts = _tuple(phase, "a phase")

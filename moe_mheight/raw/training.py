@@ -1,4 +1,4 @@
-"""Training raw-view networks: one member for one seed, readable top to bottom, and the seed ensemble of a tier."""
+"""Training raw-view networks: one member for one seed, readable top to bottom, and the ensemble of a tier."""
 
 from __future__ import annotations
 
@@ -99,12 +99,13 @@ class Epoch:
         rng = np.random.default_rng([seed, number])
         share = number / recipe.epochs
         self.phase, tiers = tiers_shown(recipe, share)
-        mine = [i for i, part in enumerate(parts) if tier_of(*part.group) in tiers] or list(range(len(parts)))
-        self.read = [network.read(P) for P in shown(tuple(parts[i] for i in mine), recipe, rng)]
-        self.log2_h = [parts[i].log2_h.astype(np.float32) for i in mine]
-        self.number = np.concatenate([np.full(len(parts[i].P), i) for i in mine])
-        place = np.concatenate([np.arange(len(parts[i].P)) for i in mine])
-        self.rows = np.stack([np.repeat(np.arange(len(mine)), [len(parts[i].P) for i in mine]), place], axis=1)
+        numbers = [i for i, part in enumerate(parts) if tier_of(*part.group) in tiers] or list(range(len(parts)))
+        self.read = [network.read(P) for P in shown(tuple(parts[i] for i in numbers), recipe, rng)]
+        self.log2_h = [parts[i].log2_h.astype(np.float32) for i in numbers]
+        counts = [len(parts[i].P) for i in numbers]
+        self.number = np.repeat(numbers, counts)
+        row = np.concatenate([np.arange(count) for count in counts])
+        self.rows = np.stack([np.repeat(np.arange(len(numbers)), counts), row], axis=1)
         self.shuffle(rng, recipe.per_epoch or len(self.rows))
 
     def shuffle(self, rng: np.random.Generator, wanted: int) -> None:
@@ -116,9 +117,9 @@ class Epoch:
         """Batches of codes and log2 h; of one length n each where the network wants that."""
         lengths = np.array([len(x[0]) for x in self.read])[self.rows[:, 0]] if one_length else np.zeros(len(self.rows))
         for start in range(0, len(self.order), size):
-            some = self.order[start : start + size]
-            for length in np.unique(lengths[some]):
-                places = some[lengths[some] == length]
+            chunk = self.order[start : start + size]
+            for length in np.unique(lengths[chunk]):
+                places = chunk[lengths[chunk] == length]
                 at, row = self.rows[places].T
                 x = np.empty((len(places), *self.read[at[0]].shape[1:]), np.float32)
                 y = np.empty(len(places), np.float32)
@@ -157,77 +158,109 @@ def advance(task: tuple[Member, Stage]) -> Stage:
 
 
 def _advanced(member: Member, stage: Stage) -> Stage:
-    recipe, training, seed, device = member.recipe, member.training, member.seed, member.device
-    with FRESH:
-        torch.manual_seed(seed)
-        network = build(recipe, tuple(part.group for part in training))
-    network.start([part.P for part in training], [part.log2_h for part in training])
-    network.to(device)
-    best = deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    weights = loss_weights(recipe, training).to(device)
-    watched = tuple(Part(part.group, part.P[:WATCHED], part.log2_h[:WATCHED]) for part in member.originals)
-    state = {"done": 0.0, "minutes": 0.0}
-    if stage.checkpoint is not None:
-        state = restore(stage.checkpoint, network, best, optimizer)
-    done, known, began = int(state["done"]), list(stage.records), time.monotonic()
-    macros, final = [record["validation"]["macro"] for record in known], _final(known, recipe)
-    steady = not (recipe.orbit or recipe.jitter or recipe.curriculum)
-    epoch: Epoch | None = None
+    run, began = _Run(member, stage), time.monotonic()
+    minutes, seconds, epoch = run.minutes, span(run.minutes), None
+    while not run.over and (epoch is None or time.monotonic() - began < seconds):
+        epoch = run.epoch_after(epoch)
+        loss = run.learn(epoch)
+        minutes = run.minutes + (time.monotonic() - began) / 60
+        run.measure(epoch, loss, minutes)
+    saved = pack_checkpoint(
+        run.network, run.best, run.optimizer, done=run.done, minutes=minutes, measured=len(run.records)
+    )
+    return Stage(run.done, saved, tuple(run.records), pack(run.best.state_dict()) if run.over else None)
 
-    def over() -> bool:
-        return done == recipe.epochs or _out_of_patience(final, recipe.patience)
 
-    minutes, seconds = state["minutes"], span(state["minutes"])
-    while not over() and (epoch is None or time.monotonic() - began < seconds):
-        network.seed_dropout(1_000_003 * (done + 1) + seed, device)
-        epoch = _reordered(epoch, seed, done) if steady and epoch else Epoch(network, training, recipe, seed, done)
-        network.train()
-        losses, at = [], 0
-        for codes, log2_h in epoch.batches(recipe.batch, recipe.network == "symmetric"):
-            share = (done + at / len(epoch)) / recipe.epochs
-            at += len(log2_h)
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = learning_rate(recipe, share)
-            if network.gates() is not None:
-                network.gate.requires_grad_(share >= recipe.gate_from)
-            error = network(Codes(codes.x.to(device), codes.group.to(device))) - log2_h.to(device)
-            objective = (weights[codes.group] * error**2).mean()
-            losses.append(objective.detach())
-            if recipe.l2:
-                objective = objective + recipe.l2 * penalty(network)
-            optimizer.zero_grad()
-            objective.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-            optimizer.step()
-        done += 1
-        network.eval()
-        minutes = state["minutes"] + (time.monotonic() - began) / 60
+class _Run:
+    """A member's training, as it stands after `done` epochs that took so many minutes."""
+
+    def __init__(self, member: Member, stage: Stage) -> None:
+        self.member, self.recipe, training = member, member.recipe, member.training
+        with FRESH:
+            torch.manual_seed(member.seed)
+            self.network = build(self.recipe, tuple(part.group for part in training))
+        self.network.start([part.P for part in training], [part.log2_h for part in training])
+        self.network.to(member.device)
+        self.best = deepcopy(self.network)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
+        )
+        self.weights = loss_weights(self.recipe, training).to(member.device)
+        self.watched = tuple(Part(part.group, part.P[:WATCHED], part.log2_h[:WATCHED]) for part in member.originals)
+        state = {"done": 0.0, "minutes": 0.0}
+        if stage.checkpoint is not None:
+            state = restore(stage.checkpoint, self.network, self.best, self.optimizer)
+        self.done, self.minutes, self.records = int(state["done"]), state["minutes"], list(stage.records)
+
+    @property
+    def over(self) -> bool:
+        return self.done == self.recipe.epochs or _out_of_patience(
+            _final(self.records, self.recipe), self.recipe.patience
+        )
+
+    def epoch_after(self, epoch: Epoch | None) -> Epoch:
+        """The next epoch; where all show the same codes, the one before in another order."""
+        recipe, seed = self.recipe, self.member.seed
+        if epoch is None or recipe.orbit or recipe.jitter or recipe.curriculum:
+            return Epoch(self.network, self.member.training, recipe, seed, self.done)
+        return _reordered(epoch, seed, self.done)
+
+    def learn(self, epoch: Epoch) -> float:
+        """Train for one epoch: its mean loss."""
+        self.network.seed_dropout(1_000_003 * (self.done + 1) + self.member.seed, self.member.device)
+        self.network.train()
+        losses, seen = [], 0
+        for codes, log2_h in epoch.batches(self.recipe.batch, self.recipe.network == "symmetric"):
+            losses.append(self._step(codes, log2_h, (self.done + seen / len(epoch)) / self.recipe.epochs))
+            seen += len(log2_h)
+        self.network.eval()
+        self.done += 1
+        loss = float(torch.stack(losses).mean())
+        if not math.isfinite(loss):
+            advice = f"try a lower rate than {self.recipe.rate:g}"
+            raise ModelError(f"training of seed {self.member.seed} diverged in epoch {self.done}; {advice}")
+        return loss
+
+    def _step(self, codes: Codes, log2_h: Tensor, share: float) -> Tensor:
+        """One step, when that share of the training is done: the weighted loss before it."""
+        network, device = self.network, self.member.device
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate(self.recipe, share)
+        if network.gates() is not None:
+            network.gate.requires_grad_(share >= self.recipe.gate_from)
+        error = network(Codes(codes.x.to(device), codes.group.to(device))) - log2_h.to(device)
+        objective = (self.weights[codes.group] * error**2).mean()
+        loss = objective.detach()
+        if self.recipe.l2:
+            objective = objective + self.recipe.l2 * penalty(network)
+        self.optimizer.zero_grad()
+        objective.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        self.optimizer.step()
+        return loss
+
+    def measure(self, epoch: Epoch, loss: float, minutes: float) -> None:
+        """Record what the epoch brought, and keep the weights if they are the best, or the last."""
         record: dict[str, Any] = {
-            "seed": seed,
-            "epoch": done,
-            "epochs": recipe.epochs,
-            "samples": (known[-1]["samples"] if known else 0) + len(epoch),
+            "seed": self.member.seed,
+            "epoch": self.done,
+            "epochs": self.recipe.epochs,
+            "samples": (self.records[-1]["samples"] if self.records else 0) + len(epoch),
             "minutes": round(minutes, 3),
             "phase": epoch.phase,
-            "rate": learning_rate(recipe, done / recipe.epochs),
-            "loss": float(torch.stack(losses).mean()),
-            "train": figures(_measured(network, watched)),
-            "validation": figures(_measured(network, member.validation)),
+            "rate": learning_rate(self.recipe, self.done / self.recipe.epochs),
+            "loss": loss,
+            "train": figures(_measured(self.network, self.watched)),
+            "validation": figures(_measured(self.network, self.member.validation)),
         }
         record["ratio"] = ratio(record)
-        macros.append(record["validation"]["macro"])
-        record["roughness"] = roughness(macros)
-        if (gates := network.gates()) is not None:
+        record["roughness"] = roughness([known["validation"]["macro"] for known in [*self.records, record]])
+        if (gates := self.network.gates()) is not None:
             record["gates"] = dict(zip(record["validation"]["groups"], gates.tolist(), strict=True))
-        if not math.isfinite(record["loss"]):
-            raise ModelError(f"training of seed {seed} diverged in epoch {done}; try a lower rate than {recipe.rate:g}")
-        known.append(record)
-        final = _final(known, recipe)
-        if not recipe.patience or not final or final[-1] <= min(final):
-            best.load_state_dict(network.state_dict())
-    saved = pack_checkpoint(network, best, optimizer, done=done, minutes=minutes, measured=len(known))
-    return Stage(done, saved, tuple(known), pack(best.state_dict()) if over() else None)
+        self.records.append(record)
+        final = _final(self.records, self.recipe)
+        if not self.recipe.patience or not final or final[-1] <= min(final):
+            self.best.load_state_dict(self.network.state_dict())
 
 
 def _final(known: list[dict[str, Any]], recipe: RawRecipe) -> list[float]:
@@ -266,7 +299,7 @@ def train_raw(
     force: bool = False,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Train the seed ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
+    """Train the ensemble of one tier, or of all groups at once, on the raw view and put it into a model set.
 
     Args:
         scope: one of SCOPES, a tier or "all"; the ensemble goes to models / scope.

@@ -14,7 +14,7 @@ from moe_mheight import ModelError, random_codes
 from moe_mheight._io import locked
 from moe_mheight.data.code_files import write_npz
 from moe_mheight.errors import FolderError
-from moe_mheight.raw.data import divide, seed_data
+from moe_mheight.raw.data import divide, run1_data
 from moe_mheight.raw.recipe import make
 
 TINY = {"width": 16, "blocks": 1, "epochs": 2, "per_epoch": 90, "batch": 32}
@@ -35,7 +35,7 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def data():
-    return divide(seed_data(40, seed=2))
+    return divide(run1_data(40, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_the_command_writes_the_page(mheight, folder):
         {"name": "bracket view, equal time", "part": "structure", "view": "bracket", "settings": {"chunks": 1}},
     ]
     (folder / "table.json").write_text(json.dumps(rows[:3]))
-    write_npz(folder / "codes.npz", seed_data(30, seed=4).items())
+    write_npz(folder / "codes.npz", run1_data(30, seed=4).items())
     arguments = [
         "ablation",
         "--table",
@@ -258,9 +258,22 @@ def test_data_that_cannot_be_split(mheight, folder, rng):
 
 
 def test_training_scoring_and_predicting_by_command(mheight, folder):
-    write_npz(folder / "codes.npz", seed_data(30, seed=6).items())
-    arguments = ["--view", "raw", "--data", "codes.npz", "--seeds", 1, "--epochs", 1, "--width", 16, "--blocks", 1]
-    code, out, err = mheight("train-expert", "--tier", "all", "--models", "mine", "--weights", "seed", *arguments)
+    write_npz(folder / "codes.npz", run1_data(30, seed=6).items())
+    arguments = [
+        "--view",
+        "raw",
+        "--data",
+        "codes.npz",
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "--set",
+        "width=16",
+        "--set",
+        "blocks=1",
+    ]
+    code, out, err = mheight("train-expert", "--tier", "all", "--models", "mine", "--set", "weights=seed", *arguments)
     assert code == 0, err
     assert "macro" in out
     assert "training 1 x all into mine/all; interrupt and repeat" in err
@@ -282,9 +295,11 @@ def test_training_scoring_and_predicting_by_command(mheight, folder):
     ("arguments", "part"),
     [
         (["--tier", "all"], "--view raw"),
-        (["--tier", "low", "--weights", "seed"], "--weights"),
+        (["--tier", "low", "--set", "weights=proposed"], "--set is for --view raw"),
+        (["--tier", "low", "--epochs", "3"], "--epochs"),
         (["--tier", "low", "--view", "raw", "--minutes", "3"], "--minutes"),
-        (["--tier", "low", "--view", "raw", "--width", "5000"], "from 0 to 4096"),
+        (["--tier", "low", "--view", "raw", "--set", "width=5000"], "from 0 to 4096"),
+        (["--tier", "low", "--view", "raw", "--epochs", "0"], "from 1 to"),
         (["--tier", "low", "--view", "raw", "--recipe", "nothing.json"], "nothing.json"),
         (["--tier", "low", "--view", "raw", "--data", "nothing.npz"], "nothing.npz"),
     ],

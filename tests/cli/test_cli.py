@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -23,6 +24,9 @@ from commands import HEIGHTS, ROWS, assert_refused, contents, python, write_json
 from tiny_models import tiny_models
 
 from moe_mheight import ModelError, bounds
+
+MHEIGHT = [sys.executable, "-m", "moe_mheight"]
+
 
 # as a program
 
@@ -67,7 +71,9 @@ def test_exit_codes_of_the_program(folder):
         ([script] if script.exists() else [sys.executable, "-m", "moe_mheight"], wrong, 1),
         ([sys.executable, "-m", "moe_mheight"], folder / "missing", 2),
     ]:
-        done = subprocess.run([*command, "exact", "--check", data], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "exact", "--check", data], capture_output=True, text=True, check=False, timeout=600
+        )
         assert done.returncode == code, done.stderr
         assert (done.stdout == "") == (code == 2)
         assert done.stderr.count("\n") == (code == 2)
@@ -93,7 +99,7 @@ def test_a_reader_that_leaves_early_is_no_failure(folder):
     os.close(reads)
     with open(writes, "wb") as pipe:
         done = subprocess.run(
-            [sys.executable, "-m", "moe_mheight", "exact", "rows"], stdout=pipe, stderr=subprocess.PIPE, check=False
+            [*MHEIGHT, "exact", "rows"], stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=600
         )
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -103,7 +109,7 @@ def test_standard_output_on_a_full_disk(folder):
     write_json(folder / "rows", ROWS)
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "moe_mheight", "exact", "rows"], stdout=full, stderr=subprocess.PIPE, check=False
+            [*MHEIGHT, "exact", "rows"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=600
         )
     assert_refused((done.returncode, "", done.stderr.decode()), "No space left on device")
 
@@ -193,12 +199,13 @@ def test_did_you_mean(mheight):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell):
+def test_completion(shell, mheight, monkeypatch):
     """The script that a shell sources, and what it is told when it asks."""
-    command = [sys.executable, "-m", "moe_mheight"]
 
     def asked(**env):
-        return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False).stdout
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        return mheight()[1]
 
     script = asked(_MHEIGHT_COMPLETE=f"{shell}_source")
     assert "mheight" in script
@@ -384,6 +391,35 @@ def test_exact_writes_right_labels(out, mheight, folder):
     assert contents(folder) == before
     code, _, err = mheight("exact", write_json(folder / "rows", ROWS), "--out", out, "--force")
     assert (code, err) == (0, f"wrote 6 rows to {out}\n")
+
+
+@pytest.mark.parametrize("out", [["exact.pkl"], ["rows.pkl", "heights.pkl"], ["rows", "heights"]])
+def test_exact_writes_the_pair_of_the_peers(out, mheight, folder):
+    path = write_json(folder / "rows.json", ROWS, [2.0] * 6)
+    named = ["exact-n_k_m_P.pkl", "exact-mHeights.pkl"] if len(out) == 1 else out
+    flags = [word for name in out for word in ("--out", name)]
+    assert mheight("exact", path, *flags, "-q")[0] == 0
+    rows, heights = (pickle.loads((folder / name).read_bytes()) for name in named)
+    assert [[n, k, m, P.tolist()] for n, k, m, P in rows] == [[n, k, m, np.array(P).tolist()] for n, k, m, P in ROWS]
+    np.testing.assert_allclose(heights, HEIGHTS, rtol=1e-12)
+    assert all(type(h) is float for h in heights)
+    assert mheight("exact", "--check", *named)[0] == 0
+    before = contents(folder)
+    assert_refused(mheight("exact", path, *flags), named[0], "--force")
+    (folder / named[0]).unlink()
+    assert_refused(mheight("exact", path, *flags), named[1], "--force")
+    assert contents(folder) == {name: content for name, content in before.items() if name != named[0]}
+    code, _, err = mheight("exact", path, *flags, "--force")
+    assert (code, err) == (0, f"wrote 6 rows to {' and '.join(named)}\n")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("out", ["a.npz b.pkl", "a.pkl A.pkl", "a b c", "missing/a.pkl"])
+def test_exact_refuses_other_pairs(out, mheight, folder):
+    path = write_json(folder / "rows.json", ROWS)
+    before = contents(folder)
+    assert_refused(mheight("exact", path, *[word for name in out.split() for word in ("--out", name)]))
+    assert contents(folder) == before
 
 
 # generate
@@ -584,6 +620,61 @@ def test_predict_prints_what_its_json_says(mheight, folder, models):
     )
 
 
+def test_predict_writes_its_columns(mheight, folder, models):
+    """What it would print, as a table, as arrays and as JSON; never over what is there."""
+    path = write_json(folder / "rows", ROWS)
+    flags = [path, "--models", models, "--bounds", "--spread", "--interval", 0.5]
+    printed = mheight("predict", *flags)[1]
+    cells = [line.split() for line in printed.splitlines()]
+    for out in ("new.csv", "new.npz", "new.json"):
+        assert mheight("predict", *flags, "--out", out) == (0, "", f"wrote 6 rows to {out}\n")
+        first = (folder / out).read_bytes()
+        assert_refused(mheight("predict", *flags, "--out", out), out, "--force")
+        assert mheight("predict", *flags, "--out", out, "--force", "-q") == (0, "", "")
+        assert (folder / out).read_bytes() == first
+    assert [line.split(",") for line in (folder / "new.csv").read_text().splitlines()] == cells
+    with np.load(folder / "new.npz") as arrays:
+        assert list(arrays) == cells[0]
+        assert np.array_equal(np.stack([arrays[name] for name in arrays], axis=1), np.array(cells[1:], float))
+    assert json.loads((folder / "new.json").read_text()) == json.loads(mheight("predict", *flags, "--json")[1])
+    before = contents(folder)
+    for out in ("new.txt", "new", "missing/new.csv"):
+        assert_refused(mheight("predict", *flags, "--out", out))
+    assert contents(folder) == before
+
+
+def test_predictions_of_one_matrix_say_their_m(mheight, folder, models):
+    (folder / "code.json").write_text(json.dumps(P))
+    for flags, levels in ([], [1, 2, 3, 4]), (["--m", 3], [3]):
+        line = [
+            "predict",
+            "code.json",
+            "--matrix",
+            "P",
+            "--models",
+            models,
+            "--out",
+            "new.csv",
+            "--force",
+            "-q",
+            *flags,
+        ]
+        assert mheight(*line) == (0, "", "")
+        head, *lines = [line.split(",") for line in (folder / "new.csv").read_text().splitlines()]
+        assert head == ["m", "height"]
+        assert [int(m) for m, _ in lines] == levels
+
+
+def test_a_json_of_one_matrix(mheight, folder, models):
+    """By every command that takes one."""
+    (folder / "code.json").write_text(json.dumps(P))
+    truth = float(brute.profile(P)[3])
+    flags = ["code.json", "--matrix", "P", "--m", 3, "-q"]
+    assert float(mheight("predict", *flags, "--models", models)[1]) == pytest.approx(truth, rel=0.1)
+    assert float(mheight("exact", *flags)[1].split()[2]) == pytest.approx(truth)
+    assert json.loads(mheight("explain", *flags, "--models", models, "--json")[1])["height"] == pytest.approx(truth)
+
+
 def test_predict_keeps_the_order_of_rows_and_reads_no_labels(mheight, folder, models):
     def predict(path):
         return mheight("predict", path, "--models", models)[1].splitlines()
@@ -759,6 +850,51 @@ def test_no_learned_router(mheight, folder, models):
         assert_refused(mheight(command, path, "--models", models, "--router", "learned"), "mheight train-router")
 
 
+# train-expert
+
+
+def test_train_expert_help_fits_a_person(mheight, monkeypatch):
+    """The settings of the raw view are listed where they are asked for."""
+    from moe_mheight.raw.recipe import RawRecipe
+
+    monkeypatch.setenv("COLUMNS", "100")
+    code, text, err = mheight("train-expert", "--help")
+    assert (code, err) == (0, "")
+    assert len(re.findall(r"^ +(?:-\w, )?--\w", text.partition("\nOptions:")[2], re.MULTILINE)) <= 20
+    assert "--set help" in text
+    code, listed, err = mheight("train-expert", "--set", "help")
+    assert (code, err) == (0, "")
+    names = re.findall(r"^  (\w+) ", listed, re.MULTILINE)
+    assert names == [field.name for field in dataclasses.fields(RawRecipe)]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--set widht=8", "did you mean width"),
+        ("--set width=x", "width must be an int"),
+        ("--set width=9000", "from 0 to 4096"),
+        ("--set orbit=maybe", "orbit must be true or false"),
+        ("--set rate=nan", "rate must be"),
+        ("--set schedule=cosin", "did you mean cosine"),
+        ("--set augment=noise,noise", "not repeat"),
+        ("--set weights={4:5", "cannot read weights"),
+        ("--set curriculum=[[1]]", "must be like"),
+        ("--set width", "like width=64"),
+        ("--recipe recipe.json --set batch=0", "batch"),
+        ("--recipe wrong.json", "did you mean width"),
+        ("--recipe missing.json", "no file"),
+    ],
+)
+def test_wrong_settings(line, says, mheight, folder):
+    """Told as those of a recipe file are, before any data is made."""
+    (folder / "recipe.json").write_text('{"width": 16}')
+    (folder / "wrong.json").write_text('{"widht": 16}')
+    before = contents(folder)
+    assert_refused(mheight("train-expert", "--tier", "all", "--view", "raw", *line.split()), says)
+    assert contents(folder) == before
+
+
 # train-router
 
 
@@ -795,7 +931,7 @@ def test_train_router(mheight, folder, monkeypatch):
     assert code == 0
     assert err == f"log2-MSE on fresh codes; saved to {path}\n"
     assert re.search(r"^\(9,4,2\) +\d\.\d{3} +\d\.\d{3} +\d\.\d{3}$", out, re.MULTILINE)
-    for part, number in (("fitted", 4), ("kept out", 1), ("field", 2)):
+    for part, number in (("fitted", 4), ("kept out", 1), ("course", 2)):
         assert re.search(rf"^{part} +{number} ", out, re.MULTILINE)
     made = (folder / "mine" / "router.json").read_bytes()
     assert_refused(mheight("train-router", "--models", "mine", "--codes", 20), "router.json", "--force")
@@ -872,8 +1008,9 @@ def test_ensemble_eval_shows_one_system_a_column(mheight, models):
     code, out, _ = mheight("ensemble-eval", "--models", models, "--rows", 4, "--quiet", "--show", 0)
     assert code == 0
     head, *rows = (line.split() for line in out.splitlines()[:11])
-    assert head == ["(n,k,m)", "tier", "codes", "asked", "log2-MSE", "bounds", "alone", "gain", "worst", "bit", "width",
-                    "bit", "inf", "viol", "seed", "peer"]  # fmt: skip
+    assert " ".join(head) == (
+        "(n,k,m) tier codes routed log2-MSE bounds alone gain worst bit width bit inf viol run 1 peer"
+    )
     for column in (-2, -1):
         others = [float(row[column]) for row in rows]
         assert others[-1] == pytest.approx(np.mean(others[:-1]), abs=2e-3)

@@ -245,7 +245,18 @@ def test_train_expert(printed, quick):
 
 def test_train_expert_raw(printed):
     printed("generate", "codes.npz", "--rows", 12, "-q")
-    tiny = ["--epochs", 1, "--width", 16, "--blocks", 1, "--weights", "seed", "--curriculum", "seed"]
+    tiny = [
+        "--epochs",
+        1,
+        "--set",
+        "width=16",
+        "--set",
+        "blocks=1",
+        "--set",
+        "weights=proposed",
+        "--set",
+        "curriculum=proposed",
+    ]
     document = printed(
         "train-expert", "--tier", "all", "--view", "raw", "--data", "codes.npz", "--seeds", 2, "--jobs", 1, *tiny, "-q"
     )

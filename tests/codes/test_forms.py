@@ -60,7 +60,7 @@ def test_every_function_takes_every_matrix(code, predictor, as_type):
             assert predictor.bounds(given, m, matrix=matrix)[0] <= truth[m]
             low, high = predictor.predict_interval(given, m, matrix=matrix, coverage=1.0)
             assert low <= truth[m] <= high
-        assert predictor.measure([given], 2, matrix=matrix).shape == predictor.measure(P[None], 2).shape
+        assert len(predictor.measure([given], 2, matrix=matrix)) == 1
         assert explain(given, 2, matrix=matrix).height.value == pytest.approx(truth[2], rel=1e-12)
         made = certify(given, 2, matrix=matrix)
         assert float(Fraction(made["height"])) == pytest.approx(truth[2], rel=1e-15)

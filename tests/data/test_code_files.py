@@ -188,9 +188,9 @@ def data(rng):
     return found
 
 
-def write_pickles(path, data):
+def write_pair(path, data):
     heights = path.with_name("heights")
-    code_files.write_pickles(path, heights if code_files.labelled(data) else None, data)
+    code_files.write_pair(path, heights if code_files.labelled(data) else None, data)
     return [path, heights] if code_files.labelled(data) else [path]
 
 
@@ -204,7 +204,7 @@ def write_npz(path, data):
     return [path]
 
 
-WRITERS = [write_pickles, write_json, write_npz]
+WRITERS = [write_pair, write_json, write_npz]
 
 
 def test_round_trips_keep_rows_order_and_infinities(data, tmp_path):
@@ -230,7 +230,7 @@ def test_the_same_data_is_the_same_bytes(writer, data, tmp_path):
 
 
 def test_written_pickles_are_the_fields(data, tmp_path):
-    rows, heights = (pickle.loads(path.read_bytes()) for path in write_pickles(tmp_path / "rows", data))
+    rows, heights = (pickle.loads(path.read_bytes()) for path in write_pair(tmp_path / "rows", data))
     assert all(type(row) is list and [type(x) for x in row] == [int, int, int, np.ndarray] for row in rows)
     assert {row[3].dtype for row in rows} == {np.dtype(np.int64), np.dtype(np.float64)}
     assert all(type(h) is float for h in heights)
@@ -296,7 +296,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(data, tmp_path):
 
 def test_a_pair_is_replaced_whole_or_not_at_all(data, tmp_path, monkeypatch):
     """New rows beside old heights would be a file of wrong labels."""
-    paths = write_pickles(tmp_path / "rows", data)
+    paths = write_pair(tmp_path / "rows", data)
     old = [path.read_bytes() for path in paths]
     synced = iter([None, OSError(28, "No space left on device")])
 
@@ -306,7 +306,7 @@ def test_a_pair_is_replaced_whole_or_not_at_all(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(FolderError, match="No space left"):
-        write_pickles(tmp_path / "rows", {group: Codes(-c.P, c.row, 2 * c.h) for group, c in data.items()})
+        write_pair(tmp_path / "rows", {group: Codes(-c.P, c.row, 2 * c.h) for group, c in data.items()})
     assert [path.read_bytes() for path in paths] == old
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
@@ -1004,3 +1004,39 @@ def test_damaged_npz(method, tmp_path, rng):
             assert code_files.count(code_files.read([path])) <= 2
         except DataError:
             refusal([path])
+
+
+# the peers' pair
+
+
+def test_a_pair_is_what_the_peers_read(tmp_path):
+    """By Python's own pickle: lists, and in a row three ints and an array; whole matrices of whole numbers."""
+    P = {(4, 2, 1): np.array([[[1.0, 2], [3, 4]]]), (5, 2, 2): np.array([[[0.5, 1, 2], [3, 4, 5]]])}
+    data = {
+        group: Codes(matrices, np.array([i]), np.array([[2.5], [np.inf]][i]))
+        for i, (group, matrices) in enumerate(P.items())
+    }
+    paths = code_files.pair_paths(tmp_path / "codes.pkl")
+    assert [path.name for path in paths] == ["codes-n_k_m_P.pkl", "codes-mHeights.pkl"]
+    code_files.write_pair(*paths, data)
+    rows, heights = (pickle.loads(path.read_bytes()) for path in paths)
+    assert heights == [2.5, np.inf]
+    assert [type(height) for height in heights] == [float, float]
+    assert [row[:3] for row in rows] == [[4, 2, 1], [5, 2, 2]]
+    assert [(row[3].dtype.kind, row[3].tolist()) for row in rows] == [
+        ("i", [[1, 2], [3, 4]]),
+        ("f", [[0.5, 1, 2], [3, 4, 5]]),
+    ]
+    back = code_files.read(paths)
+    assert set(back) == set(data)
+    for group, codes in back.items():
+        assert np.array_equal(codes.P, data[group].P)
+        assert np.array_equal(codes.row, data[group].row)
+        assert np.array_equal(codes.h, data[group].h)
+
+
+def test_a_pair_without_heights(tmp_path):
+    data = {(4, 2, 1): Codes(np.ones((1, 2, 2)), np.arange(1), None)}
+    with pytest.raises(DataError, match="no heights to write to"):
+        code_files.write_pair(*code_files.pair_paths(tmp_path / "codes"), data)
+    assert not list(tmp_path.iterdir())

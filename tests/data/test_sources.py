@@ -11,7 +11,7 @@ from commands import assert_refused
 from moe_mheight import DataError, Predictor, bounds
 from moe_mheight._parallel import workers
 from moe_mheight.data import manifests, sources
-from moe_mheight.data.code_files import Codes, read, write_json, write_npz, write_pickles
+from moe_mheight.data.code_files import Codes, read, write_json, write_npz, write_pair
 from moe_mheight.data.generate import generate, shuffled
 from moe_mheight.data.labelling import audit, exact_heights, label_set
 from moe_mheight.data.manifests import FINISHED, MANIFEST
@@ -233,7 +233,7 @@ def test_baselines_know_no_label_of_the_codes_they_are_scored_on(predictor):
         off[mine] = (low + share * (high - low) - log2_h)[mine]
     assert score.fixed_log2_mse == pytest.approx(np.mean(off**2), rel=1e-6)
 
-    asked = ~np.isnan(predictor.measure(codes.P, 2)[:, 4])
+    asked = predictor.measure(codes.P, 2).routed
     assert score.asked == asked.sum() > 0
     first = int(np.flatnonzero(finite)[0])
     codes.h[first] *= 2.0  # one label moves its own error and no other code's
@@ -274,7 +274,7 @@ def test_the_fixed_point_of_halves(rng):
 
 def test_commands_take_a_file_or_a_set(mheight, folder, data):
     write_json(Path("codes.json"), data)
-    write_pickles(Path("rows.pkl"), Path("heights.pkl"), data)
+    write_pair(Path("rows.pkl"), Path("heights.pkl"), data)
     code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
     assert (code, err) == (0, "wrote 210 rows to set, a folder of shards (--out codes.npz for one file)\n")
     assert out.startswith("210 labels: 210 right")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 ELSEWHERE = {"json.md", "scale.md"}
-"""Pages whose blocks test_schemas.py and test_readme.py run."""
+"""Pages whose blocks test_schemas.py and test_benchmarks_page.py run."""
 
 SLOW = {"tutorial.md", "howto/gradients.md", "howto/report.md"}
 """Pages that train a tier, most of two minutes, export thirty networks, draw a report."""
@@ -175,7 +175,7 @@ def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
 def test_what_is_not_run_says_why():
     skipped = [f"{page}: {block.not_run}" for page in MINE for block in blocks(page) if block.not_run]
     print(f"{len(skipped)} blocks are not run: {skipped}")
-    assert len(skipped) <= 3
+    assert len(skipped) <= 6
     languages = {(page, block.language) for page in MINE for block in blocks(page)}
     assert {language for _, language in languages} <= {"python", "sh", "text", "math"}, languages
 
@@ -192,19 +192,12 @@ def test_commands_that_are_not_run_exist():
             assert {word for word in words if word.startswith("--")} <= options, line
 
 
-def test_tables_are_those_of_readme():
-    readme, marked = (ROOT / "README.md").read_text(encoding="utf-8"), 0
-    for page in PAGES:
-        for name, rows in re.findall(
-            r"<!-- README (\w+) -->\n(.*?)<!-- /README -->", (DOCS / page).read_text(encoding="utf-8"), re.S
-        ):
-            assert rows in readme, f"{page}: {name} is not the table of README.md"
-            marked += 1
-    assert marked
-    (macro,) = re.findall(r"^\| \*\*macro\*\* \| \| (\d+) \| \*\*(\S+)\*\* \| (\S+) \| (\S+) \|", readme, re.M)
-    (exact,) = re.findall(r"^\| \(9, 4\) \| (\S+ us) \| \S+ us \| (\d+ us) \| \d+ \|", readme, re.M)
-    _, ours, alone, _ = macro
-    for page, figures in (("peers.md", macro), ("index.md", (ours, alone, *exact))):
+def test_figures_in_words_are_those_of_the_tables():
+    tables = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    (macro,) = re.findall(r"^\| \*\*macro\*\* \| \| (\d+) \| \*\*(\S+)\*\* \| (\S+) \| (\S+) \|", tables, re.M)
+    (exact,) = re.findall(r"^\| \(9, 4\) \| (\S+ us) \| \S+ us \| (\d+ us) \| \d+ \|", tables, re.M)
+    routed, ours, alone, _ = macro
+    for page, figures in (("peers.md", (routed, ours, alone)), ("index.md", (ours, alone, *exact))):
         text = (DOCS / page).read_text(encoding="utf-8")
         assert all(figure in text for figure in figures), page
 
@@ -286,7 +279,7 @@ def test_search_works_without_a_server(site):
 def test_narrow_windows(site, screenshots):
     """At 360 pixels no page is wider than the window, and none complains or asks for anything beyond its folder."""
     pages = [(site / page).with_suffix(".html") for page in PAGES]
-    wrong = screenshots.look(pages, (360,), ("light",), root=site)
+    wrong = screenshots.problems(pages, (360,), ("light",), root=site)
     assert not [line for line in wrong if not re.search(r": <m\w+> ", line)]  # formulas scroll by themselves
 
 

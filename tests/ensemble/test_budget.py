@@ -1,6 +1,7 @@
 """Prediction under a budget of sets: certified from below, never below its bound, calibrated, and for long codes."""
 
 import json
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -88,7 +89,10 @@ def test_one_code_is_what_it_is_in_a_batch(predictor, rng):
     P = rng.normal(size=(9, 6, 6))
     many = predictor.measure(P, 4, budget=50)
     for i in (0, 4, 8):
-        np.testing.assert_allclose(predictor.measure(P[i : i + 1], 4, budget=50)[0], many[i], rtol=1e-5)
+        alone = predictor.measure(P[i : i + 1], 4, budget=50)
+        for f in fields(many):
+            if (column := getattr(many, f.name)) is not None:
+                np.testing.assert_allclose(getattr(alone, f.name)[0], column[i], rtol=1e-5)
 
 
 def test_the_command(tmp_path, rng):

@@ -90,7 +90,7 @@ def test_gradients_of_brackets(n, k, m, rng):
 )
 def test_predictions_that_bounds_decide(predictor, n, k, m, rng):
     P = random_codes("normal", 80, k, n - k, rng)
-    P = P[np.isnan(predictor.measure(P, m)[:, 4])]
+    P = P[~predictor.measure(P, m).routed]
     assert len(P) >= 70
     h, gradient = prediction_gradient(P, m, predictor)
     assert np.array_equal(h, predictor.predict(P, m))
@@ -119,7 +119,7 @@ def agreeing(predictor, P, m, budget, step, rng):
 @pytest.mark.parametrize(("n", "k", "m", "count"), [(9, 4, 2, 16_000), (12, 4, 3, 1000), (12, 6, 3, 8000)])
 def test_predictions_of_experts(predictor, n, k, m, count, rng):
     P = random_codes("normal", count, k, n - k, rng)
-    P = P[~np.isnan(predictor.measure(P, m)[:, 4])][:40]
+    P = P[predictor.measure(P, m).routed][:40]
     assert len(P) >= 13
     assert agreeing(predictor, P, m, 0, STEP, rng) >= ENOUGH
 
@@ -129,9 +129,9 @@ def test_predictions_of_other_experts(tmp_path, budget, rng):
     """Untrained ones, of two tiers at once; under a budget they expect something beyond, as trained ones seldom do."""
     models = Predictor.load(tiny_models(tmp_path), router=lambda n, k, m: [0.25, 0.75, 0.0])
     P = random_codes("normal", 1000 if not budget else 20, 4, 8, rng)
-    values = models.measure(P, 3, budget=budget)
-    asked = ~np.isnan(values[:, 4])
-    assert np.mean(values[asked, 2] > values[asked, 6] * (1 + 1e-6)) > 0.3
+    measured = models.measure(P, 3, budget=budget)
+    asked = measured.routed
+    assert np.mean((measured.height > measured.tightest_lower * (1 + 1e-6))[asked]) > 0.3
     P = P[asked][:20]
     assert agreeing(models, P, 3, budget, 1e-5, rng) >= ENOUGH
 

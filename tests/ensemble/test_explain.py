@@ -131,14 +131,15 @@ def test_sentences(predictor, rng):
     near = rng.normal(size=(4, 5))
     near[:, 1] = near[:, 0] * (1 + 1e-6) + 1e-6 * rng.normal(size=4)
     bad = explain(near, 5, predictor)
-    assert bad.sentence.startswith("Bad: lower than")
+    assert bad.sentence.startswith("Lower than")
     assert "of the largest, so a codeword can be small" in bad.sentence
     many = random_codes("normal", 300, 4, 5, rng)
     best = many[np.argmin(m_height(many, 3))]
     good = explain(best, 3, predictor)
-    assert good.sentence.startswith("Good: lower than")
+    assert good.sentence.startswith("Lower than all of 400 codes with these entries in random order")
     assert good.better > 0.9
     assert good.typical == pytest.approx(float(np.median(m_height(many, 3))), rel=0.3)
+    assert not {"good", "bad"} & set(f"{useless.sentence} {bad.sentence} {good.sentence}".lower().split())
     assert [_th(i) for i in (1, 2, 3, 4, 11, 12, 21, 112)] == [
         "1st",
         "2nd",

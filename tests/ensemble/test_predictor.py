@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from moe_mheight import CodeError, MHeightError, Predictor, m_height
 from moe_mheight.brackets.bounds import brackets
 from moe_mheight.codes.generators import ALL_KINDS, KINDS, random_codes
 from moe_mheight.codes.linear import equivalent
-from moe_mheight.ensemble.predictor import COLUMNS
 from moe_mheight.experts import network
 from moe_mheight.experts.model_store import load_set
 from moe_mheight.experts.network import read
@@ -107,29 +107,32 @@ def test_what_is_measured(untrained, rng):
     for n, k, m in ((9, 4, 2), (12, 6, 3), (6, 2, 4)):
         P = np.concatenate([random_codes(kind, 40, k, n - k, rng) for kind in ALL_KINDS])
         measured = untrained.measure(P, m)
-        assert measured.shape == (len(P), len(COLUMNS))
-        column = dict(zip(COLUMNS, measured.T, strict=True))
+        assert len(measured) == len(P)
+        column = {f.name: getattr(measured, f.name) for f in fields(measured)}
         found = brackets(P, m)
         assert np.array_equal(column["lower"], found.lower)
         assert np.array_equal(column["upper"], found.upper)
         assert np.array_equal(column["height"], untrained.predict(P, m))
+        assert column.pop("low") is column.pop("high") is None
         with_ends = untrained.measure(P, m, coverage=0.8)
-        assert np.array_equal(with_ends[:, : len(COLUMNS)], measured, equal_nan=True)
-        assert np.array_equal(with_ends[:, len(COLUMNS) :].T, untrained.predict_interval(P, m, coverage=0.8))
-        assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), measured.T[6:8], strict=True))
-        assert all(np.array_equal(*pair) for pair in zip(found.tightest, measured.T[6:8], strict=True))
+        for name, values in column.items():
+            assert np.array_equal(getattr(with_ends, name), values, equal_nan=True), name
+        assert np.array_equal([with_ends.low, with_ends.high], untrained.predict_interval(P, m, coverage=0.8))
+        tightest = measured.tightest_lower, measured.tightest_upper
+        assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), tightest, strict=True))
         ends = untrained.intervals_of(P, m, measured, 0.8)
         assert np.array_equal(ends, untrained.predict_interval(P, m, coverage=0.8))
         asked = read(found).asked
+        assert np.array_equal(asked, column["routed"])
         assert np.array_equal(asked, ~np.isnan(column["position"]))
-        assert np.array_equal(asked, ~np.isnan(column["doubt"]))
-        for name, tightest in zip(("floor", "ceiling"), found.tightest, strict=True):
-            assert np.array_equal(column[name], tightest)
+        assert np.array_equal(asked, ~np.isnan(column["predicted_error"]))
+        assert all(np.array_equal(*pair) for pair in zip(found.tightest, tightest, strict=True))
         position = column["position"][asked]
-        assert ((position >= 0) & (position <= 1) & (column["doubt"][asked] > 0)).all()
-        assert (column["spread"] >= 0).all()
-        assert (column["spread"][~asked] == 0).all()
-        low, high, floor, ceiling = (np.log2(column[name]) for name in ("lower", "upper", "floor", "ceiling"))
+        assert ((position >= 0) & (position <= 1) & (column["predicted_error"][asked] > 0)).all()
+        assert (column["std_bits"] >= 0).all()
+        assert (column["std_bits"][~asked] == 0).all()
+        names = ("lower", "upper", "tightest_lower", "tightest_upper")
+        low, high, floor, ceiling = (np.log2(column[name]) for name in names)
         place = np.clip(low[asked] + position * (high[asked] - low[asked]), floor[asked], ceiling[asked])
         np.testing.assert_allclose(np.log2(column["height"][asked]), place, atol=1e-9)
         decided = ~asked & np.isfinite(ceiling)
@@ -159,17 +162,17 @@ def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng, ask_all):
     for (n, k, m), tier in (((9, 4, 2), "low"), ((12, 6, 3), "low"), ((9, 5, 3), "medium")):
         P = np.concatenate([random_codes(kind, 50, k, n - k, rng) for kind in ("normal", "fourier", "small-integer")])
         alone, both = one.measure(P, m), two.measure(P, m)
-        assert (alone[:, 3] == 0).all()
+        assert (alone.std_bits == 0).all()
         positions, doubts, reading = by_hand(two, tier, P, m)
         spread, width, asked = np.abs(positions[0] - positions[1]) / 2, reading.gap, reading.asked
         assert asked.sum() > 20
-        np.testing.assert_allclose(both[asked, 3], spread * width[asked], rtol=1e-4, atol=1e-7 * width.max())
+        np.testing.assert_allclose(both.std_bits[asked], spread * width[asked], rtol=1e-4, atol=1e-7 * width.max())
         # where all seeds agree to the last bit of float32, the tokens have closed what the bracket left open
-        assert (both[~asked, 3] == 0).all()
-        np.testing.assert_allclose(both[asked, 4], positions.mean(0), atol=1e-5)
-        np.testing.assert_allclose(alone[asked, 4], positions[0], atol=1e-5)
+        assert (both.std_bits[~asked] == 0).all()
+        np.testing.assert_allclose(both.position[asked], positions.mean(0), atol=1e-5)
+        np.testing.assert_allclose(alone.position[asked], positions[0], atol=1e-5)
         # seeds that disagree are doubted
-        np.testing.assert_allclose(both[asked, 5], doubts.mean(0) + spread, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(both.predicted_error[asked], doubts.mean(0) + spread, rtol=1e-3, atol=1e-6)
 
 
 def test_nobody_is_asked_about_decided_codes(models, rng, monkeypatch):
@@ -182,21 +185,21 @@ def test_nobody_is_asked_about_decided_codes(models, rng, monkeypatch):
 
     monkeypatch.setattr(network, "answers", counted)
     predictor, P = Predictor.load(models), random_codes("normal", 2000, 4, 5, rng)
-    values = predictor.measure(P, 2)
-    decided = np.isnan(values[:, 4])
+    measured = predictor.measure(P, 2)
+    decided = ~measured.routed
     assert set(seen) == {2000 - decided.sum()}
     assert 0 < seen[0] < 100
-    assert np.abs(np.log2(values[:, 2] / m_height(P, 2)))[decided].max() < 1e-6
+    assert np.abs(np.log2(measured.height / m_height(P, 2)))[decided].max() < 1e-6
 
 
 def test_intervals_of_decided_codes_cover_as_often_as_they_say(models, rng):
     """No experts, no slack: the certified bounds are cut so that coverage is right all the same."""
     predictor, P = Predictor.load(models), random_codes("normal", 4000, 4, 5, rng)
-    values, h, before = predictor.measure(P, 2), m_height(P, 2), None
-    decided = np.isnan(values[:, 4])
+    measured, h, before = predictor.measure(P, 2), m_height(P, 2), None
+    decided = ~measured.routed
     for coverage in (0.5, 0.8, 0.9, 0.95, 1.0):
         low, high = predictor.predict_interval(P, 2, coverage=coverage)
-        assert ((low >= values[:, 6]) & (low <= high) & (high <= values[:, 7])).all()
+        assert ((low >= measured.tightest_lower) & (low <= high) & (high <= measured.tightest_upper)).all()
         assert np.mean(((low <= h) & (h <= high))[decided]) == pytest.approx(coverage, abs=0.03)
         assert predictor.predict_interval(P[5], 2, coverage=coverage) == (low[5], high[5])
         if before is not None:
@@ -243,13 +246,14 @@ def test_intervals_are_where_the_calibration_puts_them(models, rng, ask_all):
     below, above = np.interp(0.05, LEVELS, line), np.interp(0.95, LEVELS, line)
     assert -1.1 < below < -0.9
     assert 1.9 < above < 2.1
-    lower, upper, _, _, position, doubt, floor, ceiling = predictor.measure(P, 3).T
-    assert np.mean(np.isnan(position)) < 0.5
+    measured = predictor.measure(P, 3)
+    assert measured.routed.mean() > 0.5
     low, high = predictor.predict_interval(P, 3, coverage=0.9)
     for found, at in ((low, below), (high, above)):
-        place = np.clip(position + at * doubt, 0, 1)
-        wanted = np.clip(lower ** (1 - place) * upper**place, floor, ceiling)
-        np.testing.assert_allclose(found, np.where(np.isnan(position), found, wanted), rtol=1e-9)
+        place = np.clip(measured.position + at * measured.predicted_error, 0, 1)
+        wanted = measured.lower ** (1 - place) * measured.upper**place
+        wanted = np.clip(wanted, measured.tightest_lower, measured.tightest_upper)
+        np.testing.assert_allclose(found[measured.routed], wanted[measured.routed], rtol=1e-9)
 
 
 def test_works_without_the_exact_solver():

@@ -488,8 +488,8 @@ def test_the_spread_of_a_mixture_is_that_of_all_who_spoke(loud, with_gate, rng):
     widths = reading.gap[reading.asked]
     variance = np.array([np.cov(six[:, i] * w, aweights=shares, ddof=0) for i, w in enumerate(widths)])
     found = Predictor.load(with_gate, router="learned").measure(P, m)
-    np.testing.assert_allclose(found[reading.asked, 3], np.sqrt(variance), rtol=1e-6, atol=1e-12)
-    assert (found[:, 3] > 1e-4).mean() > 0.25
+    np.testing.assert_allclose(found.std_bits[reading.asked], np.sqrt(variance), rtol=1e-6, atol=1e-12)
+    assert (found.std_bits > 1e-4).mean() > 0.25
 
 
 def test_any_function_may_be_the_router(loud, with_gate, rng):

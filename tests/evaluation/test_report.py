@@ -17,6 +17,7 @@ from moe_mheight.codes.minors import smallest_minors
 from moe_mheight.data.sources import of
 from moe_mheight.errors import DataError, FolderError
 from moe_mheight.evaluation import scoring
+from moe_mheight.evaluation.figures import OTHERS
 from moe_mheight.evaluation.scoring import REFERENCE
 from moe_mheight.groups import HEADLINE
 
@@ -117,7 +118,7 @@ def test_the_figures_have_a_schema(made):
 
 
 COLUMNS = [
-    "tier", "codes", "asked", "log2_mse", "bounds_log2_mse", "gain", "fixed_log2_mse", "seed", "peer", "worst",
+    "tier", "codes", "asked", "log2_mse", "bounds_log2_mse", "gain", "fixed_log2_mse", "run 1", "peer", "worst",
     "width", "infinite", "infinite_found", "infinite_false", "violations", "predict_microseconds", "exact_microseconds",
 ]  # fmt: skip
 
@@ -129,7 +130,7 @@ def test_shown_scores_are_the_evaluation_s(made):
     table = re.search(r'aria-label="Scores of the groups"><table>(.*?)</table>', text, re.S)[1]
     heads = re.findall(r"<button[^>]*>(.*?)</button>", table)
     assert heads == [
-        "n, k, m", "tier", "codes", "asked", "log2-MSE", "bounds alone", "gain", "fixed", "seed", "peer",
+        "n, k, m", "tier", "codes", "routed", "log2-MSE", "bounds alone", "gain", "fixed", "run 1", "peer",
         "worst, bits", "width, bits", "infinite", "found", "false", "violations", "predict, µs", "exact, µs",
     ]  # fmt: skip
     body = re.search(r"<tbody>(.*?)</tbody>", table, re.S)[1]
@@ -137,18 +138,18 @@ def test_shown_scores_are_the_evaluation_s(made):
     for line, score in zip(re.findall(r"<tr>(.*?)</tr>", body, re.S), report.scores, strict=True):
         values = dict(zip(COLUMNS, re.findall(r'<td(?: data-value="(.*?)")?>', line)[1:], strict=True))
         for name, shown in values.items():
-            if name in ("seed", "peer"):
+            if name in OTHERS:
                 continue
             known = getattr(score, name)
             assert shown == ("" if name == "tier" else str(known)), name
         if score.group == (9, 4, 2):
-            assert [float(values[name]) for name in ("seed", "peer")] == others
+            assert [float(values[name]) for name in OTHERS] == others
     cards = {what: value for value, what in re.findall(r"<li><b[^>]*>(.*?)</b><span>(.*?)</span>", text)}
     for what, value in (
         ("log2-MSE, macro", report.macro),
         ("bounds alone: their middle, nothing fitted", report.bounds_macro),
         ("gain: error of bounds alone over ours", report.gain),
-        ("codes that experts were asked about; bounds decided the others", sum(s.asked for s in report.scores)),
+        ("codes routed to experts; bounds decided the others", sum(s.asked for s in report.scores)),
         ("bits, worst code", max(score.worst for score in report.scores)),
         ("wrong labels in the data", report.wrong_labels),
     ):
@@ -182,8 +183,7 @@ def test_the_worst_codes_are_the_worst(made):
         assert w["lower"] <= w["true"] * (1 + 1e-12)
         minors = [abs(np.linalg.det(G[:, B])) for B in combinations(range(w["n"]), w["k"])]
         assert w["smallest_minor"] == pytest.approx(min(x for x in minors if x > 1e-9 * max(minors)) / max(minors))
-        (measured,) = predictor.measure([w["P"]], w["m"])
-        assert w["spread_bits"] == measured[3]
+        assert w["spread_bits"] == predictor.measure([w["P"]], w["m"]).std_bits[0]
         assert abs(np.array(w["witness"])[w["largest"]]).min() >= size[w["m"]]
 
 
@@ -227,11 +227,11 @@ def test_pictures_are_given_what_was_measured(made, drawn):
     _, _, report, predictor, _ = made
     scores = report.scores
     given = drawn["error"]["columns"]
-    assert list(given) == ["predicted", "bounds alone", *REFERENCE]
+    assert list(given) == ["predicted", "bounds alone", *OTHERS]
     assert given["predicted"] == [s.log2_mse for s in scores]
     assert given["bounds alone"] == [s.bounds_log2_mse for s in scores]
-    assert drawn["error"]["asked"] == [s.asked for s in scores]
-    for name, values in REFERENCE.items():
+    assert drawn["error"]["routed"] == [s.asked for s in scores]
+    for name, values in zip(OTHERS, REFERENCE.values(), strict=True):
         for score, value in zip(scores, given[name], strict=True):
             known = values[HEADLINE.index(score.group)] if score.group in HEADLINE else np.nan
             assert value == known or np.isnan([value, known]).all()
@@ -242,21 +242,21 @@ def test_pictures_are_given_what_was_measured(made, drawn):
     assert drawn["router-9"]["weights"][4, 2] == predictor.router(9, 4, 2).tolist()
     fair = report.kept[(9, 4, 2)][0].first(150)
     finite = np.isfinite(fair.true)
-    values = predictor.measure(fair.P[finite], 2)
+    measured = predictor.measure(fair.P[finite], 2)
     low = drawn["predicted-low"]
     np.testing.assert_allclose(low["log2_h"], np.log2(m_height(fair.P[finite], 2)), rtol=1e-12)
-    for name, column in (("low", 0), ("high", 1), ("said", 2)):
-        np.testing.assert_allclose(low[name], np.log2(values[:, column]), rtol=1e-6, atol=1e-12)
-    off = np.abs(np.log2(values[:, 2]) - np.log2(m_height(fair.P[finite], 2)))
+    for name, column in (("low", measured.lower), ("high", measured.upper), ("said", measured.height)):
+        np.testing.assert_allclose(low[name], np.log2(column), rtol=1e-6, atol=1e-12)
+    off = np.abs(np.log2(measured.height) - np.log2(m_height(fair.P[finite], 2)))
     width, error = (part[finite] for part in drawn["width"]["points"]["low"])
-    np.testing.assert_allclose(width, np.log2(values[:, 1]) - np.log2(values[:, 0]), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(width, np.log2(measured.upper) - np.log2(measured.lower), rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(error, off, rtol=1e-3, atol=1e-12)
     minor, error = (part[finite] for part in drawn["minor"]["points"]["low"])
     np.testing.assert_allclose(minor, smallest_minors(fair.P[finite])[0])
     np.testing.assert_allclose(error, off, rtol=1e-3, atol=1e-12)
     spread, error = drawn["spread"]["points"]["low"]
     assert 0 < len(spread) <= finite.sum()
-    assert np.corrcoef(np.log(spread + 1e-15), np.log(error + 1e-15))[0, 1] > 0.3  # seeds differ where they err
+    assert np.corrcoef(np.log(spread + 1e-15), np.log(error + 1e-15))[0, 1] > 0.3  # members differ where they err
 
 
 def artists(draw, **given):
@@ -273,35 +273,47 @@ def test_charts_draw_what_they_are_given():
     from moe_mheight.evaluation import charts
 
     (axis,) = artists(
-        charts.group_errors, names=["a", "b"], columns={"ours": [1e-9, 1e-5], "theirs": [0.1, np.nan]}, asked=[0, 1234]
+        charts.group_errors, names=["a", "b"], columns={"ours": [1e-9, 1e-5], "theirs": [0.1, np.nan]}, routed=[0, 1234]
     )
-    assert [text.get_text() for text in axis.texts] == ["asked", "0", "1,234"]
+    assert [text.get_text() for text in axis.texts] == ["routed", "0", "1,234"]
     points = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
     assert points["ours"] == [[1e-9, 0], [1e-5, 1]]
     assert points["theirs"][0] == [0.1, 0]
-    upper, lower = artists(
+    (axis,) = artists(
         charts.calibration, nominal=[0.5, 0.9], observed={"low": [0.4, 0.9]}, codes={"low": 100},
         observed_asked={"low": [0.7, 1.0]}, codes_asked={"low": 25},
     )  # fmt: skip
-    labels = {line.get_label(): line for line in upper.lines}
-    assert labels["low, all 100"].get_ydata().tolist() == [0.4, 0.9]
-    assert labels["low, asked 25"].get_linestyle() == "--"
-    assert [line.get_ydata().round(9).tolist() for line in lower.lines] == [[-10.0, 0.0], [20.0, 10.0]]
-    band = lower.collections[0].get_paths()[0].vertices[:, 1]
+    labels = {line.get_label(): line for line in axis.lines}
+    assert labels["low, all 100"].get_ydata().round(9).tolist() == [-10.0, 0.0]
+    assert labels["low, routed 25"].get_ydata().round(9).tolist() == [20.0, 10.0]
+    assert labels["low, routed 25"].get_linestyle() == "--"
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(196 * 0.5 / 5)  # 95 % of 25 fair coins
     (axis,) = artists(charts.routing, n=4, weights={(1, 1): [0.25, 0.75, 0.0], (2, 2): [0, 0, 1]}, marked={(4, 2, 2)})
     boxes = [patch.get_bbox().bounds for patch in axis.patches]
     assert [round(width, 2) for _, _, width, _ in boxes] == [0.23, 0.69, 0.92, 0.96]
     assert boxes[3][:2] == pytest.approx((1.52, 1.52))  # the frame is around (2, 2)
     (axis,) = artists(charts.against, points={"low": (np.array([1e-3, 1.0]), np.array([1e-9, 0.0]))}, x="x")
-    assert axis.lines[0].get_xydata().tolist() == [[1e-3, 1e-9], [1.0, charts.LEAST]]
+    assert axis.lines[0].get_xydata().tolist() == [[1e-3, 1e-9], [1.0, charts.SMALLEST]]
+
+
+def test_bars_of_a_codeword_are_logarithmic():
+    from moe_mheight.evaluation.report import _bars
+
+    drawn = _bars([1.0, -0.01, 0.0, 1e-4], [0, 1])
+    assert [bar["height"] for bar in drawn["bars"]] == pytest.approx([36.0, 18.0, 0.0, 0.0])
+    assert [bar["kind"] for bar in drawn["bars"]] == ["top", "large", "small", "small"]
+    assert [bar["negative"] for bar in drawn["bars"]] == [False, True, False, False]
+    assert [(line["exponent"], line["y"]) for line in drawn["decades"]] == [
+        (0, 2.0), (-1, 11.0), (-2, 20.0), (-3, 29.0), (-4, 38.0),
+    ]  # fmt: skip
 
 
 def test_a_bracket_without_an_end_is_drawn_to_the_edge(tmp_path):
     from moe_mheight.evaluation import charts
 
     truth = np.array([1.0, 2.0])
-    _, off = artists(charts.predicted, log2_h=truth, low=truth - 0.1, high=np.array([1.1, np.inf]), said=truth)
+    (off,) = artists(charts.predicted, log2_h=truth, low=truth - 0.1, high=np.array([1.1, np.inf]), said=truth)
     assert np.isfinite(off.get_ylim()).all()
 
 
@@ -334,7 +346,8 @@ def test_what_is_kept_does_not_depend_on_the_pieces():
         for one, other in zip(parts, cut[group], strict=True):
             assert one.rows.tolist() == other.rows.tolist()
             assert (one.P == other.P).all()
-            np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
+            np.testing.assert_allclose(one.measured.height, other.measured.height, rtol=1e-6)
+            np.testing.assert_array_equal(one.measured.lower, other.measured.lower)
             codes = data[group]
             place = {int(row): i for i, row in enumerate(codes.row)}
             assert all((codes.P[place[int(row)]] == P).all() for row, P in zip(one.rows, one.P, strict=True))
@@ -479,7 +492,7 @@ def test_the_raw_view_too(tmp_path):
 
 
 def test_in_a_browser(made, screenshots):
-    assert screenshots.look([made[0] / "report.html"]) == []
+    assert screenshots.problems([made[0] / "report.html"]) == []
 
 
 def test_tables_sort(made, screenshots):

@@ -1,4 +1,4 @@
-"""Pictures are whole PNG files that are not blank, whose texts keep apart and stay inside, whatever the input lacks."""
+"""Pictures are whole PNG files, not blank; their texts do not overlap and stay inside, whatever the input lacks."""
 
 import math
 import os
@@ -133,7 +133,7 @@ def shown_texts(figure):
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_picture_is_whole_and_its_texts_keep_apart(name, rng, tmp_path, figures):
+def test_a_picture_is_whole_and_its_texts_do_not_overlap(name, rng, tmp_path, figures):
     DRAWINGS[name](rng, tmp_path / "drawn.png")
     check_png(tmp_path / "drawn.png")
     (figure,) = figures
@@ -172,8 +172,8 @@ def test_a_history_names_every_group_the_best_epoch_and_the_phases(rng, tmp_path
     said = [text for text, _, _ in shown_texts(figures[0])]
     for group in HEADLINE:
         assert sum(text.startswith(name_of(group)) for text in said) == 1
-    assert f"○ best: 0.01, epoch {best['epoch']}, seed 0" in said
-    assert {"phase 2", "phase 3", "low tier", "medium tier", "high tier", "2 seeds, 30 epochs"} <= set(said)
+    assert f"○ best: 0.01, epoch {best['epoch']}, member 0" in said
+    assert {"phase 2", "phase 3", "low tier", "medium tier", "high tier", "2 members, 30 epochs"} <= set(said)
 
 
 def test_a_scatter_says_what_it_left_out(rng, tmp_path, figures):
@@ -304,17 +304,17 @@ def test_pyplot_and_matplotlib_stay_away_until_asked_for(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
-def test_labels_move_as_little_as_keeps_them_apart(rng):
+def test_labels_move_as_little_as_keeps_them_from_overlapping(rng):
     from sklearn.isotonic import isotonic_regression
 
     for count in range(1, 30):
         wanted = np.sort(rng.random(count))
-        free = style.apart(wanted - 5.0, 0.02, 100.0)  # everything below 0 moves up to it
+        free = style.spaced(wanted - 5.0, 0.02, 100.0)  # everything below 0 moves up to it
         assert np.allclose(free, 0.02 * np.arange(count))
-        placed = style.apart(10.0 + wanted, 0.02, 100.0)
+        placed = style.spaced(10.0 + wanted, 0.02, 100.0)
         steps = 0.02 * np.arange(count)
         assert np.allclose(placed, isotonic_regression(10.0 + wanted - steps) + steps)
-        inside = style.apart(wanted, 0.02, 1.0)
+        inside = style.spaced(wanted, 0.02, 1.0)
         assert np.diff(inside).min(initial=1.0) > 0.02 - 1e-12
         assert -1e-12 < inside[0] <= inside[-1] < 1.0 + 1e-12
 

@@ -17,11 +17,11 @@ from moe_mheight.experts.checkpoints import Stage, in_stages
 from moe_mheight.groups import HEADLINE, TIERS, tier_of
 from moe_mheight.raw import augmentation, monitor, training
 from moe_mheight.raw import models as raw_models
-from moe_mheight.raw.data import Part, divide, of_scope, prepared, seed_data, shown
+from moe_mheight.raw.data import Part, divide, of_scope, prepared, run1_data, shown
 from moe_mheight.raw.models import RawPredictor, RawTier, answers, is_raw
 from moe_mheight.raw.networks import FIXED_GATE, build, projectors
 from moe_mheight.raw.networks import Codes as Batch
-from moe_mheight.raw.recipe import RUN1, SEED_CURRICULUM, SEED_WEIGHTS, RawRecipe, as_json, make, named
+from moe_mheight.raw.recipe import PROPOSED_CURRICULUM, PROPOSED_WEIGHTS, RUN1, RawRecipe, as_json, make, named
 from moe_mheight.raw.training import Epoch, Member, advance, learning_rate, loss_weights, tiers_shown, train_raw
 
 TINY = {"width": 16, "blocks": 1, "epochs": 2, "batch": 32}
@@ -29,7 +29,7 @@ TINY = {"width": 16, "blocks": 1, "epochs": 2, "batch": 32}
 
 @pytest.fixture(scope="module")
 def data():
-    return divide(seed_data(60, seed=3))
+    return divide(run1_data(60, seed=3))
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +57,21 @@ def member(data, folder, settings, seed=0):
 
 def test_a_recipe_goes_through_json():
     recipe = make(
-        {"network": "gated", "weights": "seed", "curriculum": "seed", "augment": ["noise", "geometric"], "orbit": True}
+        {
+            "network": "gated",
+            "weights": "proposed",
+            "curriculum": "proposed",
+            "augment": ["noise", "geometric"],
+            "orbit": True,
+        }
     )
     assert make(json.loads(json.dumps(as_json(recipe)))) == recipe
-    assert recipe.weights == SEED_WEIGHTS
-    assert recipe.curriculum == SEED_CURRICULUM
+    assert recipe.weights == PROPOSED_WEIGHTS
+    assert recipe.curriculum == PROPOSED_CURRICULUM
 
 
 def test_the_seeds_table_is_the_analysis_table():
-    assert {(k, m): w for k, m, w in SEED_WEIGHTS} == {
+    assert {(k, m): w for k, m, w in PROPOSED_WEIGHTS} == {
         (4, 2): 1, (4, 3): 1, (5, 2): 1, (4, 4): 1.5, (5, 3): 1.5, (6, 2): 2, (5, 4): 3, (6, 3): 3, (4, 5): 5,
     }  # fmt: skip
 
@@ -131,7 +137,7 @@ def test_no_orbit_is_on_both_sides(data):
 
 
 def test_fewer_rows_leave_the_validation_side_as_it_is():
-    file = seed_data(40, seed=1)
+    file = run1_data(40, seed=1)
     whole, few = divide(file), divide(file, rows=7)
     assert all(np.array_equal(a.P, b.P) for a, b in zip(whole.validation, few.validation, strict=True))
     assert all(np.array_equal(a.P[:7], b.P) for a, b in zip(whole.training, few.training, strict=True))
@@ -167,7 +173,7 @@ def test_row_sums_keep_the_interpolated_row_sums(rng):
     P, Q, alpha = rng.normal(size=(2000, 4, 5)), rng.normal(size=(2000, 4, 5)), rng.uniform(0.3, 0.7, (2000, 1, 1))
     made = augmentation.row_sums(P, Q, alpha)
     assert np.allclose(made.sum(2), (alpha * P + (1 - alpha) * Q).sum(2))
-    assert np.abs(made).max() < 2 / augmentation.LEAST_SUM**2 * max(np.abs(P).max(), np.abs(Q).max())
+    assert np.abs(made).max() < 2 / augmentation.MIN_SUM**2 * max(np.abs(P).max(), np.abs(Q).max())
 
 
 def test_noise_has_the_size_asked_for(rng):
@@ -311,7 +317,7 @@ def test_the_gate_starts_with_the_tiers_and_mixes(data):
     assert all(np.isclose(share, FIXED_GATE[tier_of(*group)]) for group, share in gates.items())
     part = data.training[0]
     codes = Batch(torch.from_numpy(network.read(part.P)), torch.zeros(len(part.P), dtype=torch.int64))
-    x = network.value((codes.x / network.scale).flatten(1)[:, :, None]) + network.place
+    x = network.entry_embedding((codes.x / network.scale).flatten(1)[:, :, None]) + network.position_embedding
     network.gate.bias.data.fill_(50.0)
     assert torch.allclose(network.attended(x, codes.group), network.capable(x), atol=1e-5)
     network.gate.bias.data.fill_(-50.0)
@@ -330,8 +336,8 @@ def test_the_gate_is_fixed_first_and_learned_after(gate_from, moves, data, tmp_p
 
 
 def test_loss_weights_are_the_table_with_mean_one(data):
-    weights = loss_weights(make({"weights": "seed"}), data.training).numpy()
-    table = {(k, m): w for k, m, w in SEED_WEIGHTS}
+    weights = loss_weights(make({"weights": "proposed"}), data.training).numpy()
+    table = {(k, m): w for k, m, w in PROPOSED_WEIGHTS}
     wanted = np.array([table[group[1:]] for group in data.groups])
     assert np.allclose(weights / weights[0], wanted / wanted[0])
     assert np.isclose(np.average(weights, weights=[len(part.P) for part in data.training]), 1.0)
@@ -406,7 +412,7 @@ def test_patience_stops_and_keeps_the_best(data, tmp_path):
 
 def test_patience_waits_for_the_last_phase(data, tmp_path):
     """What a first phase does to groups it does not show must not end the training."""
-    settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "seed"}
+    settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "proposed"}
     network, history = member(data, tmp_path, settings)
     last = [record["validation"]["macro"] for record in history if record["phase"] == 3]
     assert len(history) - len(last) == 12
@@ -432,7 +438,7 @@ def test_jitter_is_new_every_epoch(data):
 
 
 def test_the_curriculum_shows_its_tiers(data):
-    recipe = make(TINY | {"curriculum": "seed", "epochs": 8})
+    recipe = make(TINY | {"curriculum": "proposed", "epochs": 8})
     phases = [tiers_shown(recipe, number / 8) for number in range(8)]
     assert phases == [(1, ("low",))] * 2 + [(2, ("low", "medium"))] * 2 + [(3, TIERS)] * 4
     network = build(recipe, data.groups)
@@ -610,6 +616,40 @@ def test_a_trained_set_loads_and_predicts(ensemble, data):
     assert np.allclose(predictor.predict(part.P, np.array([2] * len(part.P))), predictor.predict(part.P, 2))
 
 
+def test_weights_by_their_earlier_names(ensemble, data, tmp_path):
+    """Of sets that were trained before the layers had their present names."""
+    import shutil
+
+    from moe_mheight.experts.model_store import pack, unpack, write_checksums
+    from moe_mheight.raw.networks import EARLIER
+
+    folder = shutil.copytree(ensemble[0], tmp_path / "set")
+    before = {name: earlier for earlier, name in EARLIER.items()}
+    for path in (folder / "all").glob("*.safetensors"):
+        weights = unpack(path.read_bytes(), "weights")
+        old = {".".join(before.get(part, part) for part in name.split(".")): value for name, value in weights.items()}
+        assert old.keys() != weights.keys()
+        path.write_bytes(pack(old))
+    write_checksums(folder / "all")
+    part = data.validation[0]
+    wanted = RawPredictor.load(ensemble[0]).predict(part.P, part.group[2])
+    assert np.array_equal(RawPredictor.load(folder).predict(part.P, part.group[2]), wanted)
+
+
+@pytest.mark.parametrize("network", ["run1", "gated", "symmetric"])
+def test_no_layer_has_two_names(network):
+    from moe_mheight.raw.networks import EARLIER, renamed
+
+    names = build(make(TINY | {"network": network}), HEADLINE).state_dict()
+    assert renamed(names).keys() == names.keys()
+    assert len(set(EARLIER.values())) == len(EARLIER)
+
+
+def test_recipes_of_earlier_versions_say_seed():
+    earlier = make({"weights": "seed", "curriculum": "seed"})
+    assert earlier == make({"weights": "proposed", "curriculum": "proposed"})
+
+
 def test_answers_within_the_bracket_when_asked(ensemble, data):
     predictor = RawPredictor.load(ensemble[0])
     for part in data.validation:
@@ -681,7 +721,7 @@ def test_a_finished_set_says_what_it_is(ensemble):
     assert f"macro {config['metrics']['validation']['macro']:.3f}" in text
     assert config["codes"]["originals"] + config["codes"]["validation"] == 9 * 60
     with pytest.raises(ModelError, match="exists"):
-        train_raw("all", folder, divide(seed_data(60, seed=3)), recipe=make(TINY), seeds=1)
+        train_raw("all", folder, divide(run1_data(60, seed=3)), recipe=make(TINY), seeds=1)
 
 
 @pytest.mark.parametrize(("scope", "seeds"), [("huge", 1), ("low", 0), ("low", 65)])

@@ -1,5 +1,6 @@
-"""Put the measured tables into README.md, docs/scale.md and docs/peers.md, from the JSON files in benchmarks/results,
-and draw the picture of README's first table, docs/report/error.png, from the same run as the table.
+"""Put the measured tables into README.md, docs/benchmarks.md and docs/scale.md, from the JSON files in
+benchmarks/results, and draw the picture of the first of them, docs/report/error.png, from the same run. Put lists of
+names into docs/reference, from the docstrings.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
@@ -8,26 +9,34 @@ python benchmarks/predict_speed.py
 python benchmarks/budget.py
 mheight train-expert --view raw --epochs 14 --models models/raw --tier low, medium, high
 python benchmarks/survival.py; python benchmarks/scale.py
-python benchmarks/readme_tables.py
+python benchmarks/tables.py
 """
 
 import hashlib
+import inspect
 import json
 import re
 import textwrap
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import moe_mheight
 from moe_mheight.evaluation.scoring import BEST_MACRO, REFERENCE, REFERENCE_MACRO, Report, Score
+from moe_mheight.groups import group_name
 
 ROOT = Path(__file__).parent.parent
 
-
 EVALUATION = ROOT / "benchmarks/results/evaluation.json"
-"""What README's first table and its picture are made of."""
+"""What the first table and its picture are made of."""
 
 PICTURE = ROOT / "docs/report/error.png"
+
+
+def measured(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
+    return found
 
 
 def evaluation() -> Report:
@@ -67,29 +76,29 @@ def gain_of(value: float) -> str:
 
 def results() -> str:
     report = evaluation()
-    lines = ["| (n, k, m) | tier | asked | log2-MSE | bounds alone | gain | seed | peer |", "|---|---|" + "--:|" * 6]
-    for score, seed, peer in zip(report.scores, *REFERENCE.values(), strict=True):
+    lines = ["| (n, k, m) | tier | routed | log2-MSE | bounds alone | gain | run 1 | peer |", "|---|---|" + "--:|" * 6]
+    for score, run1, peer in zip(report.scores, *REFERENCE.values(), strict=True):
         n, k, m = score.group
         lines.append(
             f"| ({n}, {k}, {m}) | {score.tier} | {score.asked} | {score.log2_mse:.1e} | {score.bounds_log2_mse:.1e} | "
-            f"{gain_of(score.gain)} | {seed:.3f} | {peer:.3f} |"
+            f"{gain_of(score.gain)} | {run1:.3f} | {peer:.3f} |"
         )
-    seed, peer = REFERENCE_MACRO.values()
+    run1, peer = REFERENCE_MACRO.values()
     lines.append(
         f"| **macro** | | {report.asked} | **{report.macro:.1e}** | {report.bounds_macro:.1e} | "
-        f"{gain_of(report.gain)} | {seed:.3f} | {peer:.3f} |"
+        f"{gain_of(report.gain)} | {run1:.3f} | {peer:.3f} |"
     )
     codes = sum(score.codes for score in report.scores)
     text = (
-        f"Experts were asked about {report.asked} of {codes:,} codes; bounds decided the others to a millionth of a "
-        f"bit. The best credible macro of a peer, {BEST_MACRO}, is of another system than the column's; it prints no "
-        "groups."
+        f"The router sent {report.asked} of {codes:,} codes to experts; certified bounds decided the others to a "
+        f"millionth of a bit. The best credible macro of a peer, {BEST_MACRO}, is of another system than the column's; "
+        "that system prints no groups."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
 
 
 def exact() -> str:
-    report = json.loads((ROOT / "benchmarks/results/exact_profile.json").read_text())
+    report = measured("exact_profile")
     lines = ["| (n, k) | one thread | two threads | published C++ | ratio |", "|---|--:|--:|--:|--:|"]
     for row in report["profiles"]:
         other = row.get("published_cpp_us")
@@ -105,7 +114,7 @@ def time_of(seconds: float) -> str:
 
 
 def large() -> str:
-    report = json.loads((ROOT / "benchmarks/results/large_codes.json").read_text())
+    report = measured("large_codes")
     lines = ["| (n, k, m) | sets | programs | time | slowest of five |", "|---|" + "--:|" * 4]
     for row in report["sizes"]:
         lines.append(
@@ -125,7 +134,7 @@ def large() -> str:
 
 
 def hard() -> str:
-    report = json.loads((ROOT / "benchmarks/results/large_codes.json").read_text())
+    report = measured("large_codes")
     lines = ["| code | m | height | programs | time |", "|---|" + "--:|" * 4]
     for row in report["hard"]:
         height = "inf" if row["height"] == "inf" else f"{row['height']:.6g}"
@@ -135,7 +144,7 @@ def hard() -> str:
 
 
 def speed() -> str:
-    report = json.loads((ROOT / "benchmarks/results/predict_speed.json").read_text())
+    report = measured("predict_speed")
     lines = ["| (n, k, m) | predict | exact | linear programs | programs / predict |", "|---|" + "--:|" * 4]
     for row in report["against"]:
         about = "about " if row["programs_extrapolated"] else ""
@@ -157,7 +166,7 @@ def speed() -> str:
 
 
 def budget() -> str:
-    report = json.loads((ROOT / "benchmarks/results/budget.json").read_text())
+    report = measured("budget")
     lines = ["| (n, k, m) | sets | budget | search + constant | tightest | ensemble | ms |", "|---|" + "--:|" * 6]
     for row in report["rows"]:
         if row["sets"] < 1000 or row["budget"] not in (100, 300, 1000):
@@ -177,12 +186,12 @@ def raw() -> str:
         for group, value in config["metrics"]["validation"]["groups"].items():
             found[group] = [value, config["metrics"]["train"]["groups"][group]]
     groups = [group for group in sorted(found) if group.startswith("9,")]
-    seed, peer = REFERENCE.values()
-    lines = ["| (n, k, m) | raw view | on training codes | seed (leaky) | peer |", "|---|--:|--:|--:|--:|"]
+    run1, peer = REFERENCE.values()
+    lines = ["| (n, k, m) | raw view | on training codes | run 1 (leaky) | peer |", "|---|--:|--:|--:|--:|"]
     for i, group in enumerate(groups):
         lines.append(
             f"| ({group.replace(',', ', ')}) | {found[group][0]:.3f} | {found[group][1]:.3f} | "
-            f"{seed[i]:.3f} | {peer[i]:.3f} |"
+            f"{run1[i]:.3f} | {peer[i]:.3f} |"
         )
     mine, theirs = (sum(found[group][side] for group in groups) / len(groups) for side in (0, 1))
     macros = " | ".join(f"{value:.3f}" for value in REFERENCE_MACRO.values())
@@ -190,16 +199,10 @@ def raw() -> str:
     codes = [sum(config["codes"][side] for config in sets) for side in ("originals", "validation")]
     minutes = sum(config["trained_minutes"] for config in sets)
     text = (
-        f"Trained on {codes[0]:,} codes, validated on {codes[1]:,}, {sets[0]['seeds']} seeds a tier, {minutes:.0f} "
-        "minutes in all; each of the others on its own data. The seed's run 1, again without leaks, had a macro of "
-        "1.39."
+        f"Trained on {codes[0]:,} codes, validated on {codes[1]:,}, {sets[0]['seeds']} members a tier, {minutes:.0f} "
+        "minutes in all; each of the others on its own data. Run 1, trained again without leaks, had a macro of 1.39."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
-
-
-def measured(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
-    return found
 
 
 def scaling() -> str:
@@ -247,7 +250,7 @@ def costs() -> str:
         work, bytes_of_all = row["core_seconds"] * 1e3, row["bytes"] / rate
         longest = max(work, bytes_of_all)
         lines.append(
-            f"| ({', '.join(map(str, row['group']))}) | {1 / row['core_seconds']:,.0f} | "
+            f"| ({group_name(row['group'], ', ')}) | {1 / row['core_seconds']:,.0f} | "
             f"{row['core_seconds'] * 1e6 / 3600:.2g} | {two_digits(longest)} s{'*' * (bytes_of_all > work)} | "
             f"{row['bytes']:.0f} |"
         )
@@ -281,13 +284,77 @@ def survival() -> str:
     return "\n".join(lines)
 
 
+def choice() -> str:
+    """README's table: whom to ask."""
+    profiles, searches = measured("exact_profile")["profiles"], measured("large_codes")["sizes"]
+    speed, found = measured("predict_speed"), evaluation()
+    short = next(row["one_thread_us"] for row in profiles if (row["n"], row["k"]) == (9, 4))
+    first = next(row for row in searches if (row["n"], row["k"], row["m"]) == (32, 16, 6))
+    slow = max(searches, key=lambda row: row["seconds_2"])
+    size = f"({slow['n']}, {slow['k']}, {slow['m']})"
+    one, longest = speed["against"][0], speed["against"][-1]
+    rows = [
+        ("ask for", "code lengths", "how fast", "how right"),
+        ("---",) * 4,
+        (
+            "the **exact** height: `m_height`, `mheight exact`",
+            "n up to 64",
+            f"all m at (9, 4): {short:.1f} µs; (32, 16, 6): {time_of(first['seconds_2'])}; {size}: "
+            f"{time_of(slow['seconds_2'])}",
+            "the truth, with a proof if you want one",
+        ),
+        (
+            "**certified** bounds: `bounds`, `mheight predict --bounds`",
+            "n up to 16; a lower bound up to 32",
+            "part of a prediction",
+            f"they always hold; their middle errs by {found.bounds_macro:.1e} bits² at n = {one['n']}",
+        ),
+        (
+            "a **prediction**: `Predictor`, `mheight predict`",
+            "n up to 16; with a budget up to 32",
+            f"{one['predict_us']:.0f} µs at n = {one['n']}, {longest['predict_us'] / 1e3:.1f} ms at n = {longest['n']}",
+            f"{found.macro:.1e} bits² at n = {one['n']}; a peer's best network, on its own data: {BEST_MACRO}",
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+REFERENCE_PAGES = ROOT / "docs/reference"
+
+
+def listed(page: str) -> list[str]:
+    """What a page of the reference documents, in its order."""
+    return re.findall(r"^::: (moe_mheight\S*)", (REFERENCE_PAGES / page).read_text(encoding="utf-8"), re.M)
+
+
+def described(name: str, documented: Any) -> str:
+    first = (inspect.getdoc(documented) or "").split("\n\n")[0]
+    return textwrap.fill(f"* `{name}`: {' '.join(first.split())}", 120, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def names() -> str:
+    """The public names, a line each."""
+    short = [name.removeprefix("moe_mheight.") for name in listed("python.md")]
+    return "\n".join(described(name, getattr(moe_mheight, name)) for name in short)
+
+
+def modules() -> str:
+    """The documented modules, a line each."""
+    inside = [name for name in listed("modules.md") if name != "moe_mheight"]
+    return "\n".join(described(name.removeprefix("moe_mheight."), import_module(name)) for name in inside)
+
+
 TABLES = {
-    "README.md": (results, exact, large, hard, speed, budget, raw),
+    "README.md": (choice,),
+    "docs/benchmarks.md": (results, exact, large, hard, speed, budget, raw),
     "docs/scale.md": (scaling, many, costs, survival),
+    "docs/reference/python.md": (names,),
+    "docs/reference/modules.md": (modules,),
 }
 
 
-def filled(page: str, name: str = "README.md") -> str:
+def filled(page: str, name: str) -> str:
+    """The page with its tables made anew."""
     for make in TABLES[name]:
         mark = make.__name__
         page = re.sub(
@@ -299,23 +366,8 @@ def filled(page: str, name: str = "README.md") -> str:
     return page
 
 
-def borrowed(page: str) -> str:
-    """Tables of README.md that another page shows without the words around them."""
-    for make in TABLES["README.md"]:
-        table = "\n".join(line for line in make().splitlines() if line.startswith("|"))
-        page = re.sub(
-            f"<!-- README {make.__name__} -->.*?<!-- /README -->",
-            f"<!-- README {make.__name__} -->\n\n{table}\n<!-- /README -->",
-            page,
-            flags=re.S,
-        )
-    return page
-
-
 if __name__ == "__main__":
     for name in TABLES:
         path = ROOT / name
         path.write_text(filled(path.read_text(), name))
-    peers = ROOT / "docs" / "peers.md"
-    peers.write_text(borrowed(peers.read_text()))
     draw()

@@ -1,4 +1,5 @@
-"""What README.md says is true: its Python prints what it shows, its commands exist, its tables are measured."""
+"""What README.md says is true: its Python prints what it shows, its commands exist, it is short. The tables of
+README.md, docs/benchmarks.md and docs/scale.md are measured."""
 
 import contextlib
 import importlib.util
@@ -11,10 +12,18 @@ import click
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
 
 
-SCALE = (ROOT / "docs" / "scale.md").read_text() if (ROOT / "docs" / "scale.md").exists() else ""
+def text(name):
+    path = ROOT / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+README, SCALE, BENCHMARKS = map(text, ("README.md", "docs/scale.md", "docs/benchmarks.md"))
+
+pytestmark = pytest.mark.skipif(
+    not README, reason="README.md is not here, as in an installation without the repository"
+)
 
 
 def blocks(language, page=README):
@@ -63,13 +72,29 @@ def test_one_command_runs_and_one_tests():
     assert first.endswith("mheight ensemble-eval")
     assert second.endswith("pytest")
     assert "\n" not in first + second
+    assert "-q" not in (first + second).split()  # it would hide why pip refuses
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_readme_says_how_to_activate_before_a_bare_command():
+    assert README.index(". .venv/bin/activate") < README.index("\nmheight ")
+
+
+def test_subscripts_survive_markdown():
+    """|c|_(0) outside of code is eaten."""
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        plain = re.sub(r"```.*?```|`[^`]*`", "", path.read_text(encoding="utf-8"), flags=re.S)
+        assert "|_(" not in plain, path
 
 
 @pytest.fixture(scope="module")
 def tables():
-    """benchmarks/readme_tables.py."""
-    path = ROOT / "benchmarks" / "readme_tables.py"
-    spec = importlib.util.spec_from_file_location("readme_tables", path)
+    """benchmarks/tables.py."""
+    path = ROOT / "benchmarks" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -82,10 +107,11 @@ def test_tables_are_those_of_the_result_files(tables):
 
 
 def test_the_picture_is_of_the_run_of_its_table(tables):
-    (shown,) = re.findall(r"<!-- /results -->.*?!\[[^]]*\]\((\S+)\).*?<!-- exact -->", README, flags=re.S)
-    assert ROOT / shown == tables.PICTURE
+    (shown,) = re.findall(r"<!-- /results -->.*?!\[[^]]*\]\((\S+)\).*?<!-- exact -->", BENCHMARKS, flags=re.S)
+    (in_readme,) = re.findall(r"!\[[^]]*\]\((\S+)\)", README)
+    assert ROOT / "docs" / shown == ROOT / in_readme == tables.PICTURE
     same = tables.digest().encode() in tables.PICTURE.read_bytes()  # as text in the PNG
-    assert same, "evaluation.json is newer than the picture: python benchmarks/readme_tables.py makes both"
+    assert same, "evaluation.json is newer than the picture: python benchmarks/tables.py makes both"
 
 
 def test_the_picture_shows_what_the_table_says(tables):
@@ -95,7 +121,7 @@ def test_the_picture_shows_what_the_table_says(tables):
     drawn = figures.errors(tables.evaluation()).draw.keywords
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.results().splitlines()[2:11]]
     assert [row[0] for row in table] == [f"({name.replace(',', ', ')})" for name in drawn["names"]]
-    assert [int(row[2]) for row in table] == drawn["asked"]
+    assert [int(row[2]) for row in table] == drawn["routed"]
     for (name, values), column in zip(drawn["columns"].items(), (3, 4, 6, 7), strict=True):
         assert [float(row[column]) for row in table] == pytest.approx(values, rel=0.06), name
 
@@ -103,10 +129,10 @@ def test_the_picture_shows_what_the_table_says(tables):
 @pytest.mark.parametrize("name", ["results", "raw"])
 def test_a_column_is_of_one_system(name):
     """Below each column of errors stands the mean of that column, and no other system's figure."""
-    lines = re.search(f"<!-- {name} -->\n(.*?)\n\n", README, re.S)[1].splitlines()
+    lines = re.search(f"<!-- {name} -->\n(.*?)\n\n", BENCHMARKS, re.S)[1].splitlines()
     head, _, *groups, macro = ([cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines)
     assert macro[0] == "macro"
-    columns = [i for i, title in enumerate(head) if title not in ("(n, k, m)", "tier", "gain", "asked")]
+    columns = [i for i, title in enumerate(head) if title not in ("(n, k, m)", "tier", "gain", "routed")]
     assert len(columns) == 4
     for i in columns:
         assert float(macro[i]) == pytest.approx(sum(float(row[i]) for row in groups) / 9, rel=0.03, abs=2e-3), head[i]
