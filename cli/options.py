@@ -117,7 +117,7 @@ class Workers:
     scheduler: str | None
 
     @property
-    def asked(self) -> bool:
+    def named(self) -> bool:
         return (self.jobs, self.backend, self.scheduler) != (None, None, None)
 
 
@@ -153,8 +153,8 @@ def working(workers: Workers, jobs: int | None = None) -> Iterator[bool]:
     from moe_mheight import _parallel
 
     logging.disable(logging.ERROR)  # Dask logs at length what we say in one line
-    with _parallel.workers(workers.jobs if workers.asked else jobs, workers.backend, workers.scheduler):
-        yield workers.asked or jobs is not None
+    with _parallel.workers(workers.jobs if workers.named else jobs, workers.backend, workers.scheduler):
+        yield workers.named or jobs is not None
 
 
 def seconds_option(help_text: str) -> Callable[[F], F]:
