@@ -13,18 +13,17 @@ from moe_mheight.groups import group_name
 from .options import (
     KINDS,
     Choice,
+    Ensemble,
     Output,
     WordOrFile,
     Workers,
     data_argument,
+    ensemble_options,
     force_option,
     gathered,
     jobs_options,
-    load_predictor,
-    models_option,
     output_options,
     partial_option,
-    router_option,
     threads_option,
     working,
 )
@@ -63,18 +62,9 @@ class Codes:
         return self.kinds or DEFAULT
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """Who predicts."""
-
-    models: str | None
-    router: str
-
-
 @click.command("ensemble-eval")
 @data_argument(required=False)
-@models_option("A model set made by train-expert.  [default: the shipped one]")
-@router_option
+@ensemble_options
 @click.option(
     "--groups",
     default="n9",
@@ -118,7 +108,6 @@ class Ensemble:
 @threads_option
 @output_options
 @gathered("given", Codes)
-@gathered("ensemble", Ensemble)
 def command(
     given: Codes,
     ensemble: Ensemble,
@@ -172,7 +161,7 @@ def command(
         refuse_existing(page.taken(Path(folder)), force)
         keep = page.KEEP
     codes = given.source(output) if given.data else None
-    predictor = load_predictor(ensemble.models, ensemble.router)
+    predictor = ensemble.load()
     codes = codes or given.source(output)
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         threads = 1 if shared else threads

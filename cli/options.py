@@ -167,33 +167,44 @@ threads_option = click.option(
 )
 
 
-router_option = click.option(
-    "--router",
-    default="fixed",
-    show_default=True,
-    type=WordOrFile("fixed", "learned"),
-    metavar="fixed|learned|FILE",
-    help="Who mixes the experts of the tiers: the table of slacks n - k - m (low >= 2, medium 1, high 0), the set's "
-    "own gate (train-router), or a JSON file of rules.",
-)
-
-
-def load_predictor(models: str | None, router: str) -> Any:
-    """The predictor of a model set, of the bracket view or of the raw one."""
-    from pathlib import Path
-
-    from moe_mheight.ensemble.predictor import Predictor
-    from moe_mheight.raw.models import RawPredictor, is_raw
-
-    if models is None or not is_raw(Path(models)):
-        return Predictor.load(models, router=router)
-    if router != "fixed":
-        raise click.UsageError("--router is for the bracket view; these models read the raw view")
-    return RawPredictor.load(models)
-
-
 def models_option(help_text: str) -> Callable[[F], F]:
     return click.option("--models", metavar="DIR", type=click.Path(file_okay=False), help=help_text)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Who predicts: a model set, and who mixes its experts."""
+
+    models: str | None
+    router: str
+
+    def load(self) -> Any:
+        """The predictor, of the bracket view or of the raw one."""
+        from pathlib import Path
+
+        from moe_mheight.ensemble.predictor import Predictor
+        from moe_mheight.raw.models import RawPredictor, is_raw
+
+        if self.models is None or not is_raw(Path(self.models)):
+            return Predictor.load(self.models, router=self.router)
+        if self.router != "fixed":
+            raise click.UsageError("--router is for the bracket view; these models read the raw view")
+        return RawPredictor.load(self.models)
+
+
+def ensemble_options(command: F) -> F:
+    """--models and --router, as `ensemble`."""
+    command = gathered("ensemble", Ensemble)(command)
+    command = click.option(
+        "--router",
+        default="fixed",
+        show_default=True,
+        type=WordOrFile("fixed", "learned"),
+        metavar="fixed|learned|FILE",
+        help="Who mixes the experts of the tiers: the table of slacks n - k - m (low >= 2, medium 1, high 0), the "
+        "set's own gate (train-router), or a JSON file of rules.",
+    )(command)
+    return models_option("A model set made by train-expert.  [default: the shipped one]")(command)
 
 
 def as_floats(read: Any) -> Any:

@@ -14,18 +14,17 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Ensemble,
     Output,
     Workers,
     as_floats,
     data_argument,
+    ensemble_options,
     force_option,
     gathered,
     jobs_options,
-    load_predictor,
-    models_option,
     output_options,
     partial_option,
-    router_option,
     threads_option,
     working,
 )
@@ -44,10 +43,8 @@ class Which:
 
 @dataclass(frozen=True)
 class Request:
-    """Who predicts, and what is printed beside the height."""
+    """What is printed beside the height, and how many sets may be solved for it."""
 
-    models: str | None
-    router: str
     budget: int | None
     spread: bool
     bounds: bool
@@ -58,8 +55,7 @@ class Request:
 @data_argument(required=True)
 @click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
-@models_option("A model set made by train-expert.  [default: the shipped one]")
-@router_option
+@ensemble_options
 @click.option(
     "--budget",
     type=click.IntRange(1),
@@ -87,6 +83,7 @@ class Request:
 def command(
     data: tuple[str, ...],
     which: Which,
+    ensemble: Ensemble,
     request: Request,
     out: str | None,
     workers: Workers,
@@ -125,7 +122,7 @@ def command(
         codes, about = _one_code(data[0], which)
     else:
         codes = open_codes(data, partial=which.partial)
-    columns = _columns(codes, request, workers, threads, output)
+    columns = _columns(codes, ensemble.load(), request, workers, threads, output)
     if out is not None:
         _write(Path(out), columns, about)
         remark(f"wrote {codes.rows} rows to {out}", output.quiet)
@@ -140,12 +137,11 @@ def command(
 
 
 def _columns(
-    codes: Any, request: Request, workers: Workers, threads: int | None, output: Output
+    codes: Any, predictor: Any, request: Request, workers: Workers, threads: int | None, output: Output
 ) -> dict[str, list[float]]:
     """What is printed, by name, in the order of the rows."""
     from moe_mheight.data.sources import by_row
 
-    predictor = load_predictor(request.models, request.router)
     bracket_view = hasattr(predictor, "predict_interval")
     if not bracket_view and (request.budget or request.spread or request.interval is not None):
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
