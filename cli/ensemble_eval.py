@@ -13,18 +13,17 @@ from moe_mheight.groups import group_name
 from .options import (
     KINDS,
     Choice,
+    Ensemble,
     Output,
     WordOrFile,
     Workers,
     data_argument,
+    ensemble_options,
     force_option,
     gathered,
     jobs_options,
-    load_predictor,
-    models_option,
     output_options,
     partial_option,
-    router_option,
     threads_option,
     working,
 )
@@ -63,18 +62,9 @@ class Codes:
         return self.kinds or DEFAULT
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Who predicts."""
-
-    models: str | None
-    router: str
-
-
 @click.command("ensemble-eval")
 @data_argument(required=False)
-@models_option("A model set made by train-expert.  [default: the shipped one]")
-@router_option
+@ensemble_options
 @click.option(
     "--groups",
     default="n9",
@@ -118,10 +108,9 @@ class Asked:
 @threads_option
 @output_options
 @gathered("given", Codes)
-@gathered("asked", Asked)
 def command(
     given: Codes,
-    asked: Asked,
+    ensemble: Ensemble,
     show: int,
     criteria: str | None,
     folder: str | None,
@@ -160,7 +149,7 @@ def command(
     from moe_mheight.evaluation import scoring
     from moe_mheight.evaluation.criteria import judge, load
 
-    if criteria is None and not given.data and asked.models is None:
+    if criteria is None and not given.data and ensemble.models is None:
         criteria = "release"
     limits = () if criteria is None else load(criteria)
     keep = 0
@@ -172,7 +161,7 @@ def command(
         refuse_existing(page.taken(Path(folder)), force)
         keep = page.KEEP
     codes = given.source(output) if given.data else None
-    predictor = load_predictor(asked.models, asked.router)
+    predictor = ensemble.load()
     codes = codes or given.source(output)
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         threads = 1 if shared else threads
@@ -180,7 +169,7 @@ def command(
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
     if folder is not None:
         remark("drawing the report", output.quiet)
-        about = _about(given, asked, codes)
+        about = _about(given, ensemble, codes)
         more: dict[str, Any] = {"about": about, "verdicts": verdicts, "force": force, "threads": threads}
         written = page.write_report(folder, predictor, report, **more)
         remark(f"wrote {written[0]} and {len(written) - 1} files beside it", output.quiet)
@@ -196,17 +185,17 @@ def command(
     return int(not all(verdict.passed for verdict in verdicts))
 
 
-def _about(given: Codes, asked: Asked, codes: Any) -> dict[str, str]:
+def _about(given: Codes, ensemble: Ensemble, codes: Any) -> dict[str, str]:
     """What a report says it is of."""
     from moe_mheight._io import identity
     from moe_mheight.experts.model_store import shipped_folder
 
-    found, kinds = Path(asked.models) if asked.models else shipped_folder(), ", ".join(given.drawn)
+    found, kinds = Path(ensemble.models) if ensemble.models else shipped_folder(), ", ".join(given.drawn)
     drawn = f"drawn: {given.rows} codes a group, kinds {kinds}, seed {given.seed}, labelled exactly"
     return {
         "data": " ".join(given.data) or drawn,
-        "models": f"{asked.models or 'shipped'}, {identity(found)}",
-        "router": asked.router,
+        "models": f"{ensemble.models or 'shipped'}, {identity(found)}",
+        "router": ensemble.router,
         "digest of the codes": codes.stamp()[:12],
     }
 

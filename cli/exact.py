@@ -133,7 +133,7 @@ def command(
     if one.m or one.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
         if len(data) > 1 or labels.out or labels.check or labels.partial or labels.shard_rows:
             raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
-        if workers.asked:
+        if workers.named:
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
         return solve(data[0], one, threads, force, output)
     if one.time_limit is not None or one.certificate is not None or one.method != "auto":
@@ -142,14 +142,14 @@ def command(
 
 
 def _file(
-    data: tuple[str, ...], asked: Labels, workers: Workers, threads: int | None, force: bool, output: Output
+    data: tuple[str, ...], labels: Labels, workers: Workers, threads: int | None, force: bool, output: Output
 ) -> int:
     from moe_mheight.data import labelling
     from moe_mheight.data.sources import open_codes
 
-    paths, folder = _destination(asked, force)
-    codes = open_codes(data, partial=asked.partial, most=(asked.shard_rows or 0) if folder else None)
-    if codes.folder is not None and asked.shard_rows is not None:
+    paths, folder = _destination(labels, force)
+    codes = open_codes(data, partial=labels.partial, most=(labels.shard_rows or 0) if folder else None)
+    if codes.folder is not None and labels.shard_rows is not None:
         raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
     jobs = -1 if folder and threads is None else None
     with working(workers, jobs) as shared, Progress(codes.rows, "labels", output) as bar:
@@ -159,14 +159,14 @@ def _file(
             h = labelling.labels(open_codes(paths))
         else:
             h = labelling.exact_heights(codes, threads, bar.update)
-    report = labelling.audit(codes, asked.tolerance, h=h) if codes.labelled else None
+    report = labelling.audit(codes, labels.tolerance, h=h) if codes.labelled else None
     if paths:
         if not folder:
             _write(paths, codes, h)
         what = ", a folder of shards (--out codes.npz for one file)" if folder else ""
         remark(f"wrote {len(h)} rows to {' and '.join(map(str, paths))}{what}", output.quiet)
     if report is not None:
-        return _audited(report, len(h), asked, output)
+        return _audited(report, len(h), labels, output)
     if output.as_json:
         emit({"format": "moe_mheight exact 1", "heights": h.tolist()})
     elif not paths:
@@ -174,14 +174,14 @@ def _file(
     return 0
 
 
-def _destination(asked: Labels, force: bool) -> tuple[list[Path], bool]:
+def _destination(labels: Labels, force: bool) -> tuple[list[Path], bool]:
     """The files to write, none of them there, and whether it is a folder of shards instead."""
     from moe_mheight.data.code_files import pair_paths, refuse_existing
 
-    paths = [Path(name) for name in asked.out]
+    paths = [Path(name) for name in labels.out]
     endings = {path.suffix for path in paths}
     folder = len(paths) == 1 and endings == {""}
-    if asked.shard_rows is not None and not folder:
+    if labels.shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for --out with a folder")
     if len(paths) > 2 or (len(paths) == 2 and endings & {".npz", ".json"}):
         raise click.UsageError("--out is given once, or twice for a pair of pickles, rows and heights")
@@ -189,7 +189,7 @@ def _destination(asked: Labels, force: bool) -> tuple[list[Path], bool]:
         raise click.UsageError("the two files of a pair must differ, not only in case")
     if len(paths) == 1 and not endings & {".npz", ".json", ".pkl", ""}:
         raise click.UsageError(
-            f"--out must end in .npz, .json or .pkl, or have no ending for a folder, got {asked.out[0]}"
+            f"--out must end in .npz, .json or .pkl, or have no ending for a folder, got {labels.out[0]}"
         )
     if endings == {".pkl"} and len(paths) == 1:
         paths = list(pair_paths(paths[0]))
@@ -211,15 +211,15 @@ def _write(paths: list[Path], codes: Any, h: Any) -> None:
         code_files.write_json(paths[0], exact)
 
 
-def _audited(report: Any, rows: int, asked: Labels, output: Output) -> int:
+def _audited(report: Any, rows: int, labels: Labels, output: Output) -> int:
     bad = len(report.wrong) + len(report.truly_infinite) + len(report.falsely_infinite)
     with unread_is_fine():
-        _print_audit(report, rows, bad, asked, output.as_json)
-    return 1 if bad and asked.check else 0
+        _print_audit(report, rows, bad, labels, output.as_json)
+    return 1 if bad and labels.check else 0
 
 
-def _print_audit(report: Any, rows: int, bad: int, asked: Labels, as_json: bool) -> None:
-    tolerance, show = asked.tolerance, asked.show
+def _print_audit(report: Any, rows: int, bad: int, labels: Labels, as_json: bool) -> None:
+    tolerance, show = labels.tolerance, labels.show
     kinds = {
         "wrong": report.wrong,
         "truly infinite": report.truly_infinite,

@@ -11,15 +11,14 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Ensemble,
     Output,
     as_floats,
     data_argument,
+    ensemble_options,
     force_option,
     gathered,
-    load_predictor,
-    models_option,
     output_options,
-    router_option,
     seconds_option,
     threads_option,
 )
@@ -40,8 +39,7 @@ class Which:
 @click.option("--m", "m", type=click.IntRange(1), help="Of a matrix: its m-height, for this m.")
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="What the matrix in DATA is.")
 @click.option("--row", type=click.IntRange(0), help="Of a file or set of codes: which one, counted from 0.")
-@models_option("A model set made by train-expert.  [default: the shipped one]")
-@router_option
+@ensemble_options
 @click.option("--interval", default=0.9, show_default=True, metavar="COVERAGE", help="Coverage of the interval.")
 @seconds_option("End a long search, with the bracket so far.")
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the codeword (extra plot).")
@@ -52,8 +50,7 @@ class Which:
 def command(
     data: tuple[str, ...],
     which: Which,
-    models: str | None,
-    router: str,
+    ensemble: Ensemble,
     interval: float,
     time_limit: float | None,
     plot: str | None,
@@ -80,9 +77,7 @@ def command(
             raise click.UsageError(f"--plot must end in .png, got {plot}")
         refuse_existing([Path(plot)], force)
     P, m, order = _code(data, which)
-    found = explain(
-        P, m, load_predictor(models, router), coverage=interval, order=order, time_limit=time_limit, threads=threads
-    )
+    found = explain(P, m, ensemble.load(), coverage=interval, order=order, time_limit=time_limit, threads=threads)
     if plot is not None:
         found.draw(plot)
         remark(f"wrote {plot}", output.quiet)

@@ -29,8 +29,8 @@ def command(folder: str, models: str | None, force: bool, output: Output) -> int
     Outputs:
       position  (A,)       where log2 h lies: log2 L + position log2(U / L);
                            of searches, bits above log2 L
-      beyond    (A,)       what sets not looked at may add; 0 but of searches
-      doubt     (A,)       natural log of the expected |error|
+      beyond    (A,)       expected gap of the unvisited sets; 0 but of searches
+      doubt     (A,)       predicted error: natural log of the expected |error|
 
     moe_mheight.experts.network.read makes the inputs; `python -m pydoc
     moe_mheight.ensemble.onnx` shows how predictions come of them.

@@ -36,7 +36,7 @@ class Levels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 
 @dataclass(frozen=True)
 class OneCode:
-    """What is asked about the code of one matrix."""
+    """What is wanted of the code of one matrix."""
 
     m: tuple[tuple[int, ...], ...]
     matrix: str | None
@@ -46,7 +46,7 @@ class OneCode:
 
     @property
     def levels(self) -> list[int]:
-        """Every m asked for; none for all."""
+        """Every m that is named; none for all."""
         return sorted({level for levels in self.m for level in levels})
 
     def proof(self, level: int) -> str | None:
@@ -57,21 +57,21 @@ class OneCode:
         return str(path.with_name(f"{path.stem}-{level}{path.suffix}"))
 
 
-def solve(path: str, asked: OneCode, threads: int | None, force: bool, output: Output) -> int:
+def solve(path: str, wanted: OneCode, threads: int | None, force: bool, output: Output) -> int:
     """Print the heights of the code of one matrix: the command's exit code."""
     from moe_mheight.data.matrix_files import read_matrix
 
-    if asked.certificate is not None:
-        _check_proofs(asked, force)
-    read = read_matrix(path, asked.matrix)
+    if wanted.certificate is not None:
+        _check_proofs(wanted, force)
+    read = read_matrix(path, wanted.matrix)
     P = as_floats(read)
     k, r = P.shape
-    if asked.levels and asked.levels[-1] > r:
-        raise click.UsageError(f"--m must be at most n - k = {r}, got {asked.levels[-1]}")
-    solver, interrupted, results = _solver(read, P, asked, threads, output), False, []
-    for level in asked.levels or range(1, r + 1):
+    if wanted.levels and wanted.levels[-1] > r:
+        raise click.UsageError(f"--m must be at most n - k = {r}, got {wanted.levels[-1]}")
+    solver, interrupted, results = _solver(read, P, wanted, threads, output), False, []
+    for level in wanted.levels or range(1, r + 1):
         made, found = solver(level)
-        proof, interrupted = asked.proof(level), found is not None and found.ended == "interrupt"
+        proof, interrupted = wanted.proof(level), found is not None and found.ended == "interrupt"
         if made is not None:
             results.append({"m": level, "method": "search", "height": made["height"], "certificate": proof})
             said = f"wrote {proof}: {len(made['bases']):,} bases; mheight verify {proof} {path} checks it"
@@ -90,16 +90,16 @@ def solve(path: str, asked: OneCode, threads: int | None, force: bool, output: O
     return 130 if interrupted else 0
 
 
-def _check_proofs(asked: OneCode, force: bool) -> None:
+def _check_proofs(wanted: OneCode, force: bool) -> None:
     from moe_mheight.data.code_files import refuse_existing
 
-    if not asked.levels:
+    if not wanted.levels:
         raise click.UsageError("--certificate needs --m, as in --m 1-6")
-    refuse_existing([Path(str(asked.proof(level))) for level in asked.levels], force)
+    refuse_existing([Path(str(wanted.proof(level))) for level in wanted.levels], force)
 
 
-def _solver(read: Any, P: Any, asked: OneCode, threads: int | None, output: Output) -> Any:
-    """A function of m: the certificate, if one is asked for and the search ended, or what was found."""
+def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Output) -> Any:
+    """A function of m: the certificate, if one is wanted and the search ended, or what was found."""
     from moe_mheight.exact import heights, result
     from moe_mheight.proofs import certify
 
@@ -109,7 +109,7 @@ def _solver(read: Any, P: Any, asked: OneCode, threads: int | None, output: Outp
         for row, line in zip(read.P, P.tolist(), strict=True)
         for value, near in zip(row, line, strict=True)
     )
-    searched = heights.choose(k + r, asked.method) == "search" or asked.certificate is not None or rounded
+    searched = heights.choose(k + r, wanted.method) == "search" or wanted.certificate is not None or rounded
 
     def solver(m: int) -> tuple[dict[str, Any] | None, Any]:
         expected = result.expected_seconds(k + r, k, m, threads)
@@ -117,15 +117,15 @@ def _solver(read: Any, P: Any, asked: OneCode, threads: int | None, output: Outp
             size = f"length {k + r} and dimension {k}"
             remark(f"h_{m} of a code of {size}: {heights.in_words(expected)}, by a guess", output.quiet)
         with Progress(1000, f"h_{m}", output) as bar:
-            how: dict[str, Any] = {"threads": threads, "time_limit": asked.time_limit, "watch": _watcher(bar, m)}
-            if asked.certificate is not None:
+            how: dict[str, Any] = {"threads": threads, "time_limit": wanted.time_limit, "watch": _watcher(bar, m)}
+            if wanted.certificate is not None:
                 try:
-                    return certify.certify(read.entries, m, matrix=read.kind, path=asked.proof(m), **how), None
+                    return certify.certify(read.entries, m, matrix=read.kind, path=wanted.proof(m), **how), None
                 except certify.UnfinishedError as error:
                     return None, error.found
             if rounded:
                 return None, certify.exact_height(read.P, m, **how)
-            return None, heights.m_height(P, m, method=asked.method, details=True, **how)
+            return None, heights.m_height(P, m, method=wanted.method, details=True, **how)
 
     return solver
 

@@ -117,7 +117,7 @@ class Workers:
     scheduler: str | None
 
     @property
-    def asked(self) -> bool:
+    def named(self) -> bool:
         return (self.jobs, self.backend, self.scheduler) != (None, None, None)
 
 
@@ -153,8 +153,8 @@ def working(workers: Workers, jobs: int | None = None) -> Iterator[bool]:
     from moe_mheight import _parallel
 
     logging.disable(logging.ERROR)  # Dask logs at length what we say in one line
-    with _parallel.workers(workers.jobs if workers.asked else jobs, workers.backend, workers.scheduler):
-        yield workers.asked or jobs is not None
+    with _parallel.workers(workers.jobs if workers.named else jobs, workers.backend, workers.scheduler):
+        yield workers.named or jobs is not None
 
 
 def seconds_option(help_text: str) -> Callable[[F], F]:
@@ -167,33 +167,44 @@ threads_option = click.option(
 )
 
 
-router_option = click.option(
-    "--router",
-    default="fixed",
-    show_default=True,
-    type=WordOrFile("fixed", "learned"),
-    metavar="fixed|learned|FILE",
-    help="Who mixes the experts of the tiers: the table of slacks n - k - m (low >= 2, medium 1, high 0), the set's "
-    "own gate (train-router), or a JSON file of rules.",
-)
-
-
-def load_predictor(models: str | None, router: str) -> Any:
-    """The predictor of a model set, of the bracket view or of the raw one."""
-    from pathlib import Path
-
-    from moe_mheight.ensemble.predictor import Predictor
-    from moe_mheight.raw.models import RawPredictor, is_raw
-
-    if models is None or not is_raw(Path(models)):
-        return Predictor.load(models, router=router)
-    if router != "fixed":
-        raise click.UsageError("--router is for the bracket view; these models read the raw view")
-    return RawPredictor.load(models)
-
-
 def models_option(help_text: str) -> Callable[[F], F]:
     return click.option("--models", metavar="DIR", type=click.Path(file_okay=False), help=help_text)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Who predicts: a model set, and who mixes its experts."""
+
+    models: str | None
+    router: str
+
+    def load(self) -> Any:
+        """The predictor, of the bracket view or of the raw one."""
+        from pathlib import Path
+
+        from moe_mheight.ensemble.predictor import Predictor
+        from moe_mheight.raw.models import RawPredictor, is_raw
+
+        if self.models is None or not is_raw(Path(self.models)):
+            return Predictor.load(self.models, router=self.router)
+        if self.router != "fixed":
+            raise click.UsageError("--router is for the bracket view; these models read the raw view")
+        return RawPredictor.load(self.models)
+
+
+def ensemble_options(command: F) -> F:
+    """--models and --router, as `ensemble`."""
+    command = gathered("ensemble", Ensemble)(command)
+    command = click.option(
+        "--router",
+        default="fixed",
+        show_default=True,
+        type=WordOrFile("fixed", "learned"),
+        metavar="fixed|learned|FILE",
+        help="Who mixes the experts of the tiers: the table of slacks n - k - m (low >= 2, medium 1, high 0), the "
+        "set's own gate (train-router), or a JSON file of rules.",
+    )(command)
+    return models_option("A model set made by train-expert.  [default: the shipped one]")(command)
 
 
 def as_floats(read: Any) -> Any:

@@ -14,18 +14,17 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Ensemble,
     Output,
     Workers,
     as_floats,
     data_argument,
+    ensemble_options,
     force_option,
     gathered,
     jobs_options,
-    load_predictor,
-    models_option,
     output_options,
     partial_option,
-    router_option,
     threads_option,
     working,
 )
@@ -43,11 +42,9 @@ class Which:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Who is asked, and for what beside the height."""
+class Request:
+    """What is printed beside the height, and how many sets may be solved for it."""
 
-    models: str | None
-    router: str
     budget: int | None
     spread: bool
     bounds: bool
@@ -58,8 +55,7 @@ class Asked:
 @data_argument(required=True)
 @click.option("--m", "m", type=click.IntRange(1), help="One code: its m-height, for this m.  [default: every m]")
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
-@models_option("A model set made by train-expert.  [default: the shipped one]")
-@router_option
+@ensemble_options
 @click.option(
     "--budget",
     type=click.IntRange(1),
@@ -83,11 +79,12 @@ class Asked:
 @force_option
 @output_options
 @gathered("which", Which)
-@gathered("asked", Asked)
+@gathered("request", Request)
 def command(
     data: tuple[str, ...],
     which: Which,
-    asked: Asked,
+    ensemble: Ensemble,
+    request: Request,
     out: str | None,
     workers: Workers,
     threads: int | None,
@@ -120,12 +117,12 @@ def command(
         refuse_existing([Path(out)], force)
     about: dict[str, Any] = {}
     if which.m is not None or which.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
-        if len(data) > 1 or which.partial or workers.asked:
+        if len(data) > 1 or which.partial or workers.named:
             raise click.UsageError("one matrix goes without other files, --partial, --jobs, --backend and --scheduler")
         codes, about = _one_code(data[0], which)
     else:
         codes = open_codes(data, partial=which.partial)
-    columns = _columns(codes, asked, workers, threads, output)
+    columns = _columns(codes, ensemble.load(), request, workers, threads, output)
     if out is not None:
         _write(Path(out), columns, about)
         remark(f"wrote {codes.rows} rows to {out}", output.quiet)
@@ -139,23 +136,24 @@ def command(
     return 0
 
 
-def _columns(codes: Any, asked: Asked, workers: Workers, threads: int | None, output: Output) -> dict[str, list[float]]:
+def _columns(
+    codes: Any, predictor: Any, request: Request, workers: Workers, threads: int | None, output: Output
+) -> dict[str, list[float]]:
     """What is printed, by name, in the order of the rows."""
     from moe_mheight.data.sources import by_row
 
-    predictor = load_predictor(asked.models, asked.router)
     bracket_view = hasattr(predictor, "predict_interval")
-    if not bracket_view and (asked.budget or asked.spread or asked.interval is not None):
+    if not bracket_view and (request.budget or request.spread or request.interval is not None):
         raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
     if bracket_view:
-        _within_reach(max(n for n, *_ in codes.groups), asked.budget)
-    wanted = {"height": "height"} | ({"spread": "std_bits"} if asked.spread else {})
-    wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if asked.bounds else {}
-    wanted |= {"low": "low", "high": "high"} if asked.interval is not None else {}
+        _within_reach(max(n for n, *_ in codes.groups), request.budget)
+    wanted = {"height": "height"} | ({"spread": "std_bits"} if request.spread else {})
+    wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if request.bounds else {}
+    wanted |= {"low": "low", "high": "high"} if request.interval is not None else {}
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         more: dict[str, Any] = {"threads": 1 if shared else threads}
-        more |= {"budget": asked.budget} if asked.budget else {}
-        more |= {} if asked.interval is None else {"coverage": asked.interval}
+        more |= {"budget": request.budget} if request.budget else {}
+        more |= {} if request.interval is None else {"coverage": request.interval}
         values = by_row(codes, functools.partial(_measured, predictor, more, tuple(wanted.values())), bar.update)
     return {name: values[:, at].tolist() for at, name in enumerate(wanted)}
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # also in worker processe
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """Which rows are trained, on what, and where the page goes."""
 
     table_path: str | None
@@ -83,8 +83,8 @@ class Asked:
 @click.option("--list", "listing", is_flag=True, help="Print the rows and stop.")
 @jobs_options
 @output_options
-@gathered("asked", Asked)
-def command(asked: Asked, listing: bool, workers: Workers, output: Output) -> int:
+@gathered("request", Request)
+def command(request: Request, listing: bool, workers: Workers, output: Output) -> int:
     """Train a table of raw-view recipes on the same data, with the same seeds, for the same number of codes.
 
     The default table has each priority of the analysis of run 1 alone and all together, labels copied, exact and by
@@ -101,35 +101,35 @@ def command(asked: Asked, listing: bool, workers: Workers, output: Output) -> in
       python benchmarks/ablation --list
       python benchmarks/ablation --only weights --only "run 1" --seeds 5 --out weights.md
     """
-    rows = _rows(asked, listing)
+    rows = _rows(request, listing)
     if listing:
         _list(rows, output)
         return 0
-    _check_out(Path(asked.out))
+    _check_out(Path(request.out))
     remark(
-        f"{len(rows)} rows x {asked.seeds} seeds in {asked.work}; interrupt and repeat the command to go on later",
+        f"{len(rows)} rows x {request.seeds} seeds in {request.work}; interrupt and repeat the command to go on later",
         output.quiet,
     )
-    results = _train(rows, asked, workers, output)
+    results = _train(rows, request, workers, output)
     if output.as_json:
         emit(results)
         return 0
     lines = [[r["name"], f"{r['macro']:.4g}", f"{r['spread']:.2g}", f"{r['ensemble']:.4g}"] for r in results["rows"]]
-    click.echo(table(["row", "macro log2-MSE", "spread", "together"], lines))
-    remark(f"wrote {asked.out}", output.quiet)
+    click.echo(table(["row", "macro log2-MSE", "std", "together"], lines))
+    remark(f"wrote {request.out}", output.quiet)
     return 0
 
 
-def _rows(asked: Asked, listing: bool) -> tuple[Any, ...]:
-    """Those that are asked for."""
+def _rows(request: Request, listing: bool) -> tuple[Any, ...]:
+    """Those that are named, or all."""
     import torch
 
     from ablation.rows import FULL_SIZE, TABLE, read_table
 
-    rows = read_table(Path(asked.table_path)) if asked.table_path else TABLE
-    if asked.table_path is None and torch.cuda.is_available():
+    rows = read_table(Path(request.table_path)) if request.table_path else TABLE
+    if request.table_path is None and torch.cuda.is_available():
         rows = (*rows, FULL_SIZE)
-    rows = tuple(row for row in rows if not asked.only or any(text in row.name for text in asked.only))
+    rows = tuple(row for row in rows if not request.only or any(text in row.name for text in request.only))
     if not rows:
         raise click.UsageError("no row has such a name; --list shows them")
     if not listing and not any(row.view == "raw" for row in rows):
@@ -157,28 +157,28 @@ def _check_out(out: Path) -> None:
     matplotlib_itself()
 
 
-def _train(rows: tuple[Any, ...], asked: Asked, workers: Workers, output: Output) -> dict[str, Any]:
+def _train(rows: tuple[Any, ...], request: Request, workers: Workers, output: Output) -> dict[str, Any]:
     """Train, measure and write the page: the figures of all rows that are finished."""
     from ablation import page, runs
     from moe_mheight.data.sources import open_codes
     from moe_mheight.raw.data import divide, run1_data
 
-    with working(workers), Progress(len(rows) * asked.seeds, "runs", output) as bar:
-        split = divide(open_codes(asked.data).whole() if asked.data else run1_data())
+    with working(workers), Progress(len(rows) * request.seeds, "runs", output) as bar:
+        split = divide(open_codes(request.data).whole() if request.data else run1_data())
 
         def tell(run: dict[str, Any]) -> None:
             bar.note = f"{run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}"
             bar.update(1)
 
-        folder, train = Path(asked.work), not asked.finished
-        results = runs.run_table(rows, split, folder, seeds=asked.seeds, train=train, tell=tell)
+        folder, train = Path(request.work), not request.finished
+        results = runs.run_table(rows, split, folder, seeds=request.seeds, train=train, tell=tell)
     rows = tuple(row for row in rows if row.name in {summary["name"] for summary in results["rows"]})
-    results["made"] = _made(rows, split, asked, results)
-    page.write(results, rows, split, folder, Path(asked.out), asked.command)
+    results["made"] = _made(rows, split, request, results)
+    page.write(results, rows, split, folder, Path(request.out), request.command)
     return results
 
 
-def _made(rows: tuple[Any, ...], split: Any, asked: Asked, results: dict[str, Any]) -> dict[str, Any]:
+def _made(rows: tuple[Any, ...], split: Any, request: Request, results: dict[str, Any]) -> dict[str, Any]:
     """What a page says about how it was made."""
     import torch
 
@@ -197,7 +197,7 @@ def _made(rows: tuple[Any, ...], split: Any, asked: Asked, results: dict[str, An
         "epochs": recipe.epochs,
         "per_epoch": recipe.per_epoch,
         "minutes": sum(row["minutes"] * len(row["macros"]) for row in results["rows"]),
-        "seed_data": not asked.data,
+        "seed_data": not request.data,
         "gpu": torch.cuda.is_available(),
     }
 

@@ -89,7 +89,7 @@ def tier_means(groups: dict[str, float]) -> dict[str, float]:
 
 def compared(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """What a row changes against another: relative changes of macro and tiers in per cent (less is better), and whether
-    the macro's is clear of the spread over seeds."""
+    the macro's is clear of its standard deviation over seeds."""
     n, m = len(row["macros"]), len(base["macros"])
     error = (row["spread"] ** 2 / n + base["spread"] ** 2 / m) ** 0.5
     change = row["macro"] - base["macro"]

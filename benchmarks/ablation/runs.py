@@ -59,7 +59,7 @@ def run_table(
         data: from `data.divide`.
         folder: one file a run, and what unfinished ones need to go on.
         seeds: runs per row.
-        jobs: runs side by side, each on one thread, where no workers were asked for (`jobs.workers`).
+        jobs: runs side by side, each on one thread, where no workers were named (`_parallel.workers`).
         train: without, nothing is run, and rows that are not finished are left out.
         tell: gets the figures of each run that is done, those found in the folder first.
 
@@ -93,10 +93,10 @@ def run_table(
                 found[missing[number][0].name, missing[number][1]] = done
                 tell(done)
     rows = [(row, [found[row.name, seed] for seed in range(seeds)]) for row in table]
-    whole = [summary(row, runs, folder, data.validation) for row, runs in rows if all(runs)]
-    if not whole:
+    summaries = [summary(row, runs, folder, data.validation) for row, runs in rows if all(runs)]
+    if not summaries:
         raise DataError(f"no row in {folder} is finished with {seeds} seeds")
-    return {"format": FORMAT, "data": prints, "seeds": seeds, "rows": whole}
+    return {"format": FORMAT, "data": prints, "seeds": seeds, "rows": summaries}
 
 
 def _effort(row: Row) -> float:
@@ -108,7 +108,7 @@ def _stem(row: Row, seed: int) -> str:
     return f"{stem(row.name)}.{seed}"
 
 
-def _asked(row: Row, prints: dict[str, str]) -> dict[str, Any]:
+def _settings(row: Row, prints: dict[str, str]) -> dict[str, Any]:
     settings = as_json(row.recipe) if row.view == "raw" else row.settings
     return {"settings": settings, "originals": row.originals, "scope": row.scope, "view": row.view, "data": prints}
 
@@ -120,7 +120,7 @@ def _known(folder: Path, row: Row, seed: int, prints: dict[str, str]) -> dict[st
         known = json.loads(path.read_text(encoding="utf-8"))
         predicted = np.load(path.with_suffix(".npy"))
         fine = predicted.ndim == 1 and {"train", "validation", "gap", "minutes"} <= set(known)
-        same = known["asked"] == json.loads(json.dumps(_asked(row, prints)))
+        same = known["asked"] == json.loads(json.dumps(_settings(row, prints)))
         fine = fine and "macro" in known["validation"] and "groups" in known["validation"]
     except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError):  # damaged: to be run again
         return None
@@ -141,20 +141,20 @@ def _run(
     row: Row, seed: int, data: Split, folder: Path, prints: dict[str, str]
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     training = tuple(Part(p.group, p.P[: row.originals], p.log2_h[: row.originals]) for p in data.training)
-    asked = json.loads(json.dumps(_asked(row, prints)))
+    settings = json.loads(json.dumps(_settings(row, prints)))
     with ExitStack() as stack:
         if not folder.is_dir():
             folder = Path(stack.enter_context(TemporaryDirectory()))
         work = _unfinished(folder, row, seed)
         plan = work / "plan.json"
-        if not plan.exists() or plan.read_bytes() != json.dumps(asked).encode():
+        if not plan.exists() or plan.read_bytes() != json.dumps(settings).encode():
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            write_file(plan, json.dumps(asked).encode())
+            write_file(plan, json.dumps(settings).encode())
         train_on = _bracket if row.view == "bracket" else _raw
         predicted, seen, minutes = train_on(row, seed, training, data.validation, work)
     record = {"train": figures(seen), "validation": figures(_errors(predicted, data.validation))}
-    done = {"row": row.name, "seed": seed, "asked": asked, "minutes": minutes}
+    done = {"row": row.name, "seed": seed, "asked": settings, "minutes": minutes}
     return done | record | {"gap": ratio(record)}, np.concatenate([predicted[p.group] for p in data.validation])
 
 
@@ -238,7 +238,7 @@ def _bracket(row: Row, seed: int, training: Parts, validation: Parts, work: Path
 
 
 def predictions(folder: Path, row: Row, seeds: int, validation: Parts) -> Predicted:
-    """log2 heights of the seed ensemble of a finished row."""
+    """log2 heights of the ensemble of a finished row's runs."""
     each = np.stack([np.load(folder / f"{_stem(row, seed)}.npy") for seed in range(seeds)])
     mean = each.astype(np.float64).mean(axis=0)
     ends = np.cumsum([len(part.P) for part in validation])

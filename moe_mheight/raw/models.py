@@ -47,27 +47,27 @@ MOST_WEIGHTS, MOST_GROUPS = 1 << 26, 4096
 """Of what is loaded: width squared times blocks, sixteen times run 1, and groups."""
 
 
-def answers(network: Network, P: NDArray[np.float64], group: Group, views: int | None = None) -> NDArray[np.float64]:
+def answers(network: Network, P: NDArray[np.float64], group: Group, forms: int | None = None) -> NDArray[np.float64]:
     """log2 heights that a network gives codes of one of its groups, (B,).
 
-    With test-time augmentation, means over `views` members of each code's orbit; default as many as the recipe says.
+    With test-time augmentation, means over `forms` members of each code's orbit; default as many as the recipe says.
     """
-    views = network.recipe.views if views is None else views
+    forms = network.recipe.views if forms is None else forms
     device = next(network.parameters()).device
     number, total = network.groups.index(group), np.zeros(len(P))
-    for view in range(views):
+    for form in range(forms):
         for start in range(0, len(P), AT_ONCE):
             chunk = P[start : start + AT_ONCE]
-            x = torch.from_numpy(network.read(chunk if view == 0 else _another(chunk, view))).to(device)
+            x = torch.from_numpy(network.read(chunk if form == 0 else _another(chunk, form))).to(device)
             with torch.no_grad():
                 out = network(Codes(x, torch.full((len(chunk),), number, device=device)))
             total[start : start + AT_ONCE] += out.double().cpu().numpy()
-    return total / views
+    return total / forms
 
 
-def _another(P: NDArray[np.float64], view: int) -> NDArray[np.float64]:
+def _another(P: NDArray[np.float64], form: int) -> NDArray[np.float64]:
     """Another member of each code's orbit, the same for a code alone and among others."""
-    return equivalent(P, _Alike(np.random.PCG64(np.random.SeedSequence([2, view]))))
+    return equivalent(P, _Alike(np.random.PCG64(np.random.SeedSequence([2, form]))))
 
 
 class _Alike(np.random.Generator):
@@ -210,7 +210,7 @@ def load_tier(folder: Path) -> RawTier:
 class RawPredictor:
     """Predicts m-heights from raw P; made by `RawPredictor.load`.
 
-    It answers for the groups it was trained on only, and outside of any bracket unless asked to stay within. Infinite
+    It answers for the groups it was trained on only, and outside of any bracket unless told to stay within. Infinite
     heights are told by the minimum distance, as no network can tell them.
 
     Args:

@@ -42,7 +42,7 @@ NO_CURRICULUM: tuple[tuple[float, tuple[str, ...]], ...] = ()
 
 
 def _about(default: Any, about: str, **limits: Any) -> Any:
-    """A field with its help text, and what values are allowed: least and most, or choices."""
+    """A field with its help text, and what values are allowed: low to high, or choices."""
     return field(default=default, metadata={"about": about, **limits})
 
 
@@ -55,43 +55,43 @@ class RawRecipe:
     """
 
     network: str = _about("symmetric", "run1, gated (two pathways and a complexity gate) or symmetric.", of=NETWORKS)
-    width: int = _about(0, "Features; run 1 had 1024.  [default: 32 for symmetric, else 256]", least=0, most=4096)
-    blocks: int = _about(4, "Residual blocks, or rounds of messages between pairs of coordinates.", least=1, most=64)
-    gate_from: float = _about(0.3, "Share of the training from which the gate is learned; 1 keeps it fixed.", most=1.0)
+    width: int = _about(0, "Features; run 1 had 1024.  [default: 32 for symmetric, else 256]", low=0, high=4096)
+    blocks: int = _about(4, "Residual blocks, or rounds of messages between pairs of coordinates.", low=1, high=64)
+    gate_from: float = _about(0.3, "Share of the training from which the gate is learned; 1 keeps it fixed.", high=1.0)
     weights: tuple[tuple[int, int, float], ...] = _about(
         NO_WEIGHTS, 'Loss weights of groups: none, proposed (for run 2) or a JSON FILE like {"4,5": 5.0}.'
     )
     augment: tuple[str, ...] = _about(
         (), "Make new matrices: noise, smote, geometric, row-sums, like noise,smote.", of=METHODS
     )
-    augment_to: int = _about(12000, "Codes per group after that, as run 1 had.", least=1, most=10**7)
-    noise: float = _about(0.05, "Of noise: standard deviations of the matrix's own entries.", most=10.0)
+    augment_to: int = _about(12000, "Codes per group after that, as run 1 had.", low=1, high=10**7)
+    noise: float = _about(0.05, "Of noise: standard deviations of the matrix's own entries.", high=10.0)
     labels: str = _about("exact", "Of matrices so made: copied from the nearer original, or exact.", of=LABELS)
     check: bool = _about(True, "Accept only those with mean and deviation near the originals', as proposed.")
     orbit: bool = _about(False, "Show another member of each code's orbit every epoch; labels stay exact.")
     views: int = _about(
-        1, "Test-time augmentation: predictions are means over this many members of a code's orbit.", least=1, most=1024
+        1, "Test-time augmentation: predictions are means over this many members of a code's orbit.", low=1, high=1024
     )
-    dropout: float = _about(0.0, "After each dense layer; run 1 had 0.3.", most=0.95)
-    decay: float = _about(1e-3, "AdamW's weight decay; run 1 had 1e-4.", most=10.0)
-    l2: float = _about(0.0, "Penalty on squared weights; 1e-4 was proposed.", most=10.0)
-    rate: float = _about(2e-3, "Peak learning rate; run 1 had 1e-3.", least=1e-8, most=1.0)
+    dropout: float = _about(0.0, "After each dense layer; run 1 had 0.3.", high=0.95)
+    decay: float = _about(1e-3, "AdamW's weight decay; run 1 had 1e-4.", high=10.0)
+    l2: float = _about(0.0, "Penalty on squared weights; 1e-4 was proposed.", high=10.0)
+    rate: float = _about(2e-3, "Peak learning rate; run 1 had 1e-3.", low=1e-8, high=1.0)
     schedule: str = _about("cosine", "Of the learning rate, after a warm-up of 2 %.", of=SCHEDULES)
     patience: int = _about(
         0,
         "Stop after so many epochs (of the last phase) without a better validation, keep the best; 0: never.",
-        least=0,
-        most=10**6,
+        low=0,
+        high=10**6,
     )
     jitter: float = _about(
-        0.0, "Noise added anew every epoch, in deviations of the matrix; 0.02 was proposed.", most=10.0
+        0.0, "Noise added anew every epoch, in deviations of the matrix; 0.02 was proposed.", high=10.0
     )
     curriculum: tuple[tuple[float, tuple[str, ...]], ...] = _about(
         NO_CURRICULUM, 'Phases by tier: none, proposed, or a JSON FILE like [[0.5, ["low"]], [0.5, ["low", "high"]]].'
     )
-    batch: int = _about(128, "Codes per step.", least=1, most=65536)
-    epochs: int = _about(30, "Epochs.", least=1, most=10**6)
-    per_epoch: int = _about(0, "Codes per epoch.  [default: each once]", least=0, most=10**8)
+    batch: int = _about(128, "Codes per step.", low=1, high=65536)
+    epochs: int = _about(30, "Epochs.", low=1, high=10**6)
+    per_epoch: int = _about(0, "Codes per epoch.  [default: each once]", low=0, high=10**8)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -256,10 +256,10 @@ def _check(name: str, value: Any, default: Any, allowed: Any) -> None:
             raise ModelError(f"{name} must be true or false, got {brief(value)}")
     elif isinstance(default, (int, float)):
         kinds = (int,) if isinstance(default, int) else (int, float)
-        least, most = allowed.get("least", 0.0), allowed["most"]
-        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        low, high = allowed.get("low", 0.0), allowed["high"]
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
             word = "an int" if isinstance(default, int) else "a number"
-            raise ModelError(f"{name} must be {word} from {least:g} to {most:g}, got {brief(value)}")
+            raise ModelError(f"{name} must be {word} from {low:g} to {high:g}, got {brief(value)}")
 
 
 def _check_weights(weights: tuple[tuple[int, int, float], ...]) -> None:

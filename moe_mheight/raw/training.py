@@ -88,7 +88,7 @@ def penalty(network: Network) -> Tensor:
 
 
 def _measured(network: Network, parts: Parts) -> Errors:
-    # one view: every epoch is measured, and only the end counts
+    # one form: every epoch is measured, and only the end counts
     return {part.group: answers(network, part.P, part.group, 1) - part.log2_h for part in parts}
 
 
@@ -358,7 +358,7 @@ def _count(parts: Parts) -> int:
 
 
 def measured(tier: RawTier, originals: Parts, validation: Parts) -> dict[str, Any]:
-    """Figures of an ensemble and of its members on validation codes, of the ensemble on (some) training codes."""
+    """Figures of an ensemble and of its members on validation codes, of the ensemble on the first training codes."""
     each = {part.group: tier.members(part.P, part.group) - part.log2_h for part in validation}
     seen = {p.group: tier.members(p.P[:WATCHED], p.group).mean(0) - p.log2_h[:WATCHED] for p in originals}
     record = {
