@@ -165,7 +165,7 @@ def command(
             raise click.UsageError(f"--out must end in .npz or .json, or have no ending for a folder, got {out}")
     if shard_rows is not None and not folder:
         raise click.UsageError("--shard-rows is for --out with a folder")
-    codes = open_codes(data, partial=partial, most=(shard_rows or 0) if folder else None)
+    codes = open_codes(data, partial=partial, max_rows=(shard_rows or 0) if folder else None)
     if codes.folder is not None and shard_rows is not None:
         raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
     if folder and (jobs, backend, scheduler, threads) == (None, None, None, None):
@@ -180,7 +180,7 @@ def command(
     report = labelling.audit(codes, tolerance, h=h) if codes.labelled else None
     if out is not None:
         if not folder:
-            exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
+            exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.in_memory().items()}
             if out.endswith(".npz"):
                 code_files.write_npz(Path(out), exact.items())
             else:

@@ -112,7 +112,7 @@ def command(
                 kind,
                 seed,
                 **settings,
-                most=shard_rows,
+                shard_rows=shard_rows,
                 force=force,
                 advance=bar.update,
             )

@@ -232,7 +232,7 @@ def _raw(
 
     if not data:
         remark(f"no --data: making the seed's 108,000 codes, seed {data_seed}, exact labels", quiet)
-    split = divide(open_codes(data).whole() if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
+    split = divide(open_codes(data).in_memory() if data else seed_data(seed=data_seed), seed=data_seed, rows=rows)
     remark(f"training {seeds} x {tier} into {folder / tier}; interrupt and repeat the command to go on later", quiet)
     with training(f"{tier}, epochs", quiet, as_json, newest) as report:
         config = train_raw(tier, folder, split, recipe=recipe, seeds=seeds, device=device, force=force, report=report)

@@ -111,7 +111,7 @@ def command(
     matplotlib_itself()  # its absence should be told before an hour of training
     remark(f"{len(rows)} rows x {seeds} seeds in {work}; interrupt and repeat the command to go on later", quiet)
     with working(jobs, backend, scheduler), progress(len(rows) * seeds, "runs", quiet, as_json) as bar:
-        split = divide(open_codes(data).whole() if data else seed_data())
+        split = divide(open_codes(data).in_memory() if data else seed_data())
 
         def tell(run: dict[str, Any]) -> None:
             bar.note = f"{run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}"

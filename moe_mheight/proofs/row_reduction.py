@@ -17,7 +17,7 @@ from ..errors import DataError, MHeightError, brief
 
 Rational = list[list[Fraction]]
 
-_MOST_BITS = 2**15
+_MAX_BITS = 2**15
 """Bits of all rows together, each by its longest entry: they bound every minor, and so the time that pivots take."""
 
 
@@ -72,8 +72,8 @@ def systematic(rows: Rational, kind: str, order: Sequence[int], k: int) -> tuple
     """
     inside, outside = (order[:k], order[k:]) if kind == "G" else (order[k:], order[:k])
     table = [_integers(row) for row in rows]
-    if sum(max(abs(x).bit_length() for x in row) for row in table) > _MOST_BITS:
-        raise ReductionError(f"{kind} has more than {_MOST_BITS} bits, too many for exact elimination")
+    if sum(max(abs(x).bit_length() for x in row) for row in table) > _MAX_BITS:
+        raise ReductionError(f"{kind} has more than {_MAX_BITS} bits, too many for exact elimination")
     D, at = 1, [-1] * len(table)
     for j in inside:
         p = next((p for p, row in enumerate(table) if at[p] < 0 and row[j]), None)
