@@ -25,7 +25,7 @@ def test_a_norm_holds_where_the_residual_is_lost(rng):
         det = one * three - two * two  # 1 or -1
         inverse = det * np.array([[one, -two], [-two, three]], float)
         v = np.array([float(rng.integers(3, 10)), 0.0])
-        P = np.column_stack([[three, two], [two, one], v + (rng.uniform(-0.4, 0.4), 0.0)])
+        P = np.column_stack([[three, two], [two, one], v + rng.uniform(-0.4, 0.4) * np.array([1.0, 0.0])])
         D = np.hstack([inverse, np.eye(2), (inverse @ v)[:, None], np.zeros((2, 1))])
         G = np.hstack([np.eye(2), P])
         bound, _ = certified_norm(G, D, np.array([2, 3]), 4, 0.0, np.empty(2), np.empty(2))
