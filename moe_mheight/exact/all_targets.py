@@ -10,7 +10,7 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
-from ..numerics.jit import compiled
+from ..numerics.jit import compiled, embedded
 from .hitting_set import (
     DONE,
     FRESH,
@@ -50,7 +50,7 @@ def _leaves(free, more):  # type: ignore[no-untyped-def]
     return out
 
 
-@compiled
+@embedded
 def common_basis(table, out, targets, tau, best, leafy):  # type: ignore[no-untyped-def]
     """A basis that avoids the coordinates `out` and bounds all `targets` by tau.
 
@@ -88,21 +88,21 @@ def common_basis(table, out, targets, tau, best, leafy):  # type: ignore[no-unty
     return mask, bad, bound, hard
 
 
-@compiled
+@embedded
 def _to_hit(nodes, block, level, t, everything):  # type: ignore[no-untyped-def]
     """What the bases of a node that bound every target left out say: (count, branch, packed, union).
 
     Of `branch` one coordinate must be left out, 0 when the node is done with; `packed` bases are disjoint, in `union`.
     """
-    R, K, X = nodes.out[level], nodes.kept[level], nodes.dropped[level]
+    live, R, K, X = nodes.live, nodes.out[level], nodes.kept[level], nodes.dropped[level]
     fewest, branch, count = 65, everything & ~(K | R), 0
     packed, union = 0, np.int64(0)
     for q in range(nodes.count[level]):
-        bad = nodes.live[level, q, 1] & ~X
+        bad = live[level, q, 1] & ~X
         if bad & R != 0:
             continue
         count += 1
-        free = (nodes.live[level, q, 2] | (touched(block, bad) if bad != 0 else bad)) & ~K
+        free = (live[level, q, 2] | (touched(block, bad) if bad != 0 else bad)) & ~K
         if t == 1:
             branch &= free
             if branch == 0:
@@ -121,18 +121,19 @@ def _to_hit(nodes, block, level, t, everything):  # type: ignore[no-untyped-def]
     return count, branch, packed, union
 
 
-@compiled
+@embedded
 def _unbounded(nodes, level, without, targets):  # type: ignore[no-untyped-def]
     """Which of the targets no basis bounds that avoids `without`."""
+    live = nodes.live
     for q in range(nodes.count[level]):
-        if nodes.live[level, q, 0] & without == 0:
-            targets &= nodes.live[level, q, 1]
+        if live[level, q, 0] & without == 0:
+            targets &= live[level, q, 1]
             if targets == 0:
                 break
     return targets
 
 
-@compiled
+@embedded
 def _next(nodes, problem, level, t, everything, leaf):  # type: ignore[no-untyped-def]
     """What a node needs: (seek, certain, without, targets, branch).
 
@@ -194,7 +195,7 @@ def _is_relaxed(block):  # type: ignore[no-untyped-def]
     return joined
 
 
-@compiled
+@embedded
 def _basis_for(table, without, targets, tau, best, leafy, counts):  # type: ignore[no-untyped-def]
     """`common_basis`, counted, from a table that is made again now and then."""
     counts[1] += 1
@@ -217,41 +218,43 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
             the cost of a shorter code.
         left: how many blocks may be left out after first_out.
     """
-    block = problem.block
-    one, n = np.int64(1), problem.G.shape[1]
-    table = new_tableau(problem.G, 0)
+    # read once: every attribute read of a NamedTuple counts a reference
+    G, m, alike, block, stop, counts = problem.G, problem.m, problem.alike, problem.block, report.stop, report.counts
+    one, n = np.int64(1), G.shape[1]
+    table = new_tableau(G, 0)
     relaxed = _is_relaxed(block)
-    nodes = root(left, problem.m, first_out, first_kept)
+    nodes = root(left, m, first_out, first_kept)
+    out, kept, tries = nodes.out, nodes.kept, nodes.tries
     tall = LARGEST_RATIO if relaxed else best
     everything = (one << n) - one if n < 64 else np.int64(-1)
     leaf, done, proven, level = np.zeros(2, np.int64), np.zeros(4), 0.0, 0
     while level >= 0:
-        if report.stop[0] != 0:
+        if stop[0] != 0:
             return STOPPED, best, proven
-        report.counts[0] += 1
-        t, R = left - level, nodes.out[level]
+        counts[0] += 1
+        t, R = left - level, out[level]
         seek, certain, without, targets, branch = _next(nodes, problem, level, t, everything, leaf)
         if not seek:
             if branch == 0:
                 level -= 1
                 continue
             b = lowest_bit(branch)
-            stays = (block[b] | problem.alike[b]) & ~R
+            stays = (block[b] | alike[b]) & ~R
             if t == 1:
-                nodes.kept[level] |= stays
+                kept[level] |= stays
                 continue
             if level <= 1:
                 _tell(report.progress, done, level, count_bits(branch), t)
             level += 1
-            descend_to(nodes, level, block[b], stays, problem.m)
+            descend_to(nodes, level, block[b], stays, m)
             continue
-        mask, bad, bound, hard = _basis_for(table, without, targets, tau, tall, t == 1 and without != R, report.counts)
+        mask, bad, bound, hard = _basis_for(table, without, targets, tau, tall, t == 1 and without != R, counts)
         if hard < 0:
             proven = max(proven, bound)
             remember(nodes, level, mask, bad, touched(block, mask))
             added(report, mask)
         elif not certain:
-            nodes.tries[level] = 0
+            tries[level] = 0
         elif relaxed:
             tau = _raised(table, hard, targets, tau)
             if tau == np.inf:
@@ -264,9 +267,9 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
                     level -= 1
                     continue
                 hard = lowest_bit(targets)
-                first_table(problem.G, 0, table.D, table.basis, table.row_of)
+                first_table(G, 0, table.D, table.basis, table.row_of)
             alone = without & ~(one << hard)
-            ended, height, bound = search_target(problem, hard, alone, nodes.kept[level], tau, best, report, found)
+            ended, height, bound = search_target(problem, hard, alone, kept[level], tau, best, report, found)
             if ended != DONE:
                 return ended, height, bound
             if height > best:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
-from ..numerics.jit import compiled
+from ..numerics.jit import compiled, embedded
 from .simplex_tableau import (
     certified_height,
     certified_norm,
@@ -104,7 +104,7 @@ class Nodes(NamedTuple):
     tries: Any
 
 
-@compiled
+@embedded
 def root(depth, m, out, kept):  # type: ignore[no-untyped-def]
     """Room for a search of that depth, at its first node."""
     nodes = Nodes(
@@ -130,7 +130,7 @@ def touched(block, mask):  # type: ignore[no-untyped-def]
     return out
 
 
-@compiled
+@embedded
 def remember(nodes, level, mask, bad, blocks):  # type: ignore[no-untyped-def]
     """Give every level down to this one the basis, its bad targets and its blocks, the oldest one making room."""
     live, count, tail = nodes.live, nodes.count, nodes.tail
@@ -141,7 +141,7 @@ def remember(nodes, level, mask, bad, blocks):  # type: ignore[no-untyped-def]
         count[p] = min(room, count[p] + 1)
 
 
-@compiled
+@embedded
 def descend_to(nodes, level, gone, stays, m):  # type: ignore[no-untyped-def]
     """The child that leaves out `gone` too; its parent keeps `stays` from then on.
 
@@ -159,7 +159,7 @@ def descend_to(nodes, level, gone, stays, m):  # type: ignore[no-untyped-def]
     count[level], nodes.tail[level] = found, found % room
 
 
-@compiled
+@embedded
 def has_room(nodes, level, union, missing, k, n):  # type: ignore[no-untyped-def]
     """Whether so many more disjoint bases, beside those in `union`, may fit that no T hits them all.
 
@@ -170,7 +170,7 @@ def has_room(nodes, level, union, missing, k, n):  # type: ignore[no-untyped-def
     return others >= k and missing * max(k - count_bits(nodes.kept[level]), 1) <= free
 
 
-@compiled
+@embedded
 def added(report, mask):  # type: ignore[no-untyped-def]
     """Report a basis."""
     report.bases[report.counts[2] % report.bases.shape[0]] = mask
@@ -262,26 +262,26 @@ def best_without(table, a, m, out, best, tau, certain, largest_told, found):  # 
     return mask, bound, best
 
 
-@compiled
+@embedded
 def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
     """What a node needs: (True, certain, without) or (False, _, branch).
 
     The first asks for a basis that avoids `without`; where not certain there may be none. In the second one coordinate
     of `branch` must be left out; 0 ends the node.
     """
-    R, K = nodes.out[level], nodes.kept[level]
-    if nodes.count[level] == 0:
+    live, count, R, K = nodes.live, nodes.count[level], nodes.out[level], nodes.kept[level]
+    if count == 0:
         return True, True, R
     fewest, branch, packed, union = 65, np.int64(-1), 0, np.int64(0)
     if t <= 1:
         branch = ~K if t == 1 else np.int64(0)
-        for q in range(nodes.count[level]):
-            branch &= nodes.live[level, q, 0]
+        for q in range(count):
+            branch &= live[level, q, 0]
             if branch == 0:
                 break
         return branch != 0, True, R | (branch & -branch) if branch != 0 else branch
-    for q in range(nodes.count[level]):
-        free = nodes.live[level, q, 0] & ~K
+    for q in range(count):
+        free = live[level, q, 0] & ~K
         size = count_bits(free)
         if size < fewest:
             fewest, branch = size, free
@@ -322,7 +322,8 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
     Returns:
         how it ended; the best height; the largest bound any basis proves, which bounds every codeword here when DONE.
     """
-    G, m, known = problem.G, problem.m, problem.known
+    # read once: every attribute read of a NamedTuple counts a reference
+    G, m, alike, known, stop, counts = problem.G, problem.m, problem.alike, problem.known, report.stop, report.counts
     k, n = G.shape
     table = new_tableau(G, a)
     largest_told = largest_height(G)
@@ -330,12 +331,12 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
     nodes = root(max(depth, 1), m, first_out, first_kept)
     proven, level = 0.0, 0
     while level >= 0:
-        if report.stop[0] != 0:
+        if stop[0] != 0:
             return STOPPED, best, proven
-        report.counts[0] += 1
+        counts[0] += 1
         seek, certain, coordinates = _next(nodes, level, depth - level, k, n)
         if seek:
-            report.counts[1] += 1
+            counts[1] += 1
             which = _known(known, a, coordinates)
             if which >= 0:
                 mask, bound, height = known[which, 0], best, best
@@ -358,5 +359,5 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
         else:
             b = lowest_bit(coordinates)
             level += 1
-            descend_to(nodes, level, np.int64(1) << b, problem.alike[b] & ~nodes.out[level - 1], m)
+            descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.out[level - 1], m)
     return DONE, best, proven

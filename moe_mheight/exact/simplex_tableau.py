@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numerics.jit import compiled, fma
+from ..numerics.jit import compiled, embedded, fma
 from ..numerics.rounding import ROUNDING
 
 MOVED = 1e-9
@@ -95,7 +95,7 @@ def first_table(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
         row_of[i] = i
 
 
-@compiled
+@embedded
 def new_tableau(G, a):  # type: ignore[no-untyped-def]
     """The tableau of the first k coordinates, for the target a."""
     k, n = G.shape

@@ -197,6 +197,11 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled(function, forceinline=True, fastmath={"contract"})
 
 
+def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost up to 40 %."""
+    return compiled(function, forceinline=True)
+
+
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c with one rounding; gives the exact error of a product."""

@@ -2,8 +2,8 @@
 
 In the letters of `brackets.budget_search`: with h_j the columns of an orthonormal parity-check matrix, 1 / X_aa is the
 squared distance of h_a from the span of the others outside S, and |y|_2^2 = X_aa - 1 = W_aa. The set that decides the
-height nearly always has one of the largest norms of all. To look for those is to look for the few columns that come nearest to
-another one: best-subset regression, with its classic means, forward selection and swaps (`local_search`).
+height nearly always has one of the largest norms of all. To look for those is to look for the few columns that come
+nearest to another one: best-subset regression, with its classic means, forward selection and swaps (`local_search`).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def push(queue, worth, mask, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def fill_queue(N, m, searches, factor, W, queue, worth):  # type: ignore[no-untyped-def]
-    """Fill the queue with the sets of the largest norms, times `factor`, at the ends of local searches and one swap away."""
+    """Queue the sets of the largest norms, times `factor`: where local searches end, and one swap away."""
     n = N.shape[0]
     diagonal, reach = np.empty(n), np.empty(n)
     for q in range(searches):
