@@ -87,9 +87,9 @@ def new_space(n, m, network):  # type: ignore[no-untyped-def]
 
 @cache
 def selection(n: int, place: int) -> NDArray[np.int64]:
-    """Compare-exchanges (i, j), larger to i, after which the element at `place` is the one of that rank from above.
+    """Pairs (i, j) to compare and swap, larger to i, after which the element at `place` is the one of that rank.
 
-    Batcher's odd-even merge sort, less the exchanges that `place` does not depend on.
+    Batcher's odd-even merge sort, less the pairs that `place` does not depend on.
     """
     pairs = []
     p = 1

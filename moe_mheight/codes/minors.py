@@ -240,8 +240,8 @@ def whole_minors(P: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
         terms = range(first[b], first[b + 1])
         minors.append(sum(sign[t] * flat[entry[t]] * minors[source[t]] for t in terms))
     # a minor of order j has the factor scale^j so far
-    most = min(k, r)
-    powers = [scale ** (most - j) for j in range(most + 1)]
+    largest_order = min(k, r)
+    powers = [scale ** (largest_order - j) for j in range(largest_order + 1)]
     sizes = [abs(p) * powers[first[b + 1] - first[b]] for b, p in enumerate(minors)]
     return sizes, [sum(sizes[b] for b in those) for those in parts]
 
@@ -270,5 +270,5 @@ def smallest_minors(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 def are_whole(batch: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which codes have integer entries only, (B,)."""
-    whole: NDArray[np.bool_] = (np.floor(batch) == batch).all((1, 2))
-    return whole
+    integers: NDArray[np.bool_] = (np.floor(batch) == batch).all((1, 2))
+    return integers

@@ -87,41 +87,41 @@ def lattice_tables(n: int, k: int) -> LatticeTables:
 
 
 @compiled
-def _minima_of_larger_sets(cover, least):  # type: ignore[no-untyped-def]
+def _minima_of_larger_sets(cover, smallest):  # type: ignore[no-untyped-def]
     """From minima over the bases to minima over all larger sets."""
-    bases = least.shape[0] - cover.shape[0]
+    bases = smallest.shape[0] - cover.shape[0]
     for q in range(cover.shape[0]):
-        out, one, two = least[bases + q], least[cover[q, 0]], least[cover[q, 1]]
+        out, one, two = smallest[bases + q], smallest[cover[q, 0]], smallest[cover[q, 1]]
         for lane in range(out.shape[0]):
             out[lane] = one[lane] if one[lane] < two[lane] else two[lane]
         for t in range(2, cover.shape[1]):
-            one = least[cover[q, t]]
+            one = smallest[cover[q, t]]
             for lane in range(out.shape[0]):
                 out[lane] = one[lane] if one[lane] < out[lane] else out[lane]
 
 
 @compiled
-def minima(inverse, total, lattice, a, least):  # type: ignore[no-untyped-def]
-    """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
+def minima(inverse, total, lattice, a, smallest):  # type: ignore[no-untyped-def]
+    """smallest[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
     basis, wider = lattice.basis[a], lattice.wider[a]
     for q in range(basis.shape[0]):
-        t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
+        t, inv, out = total[wider[q]], inverse[basis[q]], smallest[q]
         for lane in range(out.shape[0]):
             value = t[lane] * inv[lane]
             out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
-    _minima_of_larger_sets(lattice.cover, least)
+    _minima_of_larger_sets(lattice.cover, smallest)
 
 
 @compiled
-def _greatest_minima(inverse, total, lattice, least, greatest):  # type: ignore[no-untyped-def]
+def _greatest_minima(inverse, total, lattice, smallest, greatest):  # type: ignore[no-untyped-def]
     """greatest[m, lane] = max over S of m coordinates less than n, and a outside, of the minimum; at least 2."""
     level = lattice.level
     bases, r = lattice.basis.shape[1], greatest.shape[0] - 1
     greatest[:] = 2.0  # every h_m is at least h_0 = 1
     for a in range(lattice.basis.shape[0]):
-        minima(inverse, total, lattice, a, least)
-        for q in range(least.shape[0]):
-            value = least[q]
+        minima(inverse, total, lattice, a, smallest)
+        for q in range(smallest.shape[0]):
+            value = smallest[q]
             best = greatest[r if q < bases else level[q - bases]]
             for lane in range(best.shape[0]):
                 best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
@@ -137,7 +137,7 @@ def new_minima(lattice):  # type: ignore[no-untyped-def]
 def _profiles(P, exact_below, tables, lattice, out, sure):  # type: ignore[no-untyped-def]
     """Profiles, and 1 where they are right to rounding, on the right side of LARGEST_RATIO too, else 0."""
     count, k, r = P.shape
-    x, found, least = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
     inverse, greatest = np.empty_like(found.size), np.empty((r + 1, LANES))
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
@@ -146,7 +146,7 @@ def _profiles(P, exact_below, tables, lattice, out, sure):  # type: ignore[no-un
         for b in range(inverse.shape[0]):
             for lane in range(inverse.shape[1]):
                 inverse[b, lane] = 1.0 / found.size[b, lane]
-        _greatest_minima(inverse, found.total, lattice, least, greatest)
+        _greatest_minima(inverse, found.total, lattice, smallest, greatest)
         for lane in range(stop - start):
             sure[start + lane] = found.sure[lane]
             out[start + lane, 0] = 1.0
@@ -179,7 +179,7 @@ def _minor_ends(tables, found, permanent, lower, upper):  # type: ignore[no-unty
 def _profile_ends(P, tables, lattice, out):  # type: ignore[no-untyped-def]
     """out[code, 0] <= profile <= out[code, 1], by intervals for every minor."""
     count, k, r = P.shape
-    x, found, least = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
     permanent, upper, inverse = np.empty_like(found.size), np.empty_like(found.size), np.empty_like(found.size)
     lower, greatest = found.low, np.empty((r + 1, LANES))
     slack = (k + 6) * 2.0**-52
@@ -194,7 +194,7 @@ def _profile_ends(P, tables, lattice, out):  # type: ignore[no-untyped-def]
                 for lane in range(LANES):
                     inverse[b, lane] = 1.0 / (upper[b, lane] if end == 0 else lower[b, lane])
             sum_parts(tables, lower if end == 0 else upper, found.total)
-            _greatest_minima(inverse, found.total, lattice, least, greatest)
+            _greatest_minima(inverse, found.total, lattice, smallest, greatest)
             factor = 1.0 - slack if end == 0 else 1.0 + slack
             for lane in range(stop - start):
                 out[start + lane, end, 0] = 1.0
@@ -223,44 +223,44 @@ def whole_profile(P: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         P: (k, r) ints, Fractions or floats, each standing for itself.
     """
     k, r = len(P), len(P[0])
-    least = _whole_minima(tuple(map(tuple, P)))
+    smallest = _whole_minima(tuple(map(tuple, P)))
     level = lattice_tables(k + r, k).level
-    of = np.concatenate([np.full(len(least) - len(level), r), level])
+    of = np.concatenate([np.full(len(smallest) - len(level), r), level])
     out = np.ones(r + 1)
     for m in range(1, r + 1):
-        out[m] = max(out[m - 1], least[of == m].max())
+        out[m] = max(out[m - 1], smallest[of == m].max())
     return out
 
 
 @lru_cache(maxsize=4)
 def _whole_minima(P: tuple[tuple[Any, ...], ...]) -> NDArray[np.float64]:
-    """least[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
+    """smallest[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
     k, r = len(P), len(P[0])
     n = k + r
     basis, wider, cover, level = lattice_tables(n, k)
     minors, totals = whole_minors(P)
-    least = np.full((basis.shape[1] + len(cover), n), np.inf)
+    smallest = np.full((basis.shape[1] + len(cover), n), np.inf)
     for a, (bases, wide) in enumerate(zip(basis.tolist(), wider.tolist(), strict=True)):
         for q, (b, d) in enumerate(zip(bases, wide, strict=True)):
             if minors[b]:
                 try:
-                    least[q, a] = (totals[d] - minors[b]) / minors[b]
+                    smallest[q, a] = (totals[d] - minors[b]) / minors[b]
                 except OverflowError:
-                    least[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
+                    smallest[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
     for m in range(r - 1, 0, -1):  # larger sets after those that they cover
         larger = np.flatnonzero(level == m)
-        least[basis.shape[1] + larger] = least[cover[larger]].min(1)
-    return least
+        smallest[basis.shape[1] + larger] = smallest[cover[larger]].min(1)
+    return smallest
 
 
 def deciding_set(P: Sequence[Sequence[Any]], m: int) -> tuple[int, int]:
     """(outside, a) of the S that decides h_m, exactly: the mask of the m coordinates left out, a among them."""
     k, r = len(P), len(P[0])
     n = k + r
-    least = _whole_minima(tuple(map(tuple, P)))
+    smallest = _whole_minima(tuple(map(tuple, P)))
     sets = lattice_sets(n, k)
     mine = np.array([n - mask.bit_count() == m for mask in sets])
-    q, a = divmod(int(np.where(mine[:, None], least, -1.0).argmax()), n)
+    q, a = divmod(int(np.where(mine[:, None], smallest, -1.0).argmax()), n)
     inside = sets[q] & ((1 << a) - 1) | sets[q] >> a << (a + 1)
     return (1 << n) - 1 ^ inside, a
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, nextafter
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -155,6 +155,34 @@ def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
 def _compile() -> None:
     """Compile what one code takes, or read it from disk, before a clock starts; `search_height` does so itself."""
     _by_bases(SMALLEST, 1, 0.0)
+
+
+@overload
+def m_height(
+    P: ArrayLike,
+    m: Any,
+    *,
+    method: str = "auto",
+    matrix: str | None = None,
+    details: Literal[True],
+    time_limit: float | None = None,
+    threads: int | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Height | Any: ...  # Any stands for the list that a batch gives
+
+
+@overload
+def m_height(
+    P: ArrayLike,
+    m: Any,
+    *,
+    method: str = "auto",
+    matrix: str | None = None,
+    details: bool = False,
+    time_limit: float | None = None,
+    threads: int | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Any: ...
 
 
 def m_height(

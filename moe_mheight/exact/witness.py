@@ -40,7 +40,7 @@ def _deciding(P, m, exact_below, tables, lattice, sets, out):  # type: ignore[no
     left, at, value = out
     count, k, r = P.shape
     n, bases = lattice.basis.shape
-    x, found, least = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
     inverse = np.empty_like(found.size)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
@@ -51,14 +51,14 @@ def _deciding(P, m, exact_below, tables, lattice, sets, out):  # type: ignore[no
                 inverse[b, lane] = 1.0 / found.size[b, lane]
         value[start:stop] = -1.0
         for a in range(n):
-            minima(inverse, found.total, lattice, a, least)
-            for q in range(least.shape[0]):
+            minima(inverse, found.total, lattice, a, smallest)
+            for q in range(smallest.shape[0]):
                 inside = (sets[q] & ((1 << a) - 1)) | (sets[q] >> a << (a + 1))
                 here = r if q < bases else lattice.level[q - bases]
                 for lane in range(stop - start):
                     code = start + lane
-                    if here == m[code] and least[q, lane] - 1.0 > value[code]:
-                        value[code], at[code], left[code] = least[q, lane] - 1.0, a, ((1 << n) - 1) ^ inside
+                    if here == m[code] and smallest[q, lane] - 1.0 > value[code]:
+                        value[code], at[code], left[code] = smallest[q, lane] - 1.0, a, ((1 << n) - 1) ^ inside
         for lane in range(stop - start):
             if found.sure[lane] == 0.0:
                 at[start + lane] = -1

@@ -198,7 +198,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost up to 40 %."""
+    """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost time."""
     return compiled(function, forceinline=True)
 
 
@@ -223,15 +223,17 @@ def thread_count(threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None, *, least: int = LANES) -> None:
-    """Call work(start, stop) on pieces that cover range(size), of `least` or more, in parallel when that pays."""
-    count = min(thread_count(threads), -(-size // least))
+def over_batch(
+    work: Callable[[int, int], None], size: int, threads: int | None = None, *, min_rows: int = LANES
+) -> None:
+    """Call work(start, stop) on pieces that cover range(size), of `min_rows` or more, in parallel when that pays."""
+    count = min(thread_count(threads), -(-size // min_rows))
     if count <= 1:
         if size:
             work(0, size)
         return
     # four pieces a thread: uneven pieces even out, and each is still many lanes long
-    piece = max(-(-size // (4 * count) // LANES) * LANES, least)
+    piece = max(-(-size // (4 * count) // LANES) * LANES, min_rows)
     side_by_side(work, [(i, min(i + piece, size)) for i in range(0, size, piece)], count)
 
 
