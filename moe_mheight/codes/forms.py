@@ -69,15 +69,15 @@ def _form(M: Any, matrix: str, rounded: bool) -> tuple[NDArray[Any], NDArray[np.
     if not is_rational(M):
         return systematic(M) if matrix == "G" else from_parity_check(M)
     P, _, order = in_fractions(rational_matrix(M, matrix), matrix, exact=True)
-    whole = all(float(value) == value for row in P for value in row)
-    out = as_floats(P, f"the systematic form of {matrix}, P") if rounded or whole else np.array(P, dtype=object)
+    in_float64 = all(float(value) == value for row in P for value in row)
+    out = as_floats(P, f"the systematic form of {matrix}, P") if rounded or in_float64 else np.array(P, dtype=object)
     return out, np.array(order)
 
 
 def in_fractions(
     given: Sequence[Sequence[Fraction]], matrix: str, *, exact: bool
 ) -> tuple[list[list[Fraction]], int, list[int]]:
-    """P in fractions, what makes its minors whole, and the order of columns, of a G or an H.
+    """P in fractions, what makes its minors integers, and the order of columns, of a G or an H.
 
     exact: prefer the leftmost information set of G, and what the rightmost columns of H leave; else the one of
         `systematic` and `from_parity_check`.

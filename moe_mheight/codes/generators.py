@@ -20,10 +20,10 @@ ALL_KINDS = KINDS + STRUCTURED
 """All that `random_codes` knows."""
 
 SCALES = (1, 2, 4, 8, 10, 16, 25, 32, 49, 50, 64, 99, 100)
-"""Scales max|P| drawn by the kind "scaled-integer", with the modes seen in the field's own files."""
+"""Scales max|P| drawn by the kind "scaled-integer", with the modes seen in peers' files."""
 
 
-MOST_SCALE = 2**53
+MAX_SCALE = 2**53
 """Integers up to there are exact as float64."""
 
 
@@ -35,7 +35,7 @@ def random_codes(
     Args:
         kind: one of the default KINDS:
             "integer": uniform integers in [-scale, scale];
-            "scaled-integer": the same, with a scale of its own per matrix drawn from SCALES, as in the field's files;
+            "scaled-integer": the same, with a scale of its own per matrix drawn from SCALES, as in peers' files;
             "uniform": reals in [-1, 1];
             "normal": standard normal,
             or of the STRUCTURED ones:
@@ -53,7 +53,7 @@ def random_codes(
             h_r is infinite.
         count, k, r: shape of the result.
         rng: where the draws come from.
-        scale: for "integer", from 1 to MOST_SCALE.
+        scale: for "integer", from 1 to MAX_SCALE.
 
     Returns:
         P, (count, k, r) float64.
@@ -72,12 +72,12 @@ def random_codes(
     if not isinstance(rng, np.random.Generator):
         raise CodeError(f"rng must be a NumPy Generator, as numpy.random.default_rng(0) makes, got {brief(rng)}")
     shape = count, k, r = whole("count", count, 0), whole("k", k, 1), whole("r", r, 1)
-    scale = whole("scale", scale, 1, MOST_SCALE)
+    scale = whole("scale", scale, 1, MAX_SCALE)
     if kind == "integer":
         return rng.integers(-scale, scale + 1, shape).astype(np.float64)
     if kind == "scaled-integer":
-        own = rng.choice(SCALES, (count, 1, 1))
-        return np.floor(rng.random(shape) * (2 * own + 1)) - own
+        scales = rng.choice(SCALES, (count, 1, 1))
+        return np.floor(rng.random(shape) * (2 * scales + 1)) - scales
     if kind == "uniform":
         return rng.uniform(-1.0, 1.0, shape)
     if kind == "normal":
@@ -139,8 +139,8 @@ def _with_rows_near_multiples(
 
 
 def _small_integer(count: int, k: int, r: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    own = rng.integers(1, 6, (count, 1, 1))
-    return np.floor(rng.random((count, k, r)) * (2 * own + 1)) - own
+    scales = rng.integers(1, 6, (count, 1, 1))
+    return np.floor(rng.random((count, k, r)) * (2 * scales + 1)) - scales
 
 
 def _fourier(count: int, k: int, r: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -170,16 +170,16 @@ def _vandermonde(count: int, k: int, r: int, rng: np.random.Generator) -> NDArra
     n = k + r
     # one node well inside each of n cells: drawn freely, k could lie so close together that heights pass 1e11
     cell = (np.arange(n) + rng.uniform(0.2, 0.8, (count, n))) / n
-    spread = [2.0 * cell - 1.0, np.cos(np.pi * cell), rng.choice([-1.0, 1.0], (count, n)) * 10.0 ** (-cell)]
-    nodes = np.choose(rng.integers(0, len(spread), (count, 1)), spread)
+    layouts = [2.0 * cell - 1.0, np.cos(np.pi * cell), rng.choice([-1.0, 1.0], (count, n)) * 10.0 ** (-cell)]
+    nodes = np.choose(rng.integers(0, len(layouts), (count, 1)), layouts)
     nodes = np.take_along_axis(nodes, _far_apart(nodes, k, rng), 1)
     x, y = nodes[:, :k], nodes[:, k:]
     # P[i, j] is Lagrange's polynomial of node x_i at y_j: right to a few units in 1e-16, however close the nodes
     P = np.ones((count, k, r))
     for i in range(k):
-        apart = x - x[:, i : i + 1]
-        apart[:, i] = 1.0
-        ratio = (y - x[:, i : i + 1])[:, None, :] / apart[:, :, None]
+        difference = x - x[:, i : i + 1]
+        difference[:, i] = 1.0
+        ratio = (y - x[:, i : i + 1])[:, None, :] / difference[:, :, None]
         ratio[:, i] = 1.0
         P *= ratio
     return P

@@ -68,12 +68,14 @@ def _refuse_nesting(P: Any, what: str) -> None:
     def lists(outer: Any) -> list[Any]:
         return [inner for inner in outer if isinstance(inner, (list, tuple))]
 
-    wide, most = lists(P), 2**27
+    wide, max_entries = lists(P), 2**27
     once = {id(outer): outer for outer in wide}
     size = {key: max(len(outer), sum(map(len, lists(outer)))) for key, outer in once.items()}
     entries = sum(size[id(outer)] for outer in wide)
-    if entries > most:
-        raise CodeError(f"{what} must be an array where it has more than {most:,} entries, got lists of {entries:,}")
+    if entries > max_entries:
+        raise CodeError(
+            f"{what} must be an array where it has more than {max_entries:,} entries, got lists of {entries:,}"
+        )
     if any(lists(row) for outer in once.values() for row in lists(outer)):
         raise CodeError(f"{what} must have shape (k, r) or (B, k, r), got lists nested deeper")
 
@@ -253,9 +255,9 @@ def systematic(G: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
     chosen = _information_sets(_unit_rows(matrix)[None], np.arange(n)[None])[0]
     order = np.concatenate([np.sort(chosen), np.setdiff1d(np.arange(n), chosen)])
     P = np.linalg.solve(matrix[:, order[:k]], matrix[:, order[k:]])
-    whole = np.rint(P)
-    if np.array_equal(matrix[:, order[:k]] @ whole, matrix[:, order[k:]]):
-        P = whole
+    rounded = np.rint(P)
+    if np.array_equal(matrix[:, order[:k]] @ rounded, matrix[:, order[k:]]):
+        P = rounded
     return P, order.astype(np.int64)
 
 
@@ -345,9 +347,9 @@ def equivalent(
         chosen = _information_sets(G, rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1))
         rest = np.ones((count, n), bool)
         rest[rows, chosen] = False
-        others = np.nonzero(rest)[1].reshape(count, r)
+        parity = np.nonzero(rest)[1].reshape(count, r)
         out = np.linalg.solve(
-            np.take_along_axis(G, chosen[:, None, :], 2), np.take_along_axis(G, others[:, None, :], 2)
+            np.take_along_axis(G, chosen[:, None, :], 2), np.take_along_axis(G, parity[:, None, :], 2)
         )
         size = np.abs(out)
         out[size < MAGNITUDES[0]] = 0.0  # what rounding left of a zero

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import combinations
 from math import factorial, lcm
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,16 +45,43 @@ def subsets(n: int, size: int) -> list[int]:
     return [sum(1 << i for i in c) for c in combinations(range(n), size)]
 
 
-@cache
-def minor_tables(n: int, k: int) -> tuple[NDArray[Any], ...]:
+class MinorTables(NamedTuple):
     """The order in which minors are expanded.
 
-    Returns:
-        masks: the k-subsets B of range(n), by increasing number of parity columns.
-        first: terms first[b]..first[b+1] belong to subset b.
-        source, entry, sign: each term is sign * P.flat[entry] * minor[source].
-        parts: (C(n, k+1), k+1), for each larger set D the minors of D - i, i in D.
+    masks: the k-subsets B of range(n), by increasing number of parity columns.
+    first: terms first[b]..first[b+1] belong to subset b.
+    source, entry, sign: each term is sign * P.flat[entry] * minor[source].
+    parts: (C(n, k+1), k+1), for each larger set D the minors of D - i, i in D.
     """
+
+    masks: NDArray[np.int64]
+    first: NDArray[np.int64]
+    source: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    sign: NDArray[np.int64]
+    parts: NDArray[np.int64]
+
+
+class Minors(NamedTuple):
+    """The minors of LANES codes.
+
+    size: (C(n, k), LANES), |p(B)|.
+    low: work space like size, for the digits beyond float64.
+    total: (C(n, k+1), LANES), T(D), the sum of its parts.
+    sure: (LANES,), 1 where every minor is right to rounding, and 0 exactly where it vanishes; 0 where one may not be.
+    integer: (LANES,), 1 where all entries are integers, else 0.
+    """
+
+    size: Any
+    low: Any
+    total: Any
+    sure: Any
+    integer: Any
+
+
+@cache
+def minor_tables(n: int, k: int) -> MinorTables:
+    """The tables of codes of length n and dimension k."""
     masks = sorted(subsets(n, k), key=lambda mask: ((mask >> k).bit_count(), mask))
     rank = {mask: b for b, mask in enumerate(masks)}
     first, terms = [0], []
@@ -68,7 +95,14 @@ def minor_tables(n: int, k: int) -> tuple[NDArray[Any], ...]:
         first.append(len(terms))
     source, entry, signs = np.array(terms, np.int64).reshape(-1, 3).T.copy()
     parts = [[rank[mask ^ (1 << i)] for i in range(n) if mask >> i & 1] for mask in subsets(n, k + 1)]
-    return np.array(masks), np.array(first), source, entry, signs, np.array(parts)
+    return MinorTables(np.array(masks), np.array(first), source, entry, signs, np.array(parts))
+
+
+@compiled
+def new_minors(tables):  # type: ignore[no-untyped-def]
+    """Room for the minors of LANES codes."""
+    size = np.empty((tables.masks.shape[0], LANES))
+    return Minors(size, np.empty_like(size), np.empty((tables.parts.shape[0], LANES)), np.empty(LANES), np.empty(LANES))
 
 
 @compiled
@@ -91,33 +125,22 @@ def rounding_units(order):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def permanent_lanes(x, first, source, entry, permanent):  # type: ignore[no-untyped-def]
+def permanent_lanes(x, tables, permanent):  # type: ignore[no-untyped-def]
     """permanent[b, lane] = the expansion of minor b with all signs positive."""
     permanent[0] = 1.0
     for b in range(1, permanent.shape[0]):
         out = permanent[b]
         out[:] = 0.0
-        for t in range(first[b], first[b + 1]):
-            smaller, value = permanent[source[t]], x[entry[t]]
+        for t in range(tables.first[b], tables.first[b + 1]):
+            smaller, value = permanent[tables.source[t]], x[tables.entry[t]]
             for lane in range(LANES):
                 out[lane] += abs(value[lane]) * smaller[lane]
 
 
 @compiled
-def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole):  # type: ignore[no-untyped-def]
-    """Fill minor[b, lane] with |p(B)| and total[d, lane] with T(D), the sum of its parts.
-
-    low: work space like minor, for the digits beyond float64.
-    sure: (LANES,), 1 where every minor is right to rounding, and 0 exactly where it vanishes; 0 where one may not be.
-    whole: (LANES,), 1 where all entries are integers, else 0.
-    """
-    largest = np.zeros(LANES)
-    whole[:] = 1.0
-    for e in range(x.shape[0]):
-        value = x[e]
-        for lane in range(LANES):
-            largest[lane] = max(largest[lane], abs(value[lane]))
-            whole[lane] = whole[lane] if value[lane] == np.floor(value[lane]) else 0.0
+def _expand(x, tables, minor, low):  # type: ignore[no-untyped-def]
+    """minor + low = every p(B), with its sign."""
+    first, source, entry, sign = tables.first, tables.source, tables.entry, tables.sign
     minor[0] = 1.0
     low[0] = 0.0
     for b in range(1, minor.shape[0]):
@@ -141,10 +164,16 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             summed = hi[lane] + lo[lane]
             lo[lane] -= summed - hi[lane]
             hi[lane] = summed
+
+
+@compiled
+def _sizes(tables, exact_below, largest, found):  # type: ignore[no-untyped-def]
+    """Minors without their signs, 0 for those of integers that vanish; and where one may be wrong."""
+    first, minor, sure, integer = tables.first, found.size, found.sure, found.integer
     sure[:] = 1.0
     limit, before, bound, zero = np.zeros(LANES), 0, np.ones(LANES), np.empty(LANES)
     for lane in range(LANES):
-        zero[lane] = 0.5 if whole[lane] > 0.0 and largest[lane] <= exact_below else 0.0
+        zero[lane] = 0.5 if integer[lane] > 0.0 and largest[lane] <= exact_below else 0.0
     for b in range(minor.shape[0]):
         order = first[b + 1] - first[b]
         if order > before:  # no permanent of this order is larger than order! largest^order
@@ -159,6 +188,12 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             size = abs(out[lane])
             sure[lane] = 0.0 if size < limit[lane] else sure[lane]
             out[lane] = 0.0 if size < zero[lane] else size
+
+
+@compiled
+def sum_parts(tables, minor, total):  # type: ignore[no-untyped-def]
+    """total[D] = T(D)."""
+    parts = tables.parts
     for d in range(parts.shape[0]):
         row = total[d]
         row[:] = 0.0
@@ -166,6 +201,21 @@ def minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, t
             part = minor[parts[d, t]]
             for lane in range(LANES):
                 row[lane] += part[lane]
+
+
+@compiled
+def minor_lanes(x, exact_below, tables, found):  # type: ignore[no-untyped-def]
+    """Fill `found`, Minors, for LANES codes x (k r, LANES); exact_below as from `exact_integer_limit`."""
+    largest, integer = np.zeros(LANES), found.integer
+    integer[:] = 1.0
+    for e in range(x.shape[0]):
+        value = x[e]
+        for lane in range(LANES):
+            largest[lane] = max(largest[lane], abs(value[lane]))
+            integer[lane] = integer[lane] if value[lane] == np.floor(value[lane]) else 0.0
+    _expand(x, tables, found.size, found.low)
+    _sizes(tables, exact_below, largest, found)
+    sum_parts(tables, found.size, found.total)
 
 
 def exact_integer_limit(k: int, r: int) -> float:
@@ -190,8 +240,8 @@ def whole_minors(P: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
         terms = range(first[b], first[b + 1])
         minors.append(sum(sign[t] * flat[entry[t]] * minors[source[t]] for t in terms))
     # a minor of order j has the factor scale^j so far
-    most = min(k, r)
-    powers = [scale ** (most - j) for j in range(most + 1)]
+    largest_order = min(k, r)
+    powers = [scale ** (largest_order - j) for j in range(largest_order + 1)]
     sizes = [abs(p) * powers[first[b + 1] - first[b]] for b, p in enumerate(minors)]
     return sizes, [sum(sizes[b] for b in those) for those in parts]
 
@@ -220,5 +270,5 @@ def smallest_minors(P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 def are_whole(batch: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which codes have integer entries only, (B,)."""
-    whole: NDArray[np.bool_] = (np.floor(batch) == batch).all((1, 2))
-    return whole
+    integers: NDArray[np.bool_] = (np.floor(batch) == batch).all((1, 2))
+    return integers

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._parallel import each
 from ..codes.generators import random_codes
-from ..codes.minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
+from ..codes.minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, new_minors
 from ..errors import DataError, brief
 from ..exact.heights import height_profile, m_height
 from ..groups import EVALUATOR, HEADLINE, Group, group_name, parse_group
@@ -184,18 +184,16 @@ def shuffled(groups: Iterator[tuple[Group, Codes]], seed: int) -> Data:
 
 
 @compiled
-def _invariants(P, exact_below, masks, first, source, entry, sign, parts, out):  # type: ignore[no-untyped-def]
+def _invariants(P, exact_below, tables, out):  # type: ignore[no-untyped-def]
     count, k, r = P.shape
     x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    low = np.empty_like(minor)
-    total = np.empty((parts.shape[0], LANES))
+    found = new_minors(tables)
+    minor, total = found.size, found.total
     sums = np.empty((4, LANES))
-    sure, integral = np.empty(LANES), np.empty(LANES)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, integral)
+        minor_lanes(x, exact_below, tables, found)
         sums[:] = 0.0
         for b in range(minor.shape[0]):
             for lane in range(LANES):
@@ -233,7 +231,7 @@ def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
     keys = np.empty((count, 3 + r))
     tables = minor_tables(k + r, k)
     limit = exact_integer_limit(k, r)
-    over_batch(lambda i, j: _invariants(P[i:j], limit, *tables, keys[i:j]), count)
+    over_batch(lambda i, j: _invariants(P[i:j], limit, tables, keys[i:j]), count)
     profile = height_profile(P)[:, 1:]
     # rounding grows with the height, so very large ones are all alike
     keys[:, 3:] = np.log2(np.minimum(profile, 1e8))

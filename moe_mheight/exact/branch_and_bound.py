@@ -1,9 +1,9 @@
-"""Certified heights of codes too long to enumerate, by the pruned search over all cores; anytime.
+"""Certified heights of codes too long to enumerate, by branch and bound over all cores; anytime.
 
-The search (`hitting`) is cut into parts (R, K), a part being the sets that leave out R and keep K. Parts are searched
-in rounds that start from the best codeword of the rounds before. Neither the parts nor the rounds depend on the number
-of threads, and so the result does not. Where float64 is in doubt, `rationals` decides. Before long searches come
-relaxed ones, which leave out pairs of coordinates at a time: fast, and an upper bound.
+The search (`hitting_set`) is cut into parts (R, K), a part being the sets that leave out R and keep K. Parts are
+searched in rounds that start from the best codeword of the rounds before. Neither the parts nor the rounds depend on
+the number of threads, and so the result does not. Where float64 is in doubt, `rationals` decides. Before long searches
+come relaxed ones, which leave out pairs of coordinates at a time: fast, and an upper bound.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from heapq import heappop, heappush
 from math import comb, nextafter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,11 @@ from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
-from ..numerics.swaps import first_promises
+from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
-from .hitting_set import DONE, DOUBTFUL, MARGIN, best_without, largest_height, search_target
+from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import Height, Progress, expected_seconds, silent
-from .simplex_tableau import first_table, height_of
+from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
 PARTS, ROUND = 64, 16
 """How many parts a search is cut into, and how many of them make a round."""
@@ -39,7 +40,7 @@ SMALL = 20_000
 RELAXED = 2.0
 """Seconds of a search from which on quick upper bounds are worth having."""
 
-PROMISES = 64
+QUEUE = 64
 """Sets of large least-squares norm that the first codewords come from."""
 
 ALONE = 0.25
@@ -53,21 +54,19 @@ ROOM = 4096
 
 
 @compiled
-def first_words(G, masks, m, best, x, rest, word):  # type: ignore[no-untyped-def]
+def first_words(G, masks, m, best, found):  # type: ignore[no-untyped-def]
     """The best codeword among those of the sets that leave out these masks, from `best` on."""
-    k, n = G.shape
-    D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
-    space = np.empty((7, n + 1))
+    table = new_tableau(G, 0)
     told = largest_height(G)
     for mask in masks:
         left = mask
         while left:
             a = lowest_bit(left)
             left &= left - 1
-            first_table(G, a, D, basis, row_of)
+            first_table(G, a, table.D, table.basis, table.row_of)
             tau = best * (1.0 + MARGIN)
             out = mask ^ np.int64(1) << a
-            _, bound, best = best_without(G, D, basis, row_of, out, a, m, best, tau, True, told, space, x, rest, word)
+            _, bound, best = best_without(table, a, m, out, best, tau, True, told, found)
             if bound < 0.0:
                 return best
     return best
@@ -76,10 +75,7 @@ def first_words(G, masks, m, best, x, rest, word):  # type: ignore[no-untyped-de
 @compiled
 def branching(G, out, tau, best):  # type: ignore[no-untyped-def]
     """A basis that bounds all targets in `out`, those it does not bound, its largest bound; inf where there is none."""
-    k, n = G.shape
-    D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
-    first_table(G, 0, D, basis, row_of)
-    mask, bad, bound, hard = common_basis(G, D, basis, row_of, out, out, tau, best, np.empty((7, n + 1)), False)
+    mask, bad, bound, hard = common_basis(new_tableau(G, 0), out, out, tau, best, False)
     return mask, bad, bound if hard < 0 else np.inf
 
 
@@ -116,13 +112,13 @@ def exchangeable(G: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
-    """Sets to leave out for the first codewords, as masks: the ends of climbs, in order of the norm they reached."""
+    """Sets to leave out for the first codewords, as masks: the ends of local searches, by the norm they reached."""
     n = G.shape[1]
     Q = np.linalg.qr((G / np.linalg.norm(G, axis=1, keepdims=True)).T)[0]
-    pool, worth = np.zeros(PROMISES, np.int64), np.zeros(PROMISES)
-    first_promises(Q @ Q.T, m, 2 * n, 1.0, np.empty((n, n)), pool, worth)
-    order = np.lexsort((pool, -worth))
-    return pool[order][pool[order] != 0]
+    queue, worth = np.zeros(QUEUE, np.int64), np.zeros(QUEUE)
+    fill_queue(Q @ Q.T, m, 2 * n, 1.0, np.empty((n, n)), queue, worth)
+    order = np.lexsort((queue, -worth))
+    return queue[order][queue[order] != 0]
 
 
 def members(mask: int, n: int) -> list[int]:
@@ -130,32 +126,40 @@ def members(mask: int, n: int) -> list[int]:
     return [j for j in range(n) if mask >> j & 1]
 
 
-def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Any], list[int], float]:
-    """Parts (size, R, K, -1), largest first; the bases that cut them; the largest bound those prove.
+class Part(NamedTuple):
+    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst."""
 
-    Or (1, 0, 0, a) for each target a, where one basis hardly ever bounds many of them: codes of low height.
+    size: int
+    out: int
+    kept: int
+    a: int
+
+
+def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Part], list[int], float]:
+    """Parts, largest first; the bases that cut them; the largest bound those prove.
+
+    Or one for each target, where a basis hardly ever bounds many of them: codes of low height.
     """
     k, n = G.shape
     _, bad, bound = branching(G, np.int64(0), tau, best)
     if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > ALONE * (n - k):
-        return [(1, 0, 0, a) for a in range(n)], [], 0.0
-    parts: list[Any] = []
-    whole, bases, proven = [(-comb(k + m - 1, m - 1) * m, 0, 0)], [], 0.0
-    while whole and len(whole) + len(parts) < PARTS and -whole[0][0] > SMALL // 8:
-        size, out, kept = heappop(whole)
+        return [Part(1, 0, 0, a) for a in range(n)], [], 0.0
+    small: list[Any] = []
+    open_parts, bases, proven = [(-comb(k + m - 1, m - 1) * m, 0, 0)], [], 0.0
+    while open_parts and len(open_parts) + len(small) < PARTS and -open_parts[0][0] > SMALL // 8:
+        size, out, kept = heappop(open_parts)
         left = m - int(out).bit_count()
         mask, bad, bound = branching(G, np.int64(_signed(out)), tau, best) if left > 2 else (0, 0, np.inf)
         if not bound <= tau:
-            parts.append((size, out, kept))
+            small.append((size, out, kept))
             continue
         bases.append(int(mask))
         proven = max(proven, bound)
         free = members((int(mask) | int(bad)) & ~kept & (2**BITS - 1), n)
         for i, b in enumerate(free):
             leaves = comb(len(free) - i + left - 2, left - 1)
-            heappush(whole, (-leaves, out | 1 << b, kept | sum(1 << j for j in free[:i])))
-    parts = sorted(parts + whole)
-    return [(-size, out, kept, -1) for size, out, kept in parts], bases, proven
+            heappush(open_parts, (-leaves, out | 1 << b, kept | sum(1 << j for j in free[:i])))
+    return [Part(-size, out, kept, -1) for size, out, kept in sorted(small + open_parts)], bases, proven
 
 
 def _signed(mask: int) -> int:
@@ -170,11 +174,11 @@ SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 def _compile() -> None:
     """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
     for m in (1, 2):  # targets one at a time, and all at once
-        if pruned_search(SMALLEST, m, threads=1)[0].ended == "interrupt":
+        if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":
             raise KeyboardInterrupt
 
 
-def pruned_search(
+def search_height(
     P: NDArray[np.float64],
     m: int,
     *,
@@ -194,7 +198,7 @@ def pruned_search(
         time_limit: seconds after which the bracket so far is returned.
         watch: told about progress.
         room: bases kept of each part; all of them only matter to a certificate.
-        symmetry: of sets that differ by an exchange of equal columns, look at one only; a certificate needs them all.
+        symmetry: of sets that differ by an exchange of equal columns, search one only; a certificate needs them all.
         start: (n,) a codeword to begin with.
 
     Returns:
@@ -203,142 +207,199 @@ def pruned_search(
     """
     if P is not SMALLEST:
         _compile()
-    began = time.monotonic()
-    k, r = P.shape
-    n = k + r
-    G = np.ascontiguousarray(np.hstack([np.eye(k), P]))
-    x, rest, word = np.zeros(k), np.zeros(k), np.empty(n)
-    x[0] = 1.0
-    if start is not None:
-        x[:] = start[:k]
-    best = float(height_of(G, x, rest, m, word))
-    if best == np.inf:  # zeros without rounding
-        return _finish(P, m, np.inf, np.inf, np.inf, word, "finished", began, np.zeros(3, np.int64)), []
-    best = float(first_words(G, first_masks(G, m), m, best, x, rest, word))
-    single = np.int64(1) << np.arange(n)
-    alike = exchangeable(G) if symmetry else single
-    stop, counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
-    parts, bases, proven = _parts(G, m, best * (1.0 + MARGIN), best)
-    shares = np.zeros((len(parts), 1))
-    sizes = np.array([size for size, *_ in parts], float)
-    known: list[tuple[int, int]] = []
-    exact: set[tuple[int, int]] = set()
-    ended, upper, real = "finished", np.inf, bool((np.floor(P) != P).any())
+    search = _Search(P, m, room, time_limit, watch)
+    if search.begin(start) == np.inf:  # zeros without rounding
+        return search.result(np.inf, np.inf, np.inf), []
+    parts = search.cut(symmetry)
+    search.run(parts, min(thread_count(threads), max(len(parts), 1)))
+    if search.infinite:
+        return search.result(np.inf, np.inf, np.inf), []
+    if search.ended != "finished":
+        return search.result(search.best, search.best, max(search.upper, search.best)), []
+    upper = max(search.best, search.proven)
+    # the codeword's coordinates are rounded from twice the precision, `best` is rounded down on top
+    down = np.sort(np.abs(search.found.word))[::-1]
+    value = min(max(float(down[0] / down[m]), search.best), upper)
+    return search.result(value, search.best, upper), search.bases
 
-    def relaxed(block: NDArray[np.int64]) -> float:
-        found, own, doubt = np.empty(1, np.int64), np.zeros(3, np.int64), np.zeros(2, np.int64)
-        code, _, most = search_all(
-            G, m, block, single, m, np.int64(0), np.int64(0), best * (1.0 + MARGIN), best,
-            np.empty((0, 2), np.int64), stop, np.zeros(1), found, doubt, own, x.copy(), rest.copy(), word.copy(),
-        )  # fmt: skip
-        return float(most) if code == DONE else np.inf
 
-    def task(part: int, best: float) -> tuple[Any, ...]:
-        _, out, kept, a = parts[part]
-        found, own, doubt = np.empty(room, np.int64), np.zeros(3, np.int64), np.zeros(2, np.int64)
-        words = x.copy(), rest.copy(), word.copy()
-        seen = np.array(known, np.int64).reshape(-1, 2)
-        if a >= 0:
-            code, height, most = search_target(
-                G, a, m, alike, np.int64(0), np.int64(0), best * (1.0 + MARGIN), best, seen, stop, found, doubt, own,
-                *words,
-            )  # fmt: skip
-            shares[part] = 1.0
+class _Outcome(NamedTuple):
+    """What the search of one part ended with."""
+
+    ended: int
+    height: float
+    proven: float
+    bases: NDArray[np.int64]
+    doubt: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    found: Codeword
+
+
+@dataclass(eq=False)
+class _Search:
+    """A search under way: the bracket so far, and what the threads that search its parts share."""
+
+    P: NDArray[np.float64]
+    m: int
+    room: int
+    time_limit: float | None
+    watch: Callable[[Progress], None]
+    began: float = field(default_factory=time.monotonic)
+    ended: str = "finished"
+    infinite: bool = False
+    best: float = 1.0
+    upper: float = np.inf
+    proven: float = 0.0
+    bases: list[int] = field(default_factory=list)
+    known: list[tuple[int, int]] = field(default_factory=list)
+    decided: set[tuple[int, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        k, r = self.P.shape
+        self.G = np.ascontiguousarray(np.hstack([np.eye(k), self.P]))
+        self.single = np.int64(1) << np.arange(k + r)
+        self.real = bool((np.floor(self.P) != self.P).any())
+        self.found = Codeword(np.zeros(k), np.zeros(k), np.empty(k + r))
+        self.stop, self.counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
+        self.sizes, self.shares = np.empty(0), np.empty((0, 1))
+        self.alike = self.single
+
+    def begin(self, start: NDArray[np.float64] | None) -> float:
+        """The first codewords; the best height among them."""
+        x, rest, word = self.found
+        x[0] = 1.0
+        if start is not None:
+            x[:] = start[: len(x)]
+        self.best = float(height_of(self.G, x, rest, self.m, word))
+        if self.best < np.inf:
+            self.best = float(first_words(self.G, first_masks(self.G, self.m), self.m, self.best, self.found))
+        return self.best
+
+    def cut(self, symmetry: bool) -> list[Part]:
+        """The parts to search."""
+        if symmetry:
+            self.alike = exchangeable(self.G)
+        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best)
+        self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
+        return parts
+
+    @property
+    def tau(self) -> float:
+        return self.best * (1.0 + MARGIN)
+
+    def run(self, parts: list[Part], workers: int) -> None:
+        """Relaxed searches where they pay, then the parts, in rounds."""
+        k, r = self.P.shape
+        alone = workers == 1 and len(parts) == 1 and self.time_limit is None
+        waiting = list(range(len(parts)))
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers)):
+                self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
+                self._tell()
+                if self.ended != "finished":
+                    break
+            while waiting and self.ended == "finished" and not self.infinite:
+                now, waiting = waiting[:ROUND], waiting[ROUND:]
+                if alone:
+                    outcomes = [self._search_part(now[0], parts[now[0]], self.best)]
+                else:
+                    outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
+                again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
+                waiting = again + waiting
+                self.infinite |= self.best > LARGEST_RATIO and self.real
+        finally:
+            self.stop[0] = 1
+            pool.shutdown()
+
+    def _copy(self) -> Codeword:
+        return Codeword(*(part.copy() for part in self.found))
+
+    def _relaxed(self, block: NDArray[np.int64]) -> float:
+        """An upper bound, by leaving out blocks of coordinates."""
+        problem = Problem(self.G, self.m, self.single, block, np.empty((0, 2), np.int64))
+        report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
+        none, best = np.int64(0), self.best
+        ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
+        return float(proven) if ended == DONE else np.inf
+
+    def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
+        known = np.array(self.known, np.int64).reshape(-1, 2)
+        problem = Problem(self.G, self.m, self.alike, self.single, known)
+        bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
+        report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
+        out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), best * (1.0 + MARGIN)
+        if part.a >= 0:
+            ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
+            self.shares[i] = 1.0
         else:
-            code, height, most = search_all(
-                G, m, single, alike, m - int(out).bit_count(), np.int64(_signed(out)), np.int64(_signed(kept)),
-                best * (1.0 + MARGIN), best, seen, stop, shares[part], found, doubt, own, *words,
-            )  # fmt: skip
-        return code, float(height), float(most), found[: min(int(own[2]), room)], doubt, own, words
+            left = self.m - part.out.bit_count()
+            ended, height, proven = search_all(problem, left, out, kept, tau, best, report, found)
+        bases = bases[: min(int(counts[2]), self.room)]
+        return _Outcome(ended, float(height), float(proven), bases, doubt, counts, found)
 
-    def report() -> None:
-        share = float((shares[:, 0] * sizes).sum() / max(sizes.sum(), 1.0))
-        spent = time.monotonic() - began
-        watch(Progress(share, best, upper, spent, spent * (1.0 - share) / share if share > 0.0 else np.inf))
-
-    def infinite(c: NDArray[np.float64]) -> tuple[Height, list[int]]:
-        return _finish(P, m, np.inf, np.inf, np.inf, c, ended, began, counts), []
-
-    def attend(futures: list[Future[Any]]) -> list[Any]:
+    def _attend(self, futures: list[Future[Any]]) -> list[Any]:
         """Their results, once they are done, or told to stop."""
-        nonlocal ended
         running = set(futures)
         while running:
             try:
                 _, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-                report()
-                if time_limit is not None and time.monotonic() - began > time_limit and not stop[0]:
-                    stop[0], ended = 1, "time limit"
+                self._tell()
+                spent = time.monotonic() - self.began
+                if self.time_limit is not None and spent > self.time_limit and not self.stop[0]:
+                    self.stop[0], self.ended = 1, "time limit"
             except KeyboardInterrupt:
-                stop[0], ended = 1, "interrupt"
+                self.stop[0], self.ended = 1, "interrupt"
         return [future.result() for future in futures]
 
-    waiting = list(range(len(parts)))
-    workers = min(thread_count(threads), max(len(parts), 1))
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for block in _relaxations(n, k, m, expected_seconds(n, k, m, workers)):
-            upper = min([upper, *attend([pool.submit(relaxed, block)])])
-            report()
-            if ended != "finished":
-                break
-        while waiting and ended == "finished":
-            now, waiting = waiting[:ROUND], waiting[ROUND:]
-            if workers == 1 and len(parts) == 1 and time_limit is None:
-                results = [task(now[0], best)]
-            else:
-                results = attend([pool.submit(task, part, best) for part in now])
-            again = []
-            for part, (code, height, most, found, doubt, own, words) in zip(now, results, strict=True):
-                counts += own
-                bases.extend(found.tolist())
-                if height > best:
-                    best, (x, rest, word) = height, words
-                if code == DONE:
-                    proven = max(proven, most)
-                elif code == DOUBTFUL:
-                    again.append(part)
-                    out, a = int(doubt[0]) & (2**BITS - 1), int(doubt[1])
-                    if (out, a) in exact:
-                        continue
-                    S = [j for j in range(n) if j != a and not out >> j & 1]
-                    F = rationals.rational_matrix(P)
-                    z, basis, y, u = rationals.best_of_set(F, S, a)
-                    exact.add((out, a))
-                    c = np.array([float(v) for v in rationals.codeword(F, u)])
-                    if z is None or (z > LARGEST_RATIO and real):
-                        return infinite(c)
-                    support = sum(1 << j for j, value in zip(basis, y, strict=True) if value)
-                    known.append((_signed(support), a))
-                    bases.append(support)
-                    proven = max(proven, nextafter(float(z), np.inf))
-                    if z > best:
-                        best = nextafter(float(z), 0.0)
-                        x = np.array([float(value) for value in u])
-                        rest = np.array([float(value - Fraction(v)) for value, v in zip(u, x, strict=True)])
-                        height_of(G, x, rest, m, word)
-            waiting = again + waiting
-            if best > LARGEST_RATIO and real:
-                return infinite(word)
-    finally:
-        stop[0] = 1
-        pool.shutdown()
-    if ended != "finished":
-        return _finish(P, m, best, best, max(upper, best), word, ended, began, counts), []
-    upper = max(best, proven)
-    # the codeword's coordinates are rounded from twice the precision, `best` is rounded down on top
-    down = np.sort(np.abs(word))[::-1]
-    value = min(max(float(down[0] / down[m]), best), upper)
-    return _finish(P, m, value, best, upper, word, ended, began, counts), bases
+    def _tell(self) -> None:
+        share = float((self.shares[:, 0] * self.sizes).sum() / max(self.sizes.sum(), 1.0))
+        spent = time.monotonic() - self.began
+        remaining = spent * (1.0 - share) / share if share > 0.0 else np.inf
+        self.watch(Progress(share, self.best, self.upper, spent, remaining))
 
+    def _take(self, outcome: _Outcome) -> bool:
+        """Add what a part has found; whether it must be searched again, an (S, a) having been in doubt."""
+        if self.infinite:
+            return False
+        self.counts += outcome.counts
+        self.bases.extend(outcome.bases.tolist())
+        if outcome.height > self.best:
+            self.best, self.found = outcome.height, outcome.found
+        if outcome.ended == DONE:
+            self.proven = max(self.proven, outcome.proven)
+        elif outcome.ended == DOUBTFUL:
+            self._decide(int(outcome.doubt[0]) & (2**BITS - 1), int(outcome.doubt[1]))
+        return outcome.ended == DOUBTFUL
 
-def _finish(
-    P: NDArray[np.float64], m: int, value: float, lower: float, upper: float, c: NDArray[np.float64], ended: str,
-    began: float, counts: NDArray[np.int64],
-) -> Height:  # fmt: skip
-    k, r = P.shape
-    order = np.argsort(-np.abs(c), kind="stable")
-    return Height(
-        k + r, k, m, value, lower, upper, c / np.abs(c).max(), tuple(int(j) for j in order[:m]), "search", ended,
-        time.monotonic() - began, int(counts[0]), int(counts[1]),
-    )  # fmt: skip
+    def _decide(self, out: int, a: int) -> None:
+        """The (S, a) that leaves out `out` and a, in fractions."""
+        if (out, a) in self.decided:
+            return
+        self.decided.add((out, a))
+        S = [j for j in range(self.G.shape[1]) if j != a and not out >> j & 1]
+        F = rationals.rational_matrix(self.P)
+        z, basis, y, u = rationals.best_of_set(F, S, a)
+        if z is None or (z > LARGEST_RATIO and self.real):
+            self.infinite = True
+            self.found.word[:] = [float(value) for value in rationals.codeword(F, u)]
+            return
+        support = sum(1 << j for j, value in zip(basis, y, strict=True) if value)
+        self.known.append((_signed(support), a))
+        self.bases.append(support)
+        self.proven = max(self.proven, nextafter(float(z), np.inf))
+        if z > self.best:
+            x, rest, word = self.found
+            self.best = nextafter(float(z), 0.0)
+            x[:] = [float(value) for value in u]
+            rest[:] = [float(value - Fraction(v)) for value, v in zip(u, x.tolist(), strict=True)]
+            height_of(self.G, x, rest, self.m, word)
+
+    def result(self, value: float, lower: float, upper: float) -> Height:
+        k, r = self.P.shape
+        c = self.found.word
+        order = np.argsort(-np.abs(c), kind="stable")
+        return Height(
+            k + r, k, self.m, value, lower, upper, c / np.abs(c).max(), tuple(int(j) for j in order[: self.m]),
+            "search", self.ended, time.monotonic() - self.began, int(self.counts[0]), int(self.counts[1]),
+        )  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,11 @@ from ..codes.minors import (
     load_lanes,
     minor_lanes,
     minor_tables,
+    new_minors,
     permanent_lanes,
     rounding_units,
     subsets,
+    sum_parts,
     whole_minors,
 )
 from ..numerics.jit import LANES, compiled, over_batch
@@ -41,17 +43,25 @@ def lattice_sets(n: int, k: int) -> list[int]:
     return [mask for size in range(k, n) for mask in subsets(n - 1, size)]
 
 
-@cache
-def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
+class LatticeTables(NamedTuple):
     """Where each ratio and each set S of the theorem is found.
 
     The sets S avoid a, so they are numbered as subsets of n - 1 elements, the k-subsets (bases) first.
 
-    Returns:
-        basis, wider: (n, C(n-1, k)), for each a the minor of each base and the D = B + a that goes with it.
-        cover: (sets, k+1), for each larger S the sets S - i whose minima it takes.
-        level: (sets,), the m = n - |S| it belongs to.
+    basis, wider: (n, C(n-1, k)), for each a the minor of each base and the D = B + a that goes with it.
+    cover: (sets, k+1), for each larger S the sets S - i whose minima it takes.
+    level: (sets,), the m = n - |S| it belongs to.
     """
+
+    basis: NDArray[np.int64]
+    wider: NDArray[np.int64]
+    cover: NDArray[np.int64]
+    level: NDArray[np.int64]
+
+
+@cache
+def lattice_tables(n: int, k: int) -> LatticeTables:
+    """The tables of codes of length n and dimension k."""
     rank = {mask: b for b, mask in enumerate(minor_tables(n, k)[0].tolist())}
     wide_rank = {mask: d for d, mask in enumerate(subsets(n, k + 1))}
 
@@ -65,10 +75,10 @@ def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
     wider = np.empty_like(basis)
     for a in range(n):
         below = (1 << a) - 1
-        spread = [(mask & below) | (mask & ~below) << 1 for mask in bases]
-        basis[a] = [rank[mask] for mask in spread]
-        wider[a] = [wide_rank[mask | 1 << a] for mask in spread]
-    return (
+        shifted = [(mask & below) | (mask & ~below) << 1 for mask in bases]
+        basis[a] = [rank[mask] for mask in shifted]
+        wider[a] = [wide_rank[mask | 1 << a] for mask in shifted]
+    return LatticeTables(
         basis,
         wider,
         np.array(cover, np.int64).reshape(-1, k + 1),
@@ -77,69 +87,72 @@ def lattice_tables(n: int, k: int) -> tuple[NDArray[np.int64], ...]:
 
 
 @compiled
-def _spread_upwards(cover, least):  # type: ignore[no-untyped-def]
+def _minima_of_larger_sets(cover, smallest):  # type: ignore[no-untyped-def]
     """From minima over the bases to minima over all larger sets."""
-    bases = least.shape[0] - cover.shape[0]
+    bases = smallest.shape[0] - cover.shape[0]
     for q in range(cover.shape[0]):
-        out, one, two = least[bases + q], least[cover[q, 0]], least[cover[q, 1]]
+        out, one, two = smallest[bases + q], smallest[cover[q, 0]], smallest[cover[q, 1]]
         for lane in range(out.shape[0]):
             out[lane] = one[lane] if one[lane] < two[lane] else two[lane]
         for t in range(2, cover.shape[1]):
-            one = least[cover[q, t]]
+            one = smallest[cover[q, t]]
             for lane in range(out.shape[0]):
                 out[lane] = one[lane] if one[lane] < out[lane] else out[lane]
 
 
 @compiled
-def spread_minima(inverse, total, basis, wider, cover, least):  # type: ignore[no-untyped-def]
-    """least[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
+def minima(inverse, total, lattice, a, smallest):  # type: ignore[no-untyped-def]
+    """smallest[S, lane] = min over bases B in S of T(B + a) / |p(B)|, for one a."""
+    basis, wider = lattice.basis[a], lattice.wider[a]
     for q in range(basis.shape[0]):
-        t, inv, out = total[wider[q]], inverse[basis[q]], least[q]
+        t, inv, out = total[wider[q]], inverse[basis[q]], smallest[q]
         for lane in range(out.shape[0]):
             value = t[lane] * inv[lane]
             out[lane] = value if value == value else np.inf  # 0 * inf: not a basis
-    _spread_upwards(cover, least)
+    _minima_of_larger_sets(lattice.cover, smallest)
 
 
 @compiled
-def _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest):  # type: ignore[no-untyped-def]
+def _greatest_minima(inverse, total, lattice, smallest, greatest):  # type: ignore[no-untyped-def]
     """greatest[m, lane] = max over S of m coordinates less than n, and a outside, of the minimum; at least 2."""
-    bases, r = basis.shape[1], greatest.shape[0] - 1
+    level = lattice.level
+    bases, r = lattice.basis.shape[1], greatest.shape[0] - 1
     greatest[:] = 2.0  # every h_m is at least h_0 = 1
-    for a in range(basis.shape[0]):
-        spread_minima(inverse, total, basis[a], wider[a], cover, least)
-        for q in range(least.shape[0]):
-            value = least[q]
+    for a in range(lattice.basis.shape[0]):
+        minima(inverse, total, lattice, a, smallest)
+        for q in range(smallest.shape[0]):
+            value = smallest[q]
             best = greatest[r if q < bases else level[q - bases]]
             for lane in range(best.shape[0]):
                 best[lane] = value[lane] if value[lane] > best[lane] else best[lane]
 
 
 @compiled
-def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, wider, cover, level, out, sure):  # type: ignore[no-untyped-def]
+def new_minima(lattice):  # type: ignore[no-untyped-def]
+    """Room for the minima of one a."""
+    return np.empty((lattice.basis.shape[1] + lattice.cover.shape[0], LANES))
+
+
+@compiled
+def _profiles(P, exact_below, tables, lattice, out, sure):  # type: ignore[no-untyped-def]
     """Profiles, and 1 where they are right to rounding, on the right side of LARGEST_RATIO too, else 0."""
     count, k, r = P.shape
-    x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    low, inverse = np.empty_like(minor), np.empty_like(minor)
-    total = np.empty((parts.shape[0], LANES))
-    least = np.empty((basis.shape[1] + cover.shape[0], LANES))
-    greatest = np.empty((r + 1, LANES))
-    right, whole = np.empty(LANES), np.empty(LANES)
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    inverse, greatest = np.empty_like(found.size), np.empty((r + 1, LANES))
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, right, whole)
-        for b in range(minor.shape[0]):
-            for lane in range(minor.shape[1]):
-                inverse[b, lane] = 1.0 / minor[b, lane]
-        _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest)
+        minor_lanes(x, exact_below, tables, found)
+        for b in range(inverse.shape[0]):
+            for lane in range(inverse.shape[1]):
+                inverse[b, lane] = 1.0 / found.size[b, lane]
+        _greatest_minima(inverse, found.total, lattice, smallest, greatest)
         for lane in range(stop - start):
-            sure[start + lane] = right[lane]
+            sure[start + lane] = found.sure[lane]
             out[start + lane, 0] = 1.0
             for m in range(1, r + 1):
                 h = max(greatest[m, lane] - 1.0, out[start + lane, m - 1])
-                if h > BEFORE_THE_RULE and whole[lane] == 0.0:
+                if h > BEFORE_THE_RULE and found.integer[lane] == 0.0:
                     if h < BEYOND_THE_RULE:
                         sure[start + lane] = 0.0
                     elif h > LARGEST_RATIO:
@@ -148,60 +161,40 @@ def _profiles(P, exact_below, masks, first, source, entry, sign, parts, basis, w
 
 
 @compiled
-def _minor_ends(whole, first, minor, permanent, lower, upper):  # type: ignore[no-untyped-def]
+def _minor_ends(tables, found, permanent, lower, upper):  # type: ignore[no-untyped-def]
     """lower[b, lane] <= |p(B)| <= upper[b, lane]."""
-    for b in range(minor.shape[0]):
-        order = first[b + 1] - first[b]
+    for b in range(lower.shape[0]):
+        order = tables.first[b + 1] - tables.first[b]
         units = rounding_units(order) * 2.0**-106 if order > 1 else 0.0
         for lane in range(LANES):
-            size, bound = minor[b, lane], permanent[b, lane]
+            size, bound = found.size[b, lane], permanent[b, lane]
             off = units * bound + (UNDERFLOW if units > 0.0 and bound > 0.0 else 0.0)
             lower[b, lane] = max(size * (1.0 - 2.0**-51) - off, 0.0)
             upper[b, lane] = size * (1.0 + 2.0**-51) + off
-            if whole[lane] > 0.0 and upper[b, lane] < 1.0:  # an integer
+            if found.integer[lane] > 0.0 and upper[b, lane] < 1.0:
                 lower[b, lane], upper[b, lane] = 0.0, 0.0
 
 
 @compiled
-def _sum_parts(parts, minor, total):  # type: ignore[no-untyped-def]
-    total[:] = 0.0
-    for d in range(parts.shape[0]):
-        row = total[d]
-        for t in range(parts.shape[1]):
-            part = minor[parts[d, t]]
-            for lane in range(LANES):
-                row[lane] += part[lane]
-
-
-@compiled
-def _profile_ends(P, masks, first, source, entry, sign, parts, basis, wider, cover, level, out):  # type: ignore[no-untyped-def]
+def _profile_ends(P, tables, lattice, out):  # type: ignore[no-untyped-def]
     """out[code, 0] <= profile <= out[code, 1], by intervals for every minor."""
     count, k, r = P.shape
-    x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    permanent, lower, upper, inverse = (
-        np.empty_like(minor),
-        np.empty_like(minor),
-        np.empty_like(minor),
-        np.empty_like(minor),
-    )
-    total = np.empty((parts.shape[0], LANES))
-    least = np.empty((basis.shape[1] + cover.shape[0], LANES))
-    greatest = np.empty((r + 1, LANES))
-    right, whole = np.empty(LANES), np.empty(LANES)
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    permanent, upper, inverse = np.empty_like(found.size), np.empty_like(found.size), np.empty_like(found.size)
+    lower, greatest = found.low, np.empty((r + 1, LANES))
     slack = (k + 6) * 2.0**-52
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, -1.0, first, source, entry, sign, parts, minor, lower, total, right, whole)
-        permanent_lanes(x, first, source, entry, permanent)
-        _minor_ends(whole, first, minor, permanent, lower, upper)
+        minor_lanes(x, -1.0, tables, found)
+        permanent_lanes(x, tables, permanent)
+        _minor_ends(tables, found, permanent, lower, upper)
         for end in range(2):
-            for b in range(minor.shape[0]):
+            for b in range(inverse.shape[0]):
                 for lane in range(LANES):
                     inverse[b, lane] = 1.0 / (upper[b, lane] if end == 0 else lower[b, lane])
-            _sum_parts(parts, lower if end == 0 else upper, total)
-            _greatest_minima(inverse, total, basis, wider, cover, level, least, greatest)
+            sum_parts(tables, lower if end == 0 else upper, found.total)
+            _greatest_minima(inverse, found.total, lattice, smallest, greatest)
             factor = 1.0 - slack if end == 0 else 1.0 + slack
             for lane in range(stop - start):
                 out[start + lane, end, 0] = 1.0
@@ -218,8 +211,8 @@ def profile_ends(batch: NDArray[np.float64], threads: int | None = None) -> NDAr
     """Certified lower and upper ends of the profiles, (B, 2, r + 1), before any rule of what counts as infinite."""
     count, k, r = batch.shape
     out = np.empty((count, 2, r + 1))
-    tables = minor_tables(k + r, k) + lattice_tables(k + r, k)
-    over_batch(lambda i, j: _profile_ends(batch[i:j], *tables, out[i:j]), count, threads)
+    tables, lattice = minor_tables(k + r, k), lattice_tables(k + r, k)
+    over_batch(lambda i, j: _profile_ends(batch[i:j], tables, lattice, out[i:j]), count, threads)
     return out
 
 
@@ -230,44 +223,44 @@ def whole_profile(P: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         P: (k, r) ints, Fractions or floats, each standing for itself.
     """
     k, r = len(P), len(P[0])
-    least = _whole_minima(tuple(map(tuple, P)))
-    level = lattice_tables(k + r, k)[3]
-    of = np.concatenate([np.full(len(least) - len(level), r), level])
+    smallest = _whole_minima(tuple(map(tuple, P)))
+    level = lattice_tables(k + r, k).level
+    of = np.concatenate([np.full(len(smallest) - len(level), r), level])
     out = np.ones(r + 1)
     for m in range(1, r + 1):
-        out[m] = max(out[m - 1], least[of == m].max())
+        out[m] = max(out[m - 1], smallest[of == m].max())
     return out
 
 
 @lru_cache(maxsize=4)
 def _whole_minima(P: tuple[tuple[Any, ...], ...]) -> NDArray[np.float64]:
-    """least[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
+    """smallest[S, a] = min over bases B in S of |y|_1, (sets, n), each correctly rounded."""
     k, r = len(P), len(P[0])
     n = k + r
     basis, wider, cover, level = lattice_tables(n, k)
     minors, totals = whole_minors(P)
-    least = np.full((basis.shape[1] + len(cover), n), np.inf)
+    smallest = np.full((basis.shape[1] + len(cover), n), np.inf)
     for a, (bases, wide) in enumerate(zip(basis.tolist(), wider.tolist(), strict=True)):
         for q, (b, d) in enumerate(zip(bases, wide, strict=True)):
             if minors[b]:
                 try:
-                    least[q, a] = (totals[d] - minors[b]) / minors[b]
+                    smallest[q, a] = (totals[d] - minors[b]) / minors[b]
                 except OverflowError:
-                    least[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
+                    smallest[q, a] = np.finfo(np.float64).max  # finite, though no float64 is that large
     for m in range(r - 1, 0, -1):  # larger sets after those that they cover
         larger = np.flatnonzero(level == m)
-        least[basis.shape[1] + larger] = least[cover[larger]].min(1)
-    return least
+        smallest[basis.shape[1] + larger] = smallest[cover[larger]].min(1)
+    return smallest
 
 
 def deciding_set(P: Sequence[Sequence[Any]], m: int) -> tuple[int, int]:
     """(outside, a) of the S that decides h_m, exactly: the mask of the m coordinates left out, a among them."""
     k, r = len(P), len(P[0])
     n = k + r
-    least = _whole_minima(tuple(map(tuple, P)))
+    smallest = _whole_minima(tuple(map(tuple, P)))
     sets = lattice_sets(n, k)
     mine = np.array([n - mask.bit_count() == m for mask in sets])
-    q, a = divmod(int(np.where(mine[:, None], least, -1.0).argmax()), n)
+    q, a = divmod(int(np.where(mine[:, None], smallest, -1.0).argmax()), n)
     inside = sets[q] & ((1 << a) - 1) | sets[q] >> a << (a + 1)
     return (1 << n) - 1 ^ inside, a
 
@@ -277,21 +270,21 @@ def enumerated_profiles(batch: NDArray[np.float64], threads: int | None = None) 
 
     Shape: batch (B, k, r), k + r <= 16; the profiles (B, r + 1).
 
-    Nearly all are settled by minors that are right to rounding. Where a minor may not be, every minor gets an interval,
+    Nearly all are decided by minors that are right to rounding. Where a minor may not be, every minor gets an interval,
     and where the two ends of a height then differ, Python's integers decide.
     """
     count, k, r = batch.shape
     out, sure = np.empty((count, r + 1)), np.empty(count)
-    tables = minor_tables(k + r, k) + lattice_tables(k + r, k)
+    tables, lattice = minor_tables(k + r, k), lattice_tables(k + r, k)
     limit = exact_integer_limit(k, r)
-    over_batch(lambda i, j: _profiles(batch[i:j], limit, *tables, out[i:j], sure[i:j]), count, threads)
+    over_batch(lambda i, j: _profiles(batch[i:j], limit, tables, lattice, out[i:j], sure[i:j]), count, threads)
     doubtful = np.flatnonzero(sure == 0.0)
     if len(doubtful):
-        out[doubtful] = _settled(batch[doubtful], threads)
+        out[doubtful] = _decided(batch[doubtful], threads)
     return out
 
 
-def _settled(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
+def _decided(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
     """Profiles of codes whose minors may be wrong."""
     real = ~are_whole(batch)[:, None]
     lower, upper = profile_ends(batch, threads).transpose(1, 0, 2)

@@ -1,7 +1,7 @@
-"""The entrance to exact heights: enumeration of bases for short codes, the pruned search for long ones.
+"""The entrance to exact heights: enumeration of bases for short codes, branch and bound for long ones.
 
-`enumeration` does up to n = 16 and gives all m at once; `pruned` does one m at a time, up to n = 64 as long as the
-search fits: its work grows with C(k + m - 1, m), hardly with n (see `heights.expected_seconds`).
+`enumeration` does up to n = 16 and gives all m at once; `branch_and_bound` does one m at a time, up to n = 64 while the
+search fits: its work grows with C(k + m - 1, m), hardly with n (see `result.expected_seconds`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, nextafter
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ from ..errors import CodeError, brief
 from ..numerics.bitsets import BITS
 from ..numerics.jit import thread_count
 from ..numerics.rationals import rational_matrix
-from .branch_and_bound import SMALLEST, pruned_search
+from .branch_and_bound import SMALLEST, search_height
 from .enumeration import TIGHT, deciding_set, enumerated_profiles, profile_ends, whole_profile
 from .result import Height, Progress, expected_seconds, silent
 from .witness import deciding_sets, exact_word
@@ -54,8 +54,13 @@ def choose(n: int, method: str = "auto") -> str:
 
 def in_words(seconds: float) -> str:
     """A time for people: "about 20 s", "about 3 h", "years"."""
-    for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 172800.0), ("days", 86400.0, 6e7)):
-        if seconds < most:
+    for unit, size, limit in (
+        ("s", 1.0, 120.0),
+        ("min", 60.0, 7200.0),
+        ("h", 3600.0, 172800.0),
+        ("days", 86400.0, 6e7),
+    ):
+        if seconds < limit:
             return f"about {max(seconds / size, 1.0):.0f} {unit}"
     return "years"
 
@@ -148,8 +153,36 @@ def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
 
 @cache
 def _compile() -> None:
-    """Compile what one code takes, or read it from disk, before a clock starts; `pruned_search` does so itself."""
+    """Compile what one code takes, or read it from disk, before a clock starts; `search_height` does so itself."""
     _by_bases(SMALLEST, 1, 0.0)
+
+
+@overload
+def m_height(
+    P: ArrayLike,
+    m: Any,
+    *,
+    method: str = "auto",
+    matrix: str | None = None,
+    details: Literal[True],
+    time_limit: float | None = None,
+    threads: int | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Height | Any: ...  # Any stands for the list that a batch gives
+
+
+@overload
+def m_height(
+    P: ArrayLike,
+    m: Any,
+    *,
+    method: str = "auto",
+    matrix: str | None = None,
+    details: bool = False,
+    time_limit: float | None = None,
+    threads: int | None = None,
+    watch: Callable[[Progress], None] = silent,
+) -> Any: ...
 
 
 def m_height(
@@ -189,7 +222,7 @@ def m_height(
     Raises:
         CodeError: P, m, method or time_limit is out of range.
 
-    Source: arXiv:2602.20366, Theorem 8; the search is described in `hitting`.
+    Source: arXiv:2602.20366, Theorem 8; the search is described in `hitting_set`.
 
     Example:
         >>> from moe_mheight import m_height
@@ -226,7 +259,7 @@ def m_height(
             _compile()
             heights.append(_by_bases(code, level, time.monotonic()))
             continue
-        found, _ = pruned_search(code, level, threads=threads, time_limit=time_limit, watch=watch)
+        found, _ = search_height(code, level, threads=threads, time_limit=time_limit, watch=watch)
         if found.ended == "interrupt" and (not details or not single):
             raise KeyboardInterrupt
         heights.append(found)
@@ -294,7 +327,7 @@ def height_profile(
     for row, code in zip(out, batch, strict=True):
         word = None
         for m in range(1, r + 1):
-            found, _ = pruned_search(code, m, threads=threads, start=word)
+            found, _ = search_height(code, m, threads=threads, start=word)
             if found.ended == "interrupt":
                 raise KeyboardInterrupt
             row[m] = max(found.value, row[m - 1])

@@ -1,4 +1,4 @@
-"""The pruned search: no set of coordinates may hit every good basis.
+"""Branch and bound for one target: no set of coordinates may hit every good basis.
 
 Fix the coordinate a that is to be the largest of the codeword. Its height is |y|_1 at the best basis in S, so a basis
 B with |y|_1 <= tau bounds every S that contains it: to reach more than tau, the m - 1 coordinates T left out beside a
@@ -15,24 +15,26 @@ whatever n is.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
-from ..numerics.jit import compiled
+from ..numerics.jit import compiled, embedded
 from .simplex_tableau import (
     certified_height,
     certified_norm,
     descend,
-    first_table,
     height_of,
-    least_in_row,
+    largest_in_row,
+    new_tableau,
     push_out,
     renew,
 )
 
 MARGIN = 1e-11
-"""What exceeds the best codeword by no more than this, relatively, is not looked into."""
+"""What exceeds the best codeword by no more than this, relatively, is not searched for."""
 
 REMEMBERED = 4096
 """Bases a node remembers; older ones that no T has hit lately are found again when needed."""
@@ -48,8 +50,78 @@ DONE, STOPPED, DOUBTFUL = 0, 1, 2
 rounding keeps its bound above tau."""
 
 
+class Problem(NamedTuple):
+    """What is searched.
+
+    G: (k, n) = [I | P].
+    m: the coordinates left out of each S.
+    alike: (n,) masks of the coordinates that may be exchanged for each, itself among them. Sets that leave out one and
+        keep another that comes before it in the search are skipped: they are others exchanged.
+    block: (n,) masks of the coordinates that are left out together with each; see `all_targets`.
+    known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
+    """
+
+    G: Any
+    m: Any
+    alike: Any
+    block: Any
+    known: Any
+
+
+class Report(NamedTuple):
+    """What a search and those who wait for it tell each other while it runs.
+
+    stop: (1,) int64, read once a node: end when it is not 0.
+    progress: (1,) float64, told the share of the search that is done, from 0 to 1.
+    bases: (room,), filled with the bases found, the oldest making room.
+    doubt: (2,) int64, gets T and a when the search ends DOUBTFUL.
+    counts: (3,) int64, added to: nodes, linear programs, bases found.
+    """
+
+    stop: Any
+    progress: Any
+    bases: Any
+    doubt: Any
+    counts: Any
+
+
+class Nodes(NamedTuple):
+    """The nodes (R, K) from the root down to the present one, and the bases that each remembers.
+
+    live: (depth, REMEMBERED, 3), a basis, the targets that it does not bound, and the blocks that it touches, as masks.
+    count, tail: (depth,), how many there are, and where the next one goes.
+    out, kept: (depth,), R and K.
+    dropped: (depth,), targets that were searched alone.
+    tries: (depth,), how many more bases may be asked for that need not exist.
+    """
+
+    live: Any
+    count: Any
+    tail: Any
+    out: Any
+    kept: Any
+    dropped: Any
+    tries: Any
+
+
+@embedded
+def root(depth, m, out, kept):  # type: ignore[no-untyped-def]
+    """Room for a search of that depth, at its first node."""
+    nodes = Nodes(
+        np.empty((depth, REMEMBERED, 3), np.int64),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+        np.full(depth, m),
+    )
+    nodes.out[0], nodes.kept[0] = out, kept
+    return nodes
+
+
 @compiled
-def spread(block, mask):  # type: ignore[no-untyped-def]
+def touched(block, mask):  # type: ignore[no-untyped-def]
     """The blocks that a mask touches."""
     out, left = np.int64(0), mask
     while left:
@@ -58,25 +130,51 @@ def spread(block, mask):  # type: ignore[no-untyped-def]
     return out
 
 
-@compiled
-def remember(live, count, tail, level, mask, bad, spread):  # type: ignore[no-untyped-def]
+@embedded
+def remember(nodes, level, mask, bad, blocks):  # type: ignore[no-untyped-def]
     """Give every level down to this one the basis, its bad targets and its blocks, the oldest one making room."""
+    live, count, tail = nodes.live, nodes.count, nodes.tail
     room = live.shape[1]
     for p in range(level + 1):
-        live[p, tail[p], 0], live[p, tail[p], 1], live[p, tail[p], 2] = mask, bad, spread
+        live[p, tail[p], 0], live[p, tail[p], 1], live[p, tail[p], 2] = mask, bad, blocks
         tail[p] = (tail[p] + 1) % room
         count[p] = min(room, count[p] + 1)
 
 
-@compiled
-def inherit(live, count, tail, level, gone):  # type: ignore[no-untyped-def]
-    """A new level remembers what the one above does, but for bases that hold a coordinate that is gone."""
+@embedded
+def descend_to(nodes, level, gone, stays, m):  # type: ignore[no-untyped-def]
+    """The child that leaves out `gone` too; its parent keeps `stays` from then on.
+
+    It remembers what the parent does, but for bases that hold a coordinate that is gone.
+    """
+    live, count, parent = nodes.live, nodes.count, level - 1
+    nodes.out[level], nodes.kept[level] = nodes.out[parent] | gone, nodes.kept[parent]
+    nodes.dropped[level], nodes.tries[level] = nodes.dropped[parent], m
+    nodes.kept[parent] |= stays
     room, found = live.shape[1], 0
-    for q in range(count[level - 1]):
-        if live[level - 1, q, 0] & gone == 0:
-            live[level, found] = live[level - 1, q]
+    for q in range(count[parent]):
+        if live[parent, q, 0] & gone == 0:
+            live[level, found] = live[parent, q]
             found += 1
-    count[level], tail[level] = found, found % room
+    count[level], nodes.tail[level] = found, found % room
+
+
+@embedded
+def has_room(nodes, level, union, missing, k, n):  # type: ignore[no-untyped-def]
+    """Whether so many more disjoint bases, beside those in `union`, may fit that no T hits them all.
+
+    n: how many coordinates there are but for a single target.
+    """
+    taken = nodes.out[level] | union
+    others, free = n - count_bits(taken), n - count_bits(taken | nodes.kept[level])
+    return others >= k and missing * max(k - count_bits(nodes.kept[level]), 1) <= free
+
+
+@embedded
+def added(report, mask):  # type: ignore[no-untyped-def]
+    """Report a basis."""
+    report.bases[report.counts[2] % report.bases.shape[0]] = mask
+    report.counts[2] += 1
 
 
 @compiled
@@ -90,36 +188,55 @@ def largest_height(G):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, largest_told, space, x, rest, word):  # type: ignore[no-untyped-def]
+def _row_word(table, i, banned, m, best, certain, largest_told, found):  # type: ignore[no-untyped-def]
+    """Row i as a codeword, where it is above `best`: 1 at one coordinate, and less on what may enter the basis.
+
+    Returns what it makes of the best height; -1 where the set looks short of rank; inf where the word does not count.
+    """
+    G, D, space = table.G, table.D, table.space
+    k, n = G.shape
+    largest = largest_in_row(D, table.row_of, i, banned)
+    if not largest * best < 1.0:
+        return best
+    if not certain:
+        return np.inf
+    y, low, trial = space[2, :k], space[3, :k], space[4, :n]
+    for p in range(k):
+        y[p], low[p] = D[i, p], 0.0
+    height = height_of(G, y, low, m, trial)
+    if largest * largest_told <= 1.0 or height > largest_told:
+        return -1.0
+    if height > best:
+        best = height
+        for p in range(k):
+            found.x[p], found.rest[p] = y[p], 0.0
+        found.word[:] = trial
+    return best
+
+
+@compiled
+def best_without(table, a, m, out, best, tau, certain, largest_told, found):  # type: ignore[no-untyped-def]
     """A basis that avoids the coordinates `out`, with |y|_1 <= tau where there is one: (mask, its bound, best).
 
-    Where there is none, its codeword's height may be a new best, with x, rest, word. `certain`: out is what a T may
-    leave out, so codewords met on the way count; else they do not, and the bound is inf where tau is not reached.
+    Where there is none, its codeword's height may be a new best, with `found`, a Codeword. `certain`: out is what a T
+    may leave out, so codewords met on the way count; else they do not, and the bound is inf where tau is not reached.
     A bound of -1 says that a set looks short of rank, or its height is above `largest_told`.
     """
+    G, D, basis, row_of, space = table
     k, n = G.shape
     banned = out | np.int64(1) << a
     y, low, trial = space[2, :k], space[3, :k], space[4, :n]
+    mask, bound = np.int64(0), np.inf
     for attempt in range(2):
         for i in range(k):
             if not banned >> basis[i] & 1:
                 continue
-            largest = least_in_row(D, row_of, i, banned)
-            if largest * best < 1.0:
-                # row i is a codeword that is 1 at one coordinate, and on the rest of S at most `largest`
-                if not certain:
-                    return np.int64(0), np.inf, best
-                for p in range(k):
-                    y[p], low[p] = D[i, p], 0.0
-                height = height_of(G, y, low, m, trial)
-                if largest * largest_told <= 1.0 or height > largest_told:
-                    return np.int64(0), -1.0, best
-                if height > best:
-                    best = height
-                    for p in range(k):
-                        x[p], rest[p] = y[p], 0.0
-                    word[:] = trial
-                    tau = max(tau, best * (1.0 + MARGIN))
+            height = _row_word(table, i, banned, m, best, certain, largest_told, found)
+            if height < 0.0 or height == np.inf:
+                return np.int64(0), height, best
+            if height > best:
+                best = height
+                tau = max(tau, best * (1.0 + MARGIN))
             if not push_out(D, basis, row_of, i, banned, space):
                 return np.int64(0), -1.0 if certain else np.inf, best
         # the moved target first: no coefficient vanishes, so its best basis comes with a codeword that attains it
@@ -135,9 +252,7 @@ def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, largest_tol
                 return np.int64(0), -1.0, best
             if height > best:
                 best = height
-                x[:] = space[5, :k]
-                rest[:] = space[6, :k]
-                word[:] = trial
+                found.x[:], found.rest[:], found.word[:] = space[5, :k], space[6, :k], trial
                 tau = max(tau, best * (1.0 + MARGIN))
             if bound <= tau:
                 return mask, bound, best
@@ -147,111 +262,102 @@ def best_without(G, D, basis, row_of, out, a, m, best, tau, certain, largest_tol
     return mask, bound, best
 
 
+@embedded
+def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
+    """What a node needs: (True, certain, without) or (False, _, branch).
+
+    The first asks for a basis that avoids `without`; where not certain there may be none. In the second one coordinate
+    of `branch` must be left out; 0 ends the node.
+    """
+    live, count, R, K = nodes.live, nodes.count[level], nodes.out[level], nodes.kept[level]
+    if count == 0:
+        return True, True, R
+    fewest, branch, packed, union = 65, np.int64(-1), 0, np.int64(0)
+    if t <= 1:
+        branch = ~K if t == 1 else np.int64(0)
+        for q in range(count):
+            branch &= live[level, q, 0]
+            if branch == 0:
+                break
+        return branch != 0, True, R | (branch & -branch) if branch != 0 else branch
+    for q in range(count):
+        free = live[level, q, 0] & ~K
+        size = count_bits(free)
+        if size < fewest:
+            fewest, branch = size, free
+            if size == 0:
+                break
+        if free & union == 0:
+            union |= free
+            packed += 1
+            if packed > t:
+                return False, True, np.int64(0)
+    if fewest > 0 and nodes.tries[level] > 0 and has_room(nodes, level, union, t + 1 - packed, k, n - 1):
+        nodes.tries[level] -= 1
+        return True, False, R | union
+    return False, True, branch
+
+
 @compiled
-def search_target(G, a, m, alike, first_out, first_kept, tau, best, known, stop, bases, doubt, counts, x, rest, word):  # type: ignore[no-untyped-def]
+def _known(known, a, without):  # type: ignore[no-untyped-def]
+    """Which of the known bases is of a and avoids the coordinates, -1 for none."""
+    which = -1
+    for q in range(known.shape[0]):
+        if known[q, 1] == a and known[q, 0] & without == 0:
+            which = q
+    return which
+
+
+@compiled
+def search_target(problem, a, first_out, first_kept, tau, best, report, found):  # type: ignore[no-untyped-def]
     """Look for codewords with the largest coordinate at a and an m-height above tau.
 
     Args:
-        G: (k, n) = [I | P].
-        alike: (n,) masks of the coordinates that may be exchanged for each, itself among them. Sets that leave out one
-            and keep another that comes before it in the search are not looked at: they are others exchanged.
-        tau: >= best; what is not looked into.
+        problem, report: see there.
         first_out, first_kept: masks of coordinates that are left out beside a, and that are not.
+        tau: >= best; what is not searched for.
         best: height of a known codeword.
-        stop: (1,) int64, looked at once a node: end when it is not 0.
-        known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
-        bases: (room,), filled with the bases found, the oldest making room.
-        doubt: (2,) int64, gets T and a when the search ends DOUBTFUL.
-        counts: (3,) int64, added to: nodes, linear programs, bases found.
-        x, rest, word: (k,), (k,), (n,), the best codeword found here: information part, its low part, coordinates.
+        found: a Codeword, the best one found here.
 
     Returns:
         how it ended; the best height; the largest bound any basis proves, which bounds every codeword here when DONE.
     """
+    # read once: every attribute read of a NamedTuple counts a reference
+    G, m, alike, known, stop, counts = problem.G, problem.m, problem.alike, problem.known, report.stop, report.counts
     k, n = G.shape
-    one = np.int64(1)
-    D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
-    space = np.empty((7, n + 1))
-    first_table(G, a, D, basis, row_of)
+    table = new_tableau(G, a)
     largest_told = largest_height(G)
-    depth = max(m - 1 - count_bits(first_out), 1)
-    live = np.empty((depth, REMEMBERED, 3), np.int64)
-    count, tail = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
-    out, kept = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
-    tries = np.full(depth, m)
-    proven = 0.0
-    out[0], kept[0] = first_out, first_kept
-    already = count_bits(first_out)
-    level = 0
+    depth = m - 1 - count_bits(first_out)
+    nodes = root(max(depth, 1), m, first_out, first_kept)
+    proven, level = 0.0, 0
     while level >= 0:
         if stop[0] != 0:
             return STOPPED, best, proven
         counts[0] += 1
-        t = m - 1 - already - level
-        R, K = out[level], kept[level]
-        asked, certain = count[level] == 0, True
-        without, fewest, branch = R, 65, np.int64(0)
-        if t <= 1 and not asked:
-            branch = ~K if t == 1 else np.int64(0)
-            for q in range(count[level]):
-                branch &= live[level, q, 0]
-                if branch == 0:
-                    break
-            asked = branch != 0
-            without = R | (branch & -branch)
-            fewest = 0
-        elif not asked:
-            packed, union = 0, np.int64(0)
-            for q in range(count[level]):
-                free = live[level, q, 0] & ~K
-                size = count_bits(free)
-                if size < fewest:
-                    fewest, branch = size, free
-                    if size == 0:
-                        break
-                if free & union == 0:
-                    union |= free
-                    packed += 1
-                    if packed > t:
-                        fewest = 0
-                        break
-            if fewest > 0 and tries[level] > 0:
-                # is there room for so many disjoint bases that no T hits them all?
-                others = n - 1 - count_bits(R | union)
-                if others >= k and (t + 1 - packed) * max(k - count_bits(K), 1) <= n - 1 - count_bits(R | union | K):
-                    asked, certain, without = True, False, R | union
-                    tries[level] -= 1
-        if asked:
+        seek, certain, coordinates = _next(nodes, level, depth - level, k, n)
+        if seek:
             counts[1] += 1
-            mask, bound, height = np.int64(0), np.inf, best
-            for q in range(known.shape[0]):
-                if known[q, 1] == a and known[q, 0] & without == 0:
-                    mask, bound = known[q, 0], best
-            if not bound <= tau:
-                mask, bound, height = best_without(
-                    G, D, basis, row_of, without, a, m, best, tau, certain, largest_told, space, x, rest, word
-                )
+            which = _known(known, a, coordinates)
+            if which >= 0:
+                mask, bound, height = known[which, 0], best, best
+            else:
+                mask, bound, height = best_without(table, a, m, coordinates, best, tau, certain, largest_told, found)
             if height > best:
                 best = height
                 tau = max(tau, best * (1.0 + MARGIN))
-            if not bound <= tau or bound < 0.0:
-                if certain:
-                    doubt[0], doubt[1] = without, a
-                    return DOUBTFUL, best, np.inf
-                tries[level] = 0
-                continue
-            proven = max(proven, bound)
-            remember(live, count, tail, level, mask, np.int64(0), mask)
-            bases[counts[2] % bases.shape[0]] = mask
-            counts[2] += 1
-            continue
-        if t <= 1 or fewest == 0:
+            if 0.0 <= bound <= tau:
+                proven = max(proven, bound)
+                remember(nodes, level, mask, np.int64(0), mask)
+                added(report, mask)
+            elif certain:
+                report.doubt[0], report.doubt[1] = coordinates, a
+                return DOUBTFUL, best, np.inf
+            else:
+                nodes.tries[level] = 0
+        elif coordinates == 0:
             level -= 1
-            continue
-        b = lowest_bit(branch)
-        kept[level] = K | alike[b] & ~R
-        level += 1
-        out[level], kept[level] = R | one << b, K
-        tries[level] = m
-        inherit(live, count, tail, level, one << b)
+        else:
+            b = lowest_bit(coordinates)
+            level += 1
+            descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.out[level - 1], m)
     return DONE, best, proven

@@ -20,7 +20,7 @@ class Height:
     witness: (n,) a codeword that attains `lower` (`value`, but for the rounding of its coordinates), largest
         |coordinate| 1.
     outside: the m coordinates left out of S, first the largest one, a.
-    method: "search" (the pruned search) or "bases" (enumeration).
+    method: "search" (branch and bound) or "bases" (enumeration).
     ended: "finished", "time limit" or "interrupt".
     seconds, nodes, programs: what it took; nodes of the search, and linear programs, most of them a pivot or two.
     """

@@ -5,15 +5,16 @@ contains B (arXiv:2602.20366, Theorem 8); the row of a basic coordinate is the c
 others. The table drifts with its pivots. So it only proposes: `certified_norm` and `certified_height` take y and the
 codeword back to G in twice the precision, and what they return holds whatever the table has become.
 
-Shapes: G (k, n); D (k, n + 1), its last column belonging to a target moved a little, whose coefficients hardly ever
-vanish; basis (k,), the coordinate of each row; row_of (n,), the row of each coordinate, -1 outside the basis.
+Shapes: see `Tableau`.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from ..numerics.jit import compiled, fma
+from ..numerics.jit import compiled, embedded, fma
 from ..numerics.rounding import ROUNDING
 
 MOVED = 1e-9
@@ -26,6 +27,31 @@ PIVOT = 1e-7
 """A pivot is no smaller than this times the largest of its row."""
 
 REFINEMENTS = 4
+
+
+class Tableau(NamedTuple):
+    """A code, a basis of it, and space to work in.
+
+    G: (k, n) = [I | P].
+    D: (k, n + 1) = G_B^-1 G, and a last column for a target moved a little, whose coefficients hardly ever vanish.
+    basis: (k,), the coordinate of each row.
+    row_of: (n,), the row of each coordinate, -1 outside the basis.
+    space: (7, n + 1).
+    """
+
+    G: Any
+    D: Any
+    basis: Any
+    row_of: Any
+    space: Any
+
+
+class Codeword(NamedTuple):
+    """The best codeword so far, (x + rest) G, to be overwritten: x (k,), what x leaves of it (k,), coordinates (n,)."""
+
+    x: Any
+    rest: Any
+    word: Any
 
 
 def _fused(function):  # type: ignore[no-untyped-def]
@@ -69,6 +95,15 @@ def first_table(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
         row_of[i] = i
 
 
+@embedded
+def new_tableau(G, a):  # type: ignore[no-untyped-def]
+    """The tableau of the first k coordinates, for the target a."""
+    k, n = G.shape
+    D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
+    first_table(G, a, D, basis, row_of)
+    return Tableau(G, D, basis, row_of, np.empty((7, n + 1)))
+
+
 @compiled
 def renew(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
     """Make the table of the same basis again from G, by elimination with pivoting; False where that ends in zeros."""
@@ -108,7 +143,7 @@ def norm(D, column):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def least_in_row(D, row_of, i, banned):  # type: ignore[no-untyped-def]
+def largest_in_row(D, row_of, i, banned):  # type: ignore[no-untyped-def]
     """The largest entry of row i at coordinates that may enter."""
     largest = 0.0
     for j in range(row_of.shape[0]):
@@ -122,17 +157,17 @@ def push_out(D, basis, row_of, i, banned, space):  # type: ignore[no-untyped-def
     """Exchange the coordinate of row i for the one that leaves the smallest |y|_1 of the moved target."""
     k, n = D.shape[0], row_of.shape[0]
     row, ratio, total = D[i], space[0], space[1]
-    least = PIVOT * least_in_row(D, row_of, i, banned)
+    smallest = PIVOT * largest_in_row(D, row_of, i, banned)
     for j in range(n):
-        free = row_of[j] < 0 and not banned >> j & 1 and abs(row[j]) > least
+        free = row_of[j] < 0 and not banned >> j & 1 and abs(row[j]) > smallest
         ratio[j] = row[n] / row[j] if free else 0.0
         total[j] = abs(ratio[j]) if free else np.inf
     for p in range(k):
         if p != i:
             out = D[p]
-            own = out[n]
+            moved = out[n]
             for j in range(n):
-                total[j] += abs(own - out[j] * ratio[j])
+                total[j] += abs(moved - out[j] * ratio[j])
     best = -1
     for j in range(n):
         if total[j] < np.inf and (best < 0 or total[j] < total[best]):
@@ -192,14 +227,14 @@ def descend(D, basis, row_of, banned, a, column, enough, space):  # type: ignore
             else:
                 for j in range(n):
                     price[j] -= row[j]
-        enter, most = -1, 1.0 + 1e-9
+        enter, highest = -1, 1.0 + 1e-9
         for j in range(n):
-            if row_of[j] < 0 and not banned >> j & 1 and abs(price[j]) > most:
-                enter, most = j, abs(price[j])
+            if row_of[j] < 0 and not banned >> j & 1 and abs(price[j]) > highest:
+                enter, highest = j, abs(price[j])
         if enter < 0:
             return False
         sign = 1.0 if price[enter] > 0.0 else -1.0
-        slope, reached, leaving = 1.0 - most, 0.0, -1
+        slope, reached, leaving = 1.0 - highest, 0.0, -1
         while slope < 0.0:
             nearest, at = np.inf, -1
             for i in range(k):
@@ -257,15 +292,15 @@ def certified_norm(G, D, basis, a, bound, y, low):  # type: ignore[no-untyped-de
         for p in range(k):
             total += abs(y[p] + low[p])
         for i in range(k):
-            high, rest, spread = G[i, a], 0.0, abs(G[i, a])
+            high, rest, terms = G[i, a], 0.0, abs(G[i, a])
             for p in range(k):
                 if y[p] != 0.0:
                     entry = G[i, basis[p]]
                     high, rest = _subtract(high, rest, y[p], entry)
                     rest -= low[p] * entry
-                    spread += abs(y[p] * entry)
+                    terms += abs(y[p] * entry)
             rho[i] = high + rest
-            off += abs(rho[i]) * (1.0 + 8.0 * ROUNDING) + 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * spread
+            off += abs(rho[i]) * (1.0 + 8.0 * ROUNDING) + 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * terms
         if off < 0.5:
             value = total / (1.0 - off) * (1.0 + (k + 6) * ROUNDING)
             if value < result:
@@ -290,7 +325,7 @@ def certified_norm(G, D, basis, a, bound, y, low):  # type: ignore[no-untyped-de
 def _residuals(G, D, basis, total, off):  # type: ignore[no-untyped-def]
     """|y|_1 and a bound on |g_a - G y|_1 for every column a at once: (n,) each."""
     k, n = G.shape
-    value, spread = np.empty(n), np.empty(n)
+    value, terms = np.empty(n), np.empty(n)
     for j in range(n):
         total[j], off[j] = 0.0, 0.0
     for p in range(k):
@@ -298,18 +333,18 @@ def _residuals(G, D, basis, total, off):  # type: ignore[no-untyped-def]
         for j in range(n):
             total[j] += abs(row[j])
     for i in range(k):
-        own = G[i]
+        row_G = G[i]
         for j in range(n):
-            value[j] = own[j]
-            spread[j] = abs(own[j])
+            value[j] = row_G[j]
+            terms[j] = abs(row_G[j])
         for p in range(k):
             entry, row = G[i, basis[p]], D[p]
             if entry != 0.0:
                 for j in range(n):
                     value[j] -= entry * row[j]
-                    spread[j] += abs(entry * row[j])
+                    terms[j] += abs(entry * row[j])
         for j in range(n):
-            off[j] += abs(value[j]) + (k + 4) * ROUNDING * spread[j]
+            off[j] += abs(value[j]) + (k + 4) * ROUNDING * terms[j]
 
 
 @compiled
@@ -335,13 +370,13 @@ def certified_norms(G, D, basis, row_of, tau, space):  # type: ignore[no-untyped
 @compiled
 def _multiply(x, rest, G, j):  # type: ignore[no-untyped-def]
     """(x + rest) . g_j to about 32 digits, and a bound on its error."""
-    high, low, spread = 0.0, 0.0, 0.0
+    high, low, terms = 0.0, 0.0, 0.0
     for i in range(G.shape[0]):
         high, low = _subtract(high, low, -x[i], G[i, j])
         low += rest[i] * G[i, j]
-        spread += abs(x[i] * G[i, j])
+        terms += abs(x[i] * G[i, j])
     k = G.shape[0]
-    return high, low, 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * spread
+    return high, low, 4.0 * (k + 2) * (k + 2) * ROUNDING * ROUNDING * terms
 
 
 @compiled

@@ -1,63 +1,66 @@
 """The codeword that attains an exact m-height.
 
-`enumeration` knows the S and a that decide. There the linear program of the search (`hitting.best_without`) ends at a
-basis whose codeword attains |y|_1, with digits to spare. Where float64 is in doubt, and where a height is infinite and
-the codeword vanishes on S, fractions decide.
+`enumeration` knows the S and a that decide. There the linear program of the search (`hitting_set.best_without`) ends at
+a basis whose codeword attains |y|_1, with digits to spare. Where float64 is in doubt, and where a height is infinite
+and the codeword vanishes on S, fractions decide.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes.forms import as_P, in_given_order
 from ..codes.linear import check_m, check_P
-from ..codes.minors import LARGEST_RATIO, MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables
+from ..codes.minors import LARGEST_RATIO, MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, new_minors
 from ..numerics import rationals
 from ..numerics.jit import LANES, compiled, over_batch
-from .enumeration import deciding_set, lattice_sets, lattice_tables, spread_minima
+from .enumeration import deciding_set, lattice_sets, lattice_tables, minima, new_minima
 from .hitting_set import best_without, largest_height
-from .simplex_tableau import first_table, height_of
+from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
 ATTAINED = 2e-11
 """Relative distance from the height up to which a codeword counts as attaining it; twice what the search leaves out."""
 
 
+class Deciding(NamedTuple):
+    """The (S, a) that decide: masks left out of S, coordinates a, -1 where in doubt, and heights; (B,) each."""
+
+    left: NDArray[np.int64]
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
 @compiled
-def _deciding(P, m, exact_below, minor_table, lattice, sets, left, at, value):  # type: ignore[no-untyped-def]
-    """The mask left out of S, the coordinate a and the value of the (S, a) that decides; -1 for a where in doubt."""
-    masks, first, source, entry, sign, parts = minor_table
-    basis, wider, cover, level = lattice
+def _deciding(P, m, exact_below, tables, lattice, sets, out):  # type: ignore[no-untyped-def]
+    """Fill `out`, Deciding, for the heights m (B,)."""
+    left, at, value = out
     count, k, r = P.shape
-    n, bases = basis.shape
-    x = np.empty((k * r, LANES))
-    minor = np.empty((masks.shape[0], LANES))
-    low, inverse = np.empty_like(minor), np.empty_like(minor)
-    total = np.empty((parts.shape[0], LANES))
-    least = np.empty((bases + cover.shape[0], LANES))
-    sure, whole = np.empty(LANES), np.empty(LANES)
+    n, bases = lattice.basis.shape
+    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
+    inverse = np.empty_like(found.size)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole)
-        for b in range(minor.shape[0]):
+        minor_lanes(x, exact_below, tables, found)
+        for b in range(inverse.shape[0]):
             for lane in range(LANES):
-                inverse[b, lane] = 1.0 / minor[b, lane]
+                inverse[b, lane] = 1.0 / found.size[b, lane]
         value[start:stop] = -1.0
         for a in range(n):
-            spread_minima(inverse, total, basis[a], wider[a], cover, least)
-            for q in range(least.shape[0]):
+            minima(inverse, found.total, lattice, a, smallest)
+            for q in range(smallest.shape[0]):
                 inside = (sets[q] & ((1 << a) - 1)) | (sets[q] >> a << (a + 1))
-                here = r if q < bases else level[q - bases]
+                here = r if q < bases else lattice.level[q - bases]
                 for lane in range(stop - start):
                     code = start + lane
-                    if here == m[code] and least[q, lane] - 1.0 > value[code]:
-                        value[code], at[code], left[code] = least[q, lane] - 1.0, a, ((1 << n) - 1) ^ inside
+                    if here == m[code] and smallest[q, lane] - 1.0 > value[code]:
+                        value[code], at[code], left[code] = smallest[q, lane] - 1.0, a, ((1 << n) - 1) ^ inside
         for lane in range(stop - start):
-            if sure[lane] == 0.0:
+            if found.sure[lane] == 0.0:
                 at[start + lane] = -1
 
 
@@ -67,41 +70,23 @@ def _attain(P, m, left, at, words, heights):  # type: ignore[no-untyped-def]
     count, k, r = P.shape
     n = k + r
     G = np.zeros((k, n))
-    D, basis, row_of = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
-    space = np.empty((7, n + 1))
-    x, rest, word = np.empty(k), np.empty(k), np.empty(n)
+    table, found = new_tableau(G, 0), Codeword(np.empty(k), np.empty(k), np.empty(n))
     for code in range(count):
         a = at[code]
         for i in range(k):
             for j in range(n):
                 G[i, j] = P[code, i, j - k] if j >= k else 1.0 if i == j else 0.0
-            x[i], rest[i] = 1.0 if i == 0 else 0.0, 0.0
-        best = height_of(G, x, rest, m[code], word)
-        first_table(G, a, D, basis, row_of)
-        out = left[code] & ~(np.int64(1) << a)
-        _, _, best = best_without(
-            G,
-            D,
-            basis,
-            row_of,
-            out,
-            a,
-            m[code],
-            best,
-            best * (1.0 + 1e-14),
-            True,
-            largest_height(G),
-            space,
-            x,
-            rest,
-            word,
-        )
+            found.x[i], found.rest[i] = 1.0 if i == 0 else 0.0, 0.0
+        best = height_of(G, found.x, found.rest, m[code], found.word)
+        first_table(G, a, table.D, table.basis, table.row_of)
+        out, tau, told = left[code] & ~(np.int64(1) << a), best * (1.0 + 1e-14), largest_height(G)
+        _, _, best = best_without(table, a, m[code], out, best, tau, True, told, found)
         heights[code] = best
         largest = 0.0
         for j in range(n):
-            largest = max(largest, abs(word[j]))
+            largest = max(largest, abs(found.word[j]))
         for j in range(n):
-            words[code, j] = word[j] / largest
+            words[code, j] = found.word[j] / largest
 
 
 def exact_word(P: list[list[Any]], m: int, left: int, a: int) -> tuple[Fraction | None, NDArray[np.float64]]:
@@ -119,28 +104,26 @@ def exact_word(P: list[list[Any]], m: int, left: int, a: int) -> tuple[Fraction 
     return z, np.array([float(value / largest) for value in c])
 
 
-def deciding_sets(
-    P: NDArray[np.float64], levels: NDArray[np.int64], threads: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """(left, a, value) of the (S, a) that decides each height: the mask left out of S, a in it, the height; (B,) each.
+def deciding_sets(P: NDArray[np.float64], levels: NDArray[np.int64], threads: int | None = None) -> Deciding:
+    """The (S, a) that decides each height, levels (B,).
 
     The value is inf where it is infinite, and where it was for `deciding_set` to decide.
     """
     count, k, r = P.shape
     n = k + r
     sets = np.array(lattice_sets(n, k))
-    tables = minor_tables(n, k), lattice_tables(n, k)
-    limit = exact_integer_limit(k, r)
-    left, at, value = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
-    over_batch(
-        lambda i, j: _deciding(P[i:j], levels[i:j], limit, *tables, sets, left[i:j], at[i:j], value[i:j]),
-        count,
-        threads,
-    )
-    for i in np.flatnonzero(at < 0):
-        left[i], at[i] = deciding_set(P[i].tolist(), int(levels[i]))
-        value[i] = np.inf
-    return left, at, value
+    tables, lattice, limit = minor_tables(n, k), lattice_tables(n, k), exact_integer_limit(k, r)
+    found = Deciding(np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count))
+
+    def work(i: int, j: int) -> None:
+        piece = Deciding(found.left[i:j], found.at[i:j], found.value[i:j])
+        _deciding(P[i:j], levels[i:j], limit, tables, lattice, sets, piece)
+
+    over_batch(work, count, threads)
+    for i in np.flatnonzero(found.at < 0):
+        found.left[i], found.at[i] = deciding_set(P[i].tolist(), int(levels[i]))
+        found.value[i] = np.inf
+    return found
 
 
 def witness(P: ArrayLike, m: Any, *, matrix: str | None = None, threads: int | None = None) -> NDArray[np.float64]:
@@ -174,15 +157,15 @@ def witness(P: ArrayLike, m: Any, *, matrix: str | None = None, threads: int | N
     levels = check_m(m, count, r)
     left, at, value = deciding_sets(batch, levels, threads)
     words, heights = np.empty((count, k + r)), np.zeros(count)
-    some = np.flatnonzero(np.isfinite(value))
+    finite = np.flatnonzero(np.isfinite(value))
 
     def attain(i: int, j: int) -> None:
-        piece = some[i:j]
+        piece = finite[i:j]
         made, reached = np.empty((j - i, k + r)), np.empty(j - i)
         _attain(batch[piece], levels[piece], left[piece], at[piece], made, reached)
         words[piece], heights[piece] = made, reached
 
-    over_batch(attain, len(some), threads)
+    over_batch(attain, len(finite), threads)
     for i in np.flatnonzero(~(heights >= value * (1.0 - ATTAINED))):
         z, words[i] = exact_word(batch[i].tolist(), int(levels[i]), int(left[i]), int(at[i]))
         if z is None or (z > LARGEST_RATIO and (np.floor(batch[i]) != batch[i]).any()):

@@ -310,7 +310,7 @@ def answers(expert: Expert, reading: Reading, threads: int | None = None) -> NDA
                 for row, values in zip(out, (position, beyond, torch.exp(doubt)), strict=True):
                     row[piece] = values.cpu().numpy()
 
-    on_threads(1, lambda: over_batch(some, out.shape[1], threads, least=AT_ONCE // 2))
+    on_threads(1, lambda: over_batch(some, out.shape[1], threads, min_rows=AT_ONCE // 2))
     return out
 
 

@@ -74,7 +74,7 @@ def next_set(mask, n):  # type: ignore[no-untyped-def]
 
 @inlined
 def slot_of(table, mask):  # type: ignore[no-untyped-def]
-    """Where the mask is in the table of sets seen, or should go."""
+    """Where the mask is in the table of visited sets, or should go."""
     slot = (mask * 0x9E3779B1) & (table.shape[0] - 1)
     while table[slot] != 0 and table[slot] != mask:
         slot = (slot + 1) & (table.shape[0] - 1)
@@ -82,7 +82,7 @@ def slot_of(table, mask):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def named(above, level, m):  # type: ignore[no-untyped-def]
+def largest_set(above, level, m):  # type: ignore[no-untyped-def]
     """The mask of the m largest coordinates, ties going to the first."""
     mask, rest = np.int64(above), np.int64(level)
     count, bits = 0, mask

@@ -8,18 +8,19 @@ on ordinary threads, so no global thread setting is touched and calls may come f
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from types import CodeType, ModuleType
 from typing import Any
 
 import numba as nb
 import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.extending import intrinsic
 
 from .._arguments import whole
@@ -27,15 +28,70 @@ from .._arguments import whole
 LANES = 64
 
 
+class _ByCode:
+    """Mixed into numba's locators, which say where machine code is kept: its name and its stamp are its code's alone.
+
+    Numba's own hold the file's content and the function's line, so that a comment compiles a whole module again.
+    """
+
+    def get_source_stamp(self) -> str:
+        return "see the key in the name"
+
+    def get_disambiguator(self) -> str:
+        return "kernel"
+
+
+class _Files(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes: Any = tuple(
+        type(base.__name__, (_ByCode, base), {}) for base in CompileResultCacheImpl._locator_classes
+    )
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """Machine code on disk, found again as long as `code_key` is the same, whatever else changes in the file."""
+
+    _impl_class = _Files
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # numba tells a NamedTuple by its class: one whose fields have changed places would get stale machine code
+        return (*super()._index_key(sig, codegen), _fields(sig))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk: this process has its machine code, others compile again
+            super().save_overload(sig, data)
+            self._remove_stale()
+
+    def _remove_stale(self) -> None:
+        """Delete what this function's earlier keys have left. A process that still runs those only compiles again."""
+        base = self._impl.filename_base
+        name, _, rest = base.partition("-kernel.")
+        stale = re.compile(re.escape(name[:-KEY]) + rf"[0-9a-f]{{{KEY}}}-\w+\.(py.*?)(\.\d+)?\.nb[ic]")
+        for entry in list(os.scandir(self.cache_path)):
+            found = stale.fullmatch(entry.name)
+            if found and found[1] == rest and not entry.name.startswith(base):
+                with suppress(FileNotFoundError, PermissionError):  # another process deletes or reads it
+                    os.unlink(entry.path)
+
+
+def _fields(signature: Any) -> tuple[Any, ...]:
+    """The names in all NamedTuples of a signature."""
+    kinds: Any = signature if isinstance(signature, (tuple, nb.types.BaseTuple)) else ()
+    return getattr(signature, "fields", ()), *(_fields(kind) for kind in kinds)
+
+
+KEY = 12
+"""Characters of a `code_key`."""
+
+
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile with numba, keeping the machine code on disk where some folder can be written."""
+    options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
-    function.__qualname__ += "_" + code_key(function)
-    build = partial(nb.njit, nogil=True, error_model="numpy", **options)
-    try:
-        return _patient(build(function, cache=True))
-    except RuntimeError:  # numba found no writable folder for its cache: compile in every process instead
-        return _patient(build(function))
+    function.__qualname__ += "_" + code_key(function, options)
+    kernel = nb.njit(function, **options)
+    with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
+        kernel._cache = KernelCache(function)
+    return _patient(kernel)
 
 
 COMPILING: list[int] = []
@@ -102,13 +158,13 @@ def _patient(kernel: Any) -> Callable[..., Any]:
     return kernel  # type: ignore[no-any-return]
 
 
-def code_key(function: Callable[..., Any]) -> str:
-    """A hash of a kernel's bytecode, of the kernels it calls and of the constants that become part of it."""
-    parts: list[Any] = []
+def code_key(function: Callable[..., Any], options: dict[str, Any]) -> str:
+    """A hash of a kernel's bytecode and options, of the kernels it calls and the constants that become part of it."""
+    parts: list[Any] = [(name, sorted(value) if isinstance(value, set) else value) for name, value in options.items()]
     for code in _bodies(function):
         known = [name for name in code.co_names if name in function.__globals__]
-        parts += [_plain(code), [_key_of(name, function.__globals__[name]) for name in known]]
-    return sha256(repr(parts).encode()).hexdigest()[:12]
+        parts += [_plain(code, function.__doc__), [_key_of(name, function.__globals__[name]) for name in known]]
+    return sha256(repr(parts).encode()).hexdigest()[:KEY]
 
 
 def _bodies(function: Callable[..., Any]) -> list[CodeType]:
@@ -119,23 +175,31 @@ def _bodies(function: Callable[..., Any]) -> list[CodeType]:
     return bodies
 
 
-def _plain(code: CodeType) -> tuple[Any, ...]:
-    return code.co_code, code.co_names, [value for value in code.co_consts if not isinstance(value, CodeType)]
+def _plain(code: CodeType, docstring: str | None) -> tuple[Any, ...]:
+    constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
+    return code.co_code, code.co_names, [None if value == docstring else value for value in constants]
 
 
 def _key_of(name: str, value: Any) -> Any:
     if kernel := getattr(value, "py_func", None):
         return kernel.__qualname__  # which ends in its own key
     if machine_code := getattr(value, "_defn", None):  # an intrinsic
-        return [_plain(code) for code in _bodies(machine_code)]
+        return [_plain(code, machine_code.__doc__) for code in _bodies(machine_code)]
     if isinstance(value, np.ndarray):
         return value.tobytes()
+    if fields := getattr(value, "_fields", None):  # a NamedTuple that the kernel makes
+        return name, fields
     return name if callable(value) or isinstance(value, ModuleType) else repr(value)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a few lines of lane arithmetic into their callers (a call costs more than they do), fusing a * b + c."""
     return compiled(function, forceinline=True, fastmath={"contract"})
+
+
+def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost time."""
+    return compiled(function, forceinline=True)
 
 
 @intrinsic
@@ -159,15 +223,17 @@ def thread_count(threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def over_batch(work: Callable[[int, int], None], size: int, threads: int | None = None, *, least: int = LANES) -> None:
-    """Call work(start, stop) on pieces that cover range(size), of `least` or more, in parallel when that pays."""
-    count = min(thread_count(threads), -(-size // least))
+def over_batch(
+    work: Callable[[int, int], None], size: int, threads: int | None = None, *, min_rows: int = LANES
+) -> None:
+    """Call work(start, stop) on pieces that cover range(size), of `min_rows` or more, in parallel when that pays."""
+    count = min(thread_count(threads), -(-size // min_rows))
     if count <= 1:
         if size:
             work(0, size)
         return
     # four pieces a thread: uneven pieces even out, and each is still many lanes long
-    piece = max(-(-size // (4 * count) // LANES) * LANES, least)
+    piece = max(-(-size // (4 * count) // LANES) * LANES, min_rows)
     side_by_side(work, [(i, min(i + piece, size)) for i in range(0, size, piece)], count)
 
 

@@ -105,9 +105,9 @@ def invert_outside(N, outside, X):  # type: ignore[no-untyped-def]
     for i in range(m):
         for j in range(m):
             out, value = X[i, j], N[outside[i], outside[j]]
-            own = 1.0 if i == j else 0.0
+            identity = 1.0 if i == j else 0.0
             for lane in range(out.shape[0]):
-                out[lane] = own - value[lane]
+                out[lane] = identity - value[lane]
     for p in range(m):
         pivot = X[p, p]
         for lane in range(pivot.shape[0]):
@@ -157,7 +157,7 @@ def solve_weighted(V, R, weight, qa, t, y, u):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _exchange(one, two, v, w):  # type: ignore[no-untyped-def]
+def _swap(one, two, v, w):  # type: ignore[no-untyped-def]
     """Swap one and two in the lanes where v < w."""
     for lane in range(one.shape[0]):
         p, q = one[lane], two[lane]
@@ -167,18 +167,18 @@ def _exchange(one, two, v, w):  # type: ignore[no-untyped-def]
 
 @compiled
 def sort_down(values, first, second, third, fourth):  # type: ignore[no-untyped-def]
-    """Sort each lane of values (rows, LANES) downwards, by compare-exchanges; the others move along."""
+    """Sort each lane of values (rows, LANES) downwards, by compare and swap; the others move along."""
     rows = values.shape[0]
     v, w = np.empty(LANES), np.empty(LANES)
     for phase in range(rows):
         for i in range(phase % 2, rows - 1, 2):
             copy(v, values[i])
             copy(w, values[i + 1])
-            _exchange(values[i], values[i + 1], v, w)
-            _exchange(first[i], first[i + 1], v, w)
-            _exchange(second[i], second[i + 1], v, w)
-            _exchange(third[i], third[i + 1], v, w)
-            _exchange(fourth[i], fourth[i + 1], v, w)
+            _swap(values[i], values[i + 1], v, w)
+            _swap(first[i], first[i + 1], v, w)
+            _swap(second[i], second[i + 1], v, w)
+            _swap(third[i], third[i + 1], v, w)
+            _swap(fourth[i], fourth[i + 1], v, w)
 
 
 @compiled

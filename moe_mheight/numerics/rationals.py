@@ -115,9 +115,9 @@ def whole_rows(rows: Sequence[Sequence[Fraction]], what: str) -> Table:
             den = lcm(den, value.denominator)
             if den.bit_length() > MAX_BITS:
                 raise too_long
-        whole = [int(value * den) for value in row]
-        content = gcd(*whole) or 1
-        table.append([value // content for value in whole])
+        integers = [int(value * den) for value in row]
+        content = gcd(*integers) or 1
+        table.append([value // content for value in integers])
     if sum(max(value.bit_length() for value in row) for row in table) > MAX_BITS:
         raise too_long
     return table
@@ -152,8 +152,8 @@ def systematic_part(
     table = whole_rows(rows, what)
     den, basis = eliminate(table, columns)
     inside = sorted(j for j in basis if j >= 0)
-    others = [j for j in range(len(rows[0])) if j not in inside]
-    X = [[Fraction(table[basis.index(b)][j], den) for j in others] for b in inside]
+    outside = [j for j in range(len(rows[0])) if j not in inside]
+    X = [[Fraction(table[basis.index(b)][j], den) for j in outside] for b in inside]
     return X, den, inside
 
 
@@ -176,7 +176,7 @@ def pivot(table: Table, den: int, basis: list[int], i: int, j: int) -> int:
     for p, other in enumerate(table):
         if p != i:
             factor = other[j]
-            table[p] = [(new * value - factor * own) // den for value, own in zip(other, row, strict=True)]
+            table[p] = [(new * value - factor * entry) // den for value, entry in zip(other, row, strict=True)]
     basis[i] = j
     if new < 0:
         for p, other in enumerate(table):
@@ -224,14 +224,14 @@ def best_of_set(
             row = next((i for i in range(k) if basis[i] not in start and table[i][j] != 0), None)
             if row is not None:
                 den = pivot(table, den, basis, row, j)
-    den, short = move_to(table, den, basis, S)
-    if short is not None:
-        return None, [], [], [Fraction(value, den) for value in table[short][:k]]
+    den, vanishing = move_to(table, den, basis, S)
+    if vanishing is not None:
+        return None, [], [], [Fraction(value, den) for value in table[vanishing][:k]]
     sign = [1 if table[i][a] >= 0 else -1 for i in range(k)]
-    others = sorted(S)
+    inside = sorted(S)
     while True:
         enter, way = -1, 0
-        for j in others:  # the first that helps, and ties to the first: Bland's rule never cycles
+        for j in inside:  # the first that helps, and ties to the first: Bland's rule never cycles
             if j not in basis:
                 price = sum(s * row[j] for s, row in zip(sign, table, strict=True))
                 if abs(price) > den:

@@ -1,12 +1,14 @@
-"""What an exchange of coordinates makes of the least-squares norm of a set, known without solving for the set again.
+"""What a swap of coordinates makes of the least-squares norm of a set, known without solving for the set again.
 
-In the letters of `search`: with h_j the columns of an orthonormal parity-check matrix, 1 / X_aa is the squared distance
-of h_a from the span of the others outside S, and |y|_2^2 = X_aa - 1 = W_aa. The set that decides the height nearly
-always has one of the largest norms of all. To look for those is to look for the few columns that come nearest to
-another one: best-subset regression, with its classic means, forward selection and exchanges (`climb`).
+In the letters of `brackets.budget_search`: with h_j the columns of an orthonormal parity-check matrix, 1 / X_aa is the
+squared distance of h_a from the span of the others outside S, and |y|_2^2 = X_aa - 1 = W_aa. The set that decides the
+height nearly always has one of the largest norms of all. To look for those is to look for the few columns that come
+nearest to another one: best-subset regression, with its classic means, forward selection and swaps (`local_search`).
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +21,27 @@ NONE = 1e-11
 DEPENDENT = 1e-12
 """A coordinate of which less than this is left depends on the others."""
 
-MOST_MOVES = 30
-"""Exchanges of one climb."""
+MAX_SWAPS = 30
+"""Swaps of one local search."""
+
+
+class Sets(NamedTuple):
+    """What the swaps of LANES sets are computed from, A the m coordinates outside S.
+
+    inside: (n, LANES), 1.0 in S and 0.0 elsewhere.
+    noise: (LANES,), what rounding makes of zero.
+    X: (m, m, LANES) = (I - N_AA)^-1; Y: (n, m, LANES) = N_:A X; W: (n, n, LANES) = N + Y N_A:.
+    rest, left, inverse: (n, LANES), (max(2 n, 3), LANES), (3, LANES), space.
+    """
+
+    inside: Any
+    noise: Any
+    X: Any
+    Y: Any
+    W: Any
+    rest: Any
+    left: Any
+    inverse: Any
 
 
 @inlined
@@ -28,26 +49,26 @@ def _move(W, b, sign):  # type: ignore[no-untyped-def]
     """Take coordinate b out of S (sign 1.0), or put it back (-1.0): W changes by a matrix of rank one."""
     n = W.shape[0]
     scale = 1.0 / (1.0 - sign * W[b, b])
-    own = W[b].copy()
+    before = W[b].copy()
     for i in range(n):
-        factor, row = sign * own[i] * scale, W[i]
+        factor, row = sign * before[i] * scale, W[i]
         for j in range(n):
-            row[j] += factor * own[j]
+            row[j] += factor * before[j]
     for i in range(n):
-        W[i, b] = own[i] * scale
-        W[b, i] = own[i] * scale
+        W[i, b] = before[i] * scale
+        W[b, i] = before[i] * scale
 
 
 @inlined
 def _inside(W, mask, diagonal):  # type: ignore[no-untyped-def]
-    """The diagonal of W on S, and elsewhere a number that makes `_exchanges` see nothing there."""
+    """The diagonal of W on S, and elsewhere a number that makes `_swaps` see nothing there."""
     for j in range(W.shape[0]):
         diagonal[j] = 1e300 if mask >> j & 1 else W[j, j]
 
 
 @inlined
-def _exchanges(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
-    """W_aa after the exchange of b outside S for each j inside; 0 where they depend on each other."""
+def _swaps(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
+    """W_aa after the swap of b outside S for each j inside; 0 where they depend on each other."""
     scale = 1.0 / (1.0 + W[b, b])
     cross = W[a, b] * scale
     rest = W[a, a] - W[a, b] * cross
@@ -59,37 +80,47 @@ def _exchanges(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def climb(N, m, a, second, W):  # type: ignore[no-untyped-def]
-    """A set whose norm no exchange of two coordinates improves, as (mask of the m coordinates outside, a).
-
-    Starts from a, then `second` where it is not a, and chooses the others one by one so that the norm of (S, a) grows
-    most; then exchanges, always the best one, and turns to another a where that has a larger norm by now. (0, a) where
-    m independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set.
-    """
+def _grow(N, m, a, second, W):  # type: ignore[no-untyped-def]
+    """The mask of m coordinates, a and `second` first, each the one that makes the norm of (S, a) grow most; or 0."""
     n = N.shape[0]
     W[:] = N
     mask = 0
     for step in range(m):
-        pick, most = -1, 0.0
+        pick, largest = -1, 0.0
         for j in range(n):
             left = 1.0 - W[j, j]
             if mask >> j & 1 or left <= DEPENDENT:
                 continue
             first = (step == 0 and j == a) or (step == 1 and j == second)
             gain = np.inf if first else W[a, j] * W[a, j] / left
-            if pick < 0 or gain > most:
-                pick, most = j, gain
+            if pick < 0 or gain > largest:
+                pick, largest = j, gain
         if pick < 0 or (step == 0 and pick != a):
-            return 0, a
+            return 0
         mask |= 1 << pick
         _move(W, pick, 1.0)
+    return mask
+
+
+@compiled
+def local_search(N, m, a, second, W):  # type: ignore[no-untyped-def]
+    """A set whose norm no swap of two coordinates improves, as (mask of the m coordinates outside, a).
+
+    Starts from a, then `second` where it is not a, and chooses the others one by one so that the norm of (S, a) grows
+    most; then swaps, always the best one, and turns to another a where that has a larger norm by now. (0, a) where m
+    independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set.
+    """
+    n = N.shape[0]
+    mask = _grow(N, m, a, second, W)
+    if mask == 0:
+        return 0, a
     diagonal, reach = np.empty(n), np.empty(n)
-    for _ in range(MOST_MOVES):
+    for _ in range(MAX_SWAPS):
         _inside(W, mask, diagonal)
         largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
         for b in range(n):
             if b != a and mask >> b & 1:
-                _exchanges(W, a, b, diagonal, reach)
+                _swaps(W, a, b, diagonal, reach)
                 for j in range(n):
                     if reach[j] > largest:
                         largest, out, into = reach[j], b, j
@@ -109,43 +140,45 @@ def climb(N, m, a, second, W):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def remember(pool, worth, mask, value):  # type: ignore[no-untyped-def]
-    """Put a promise into the pool, if it is better than the worst one there; whether it is new."""
+def push(queue, worth, mask, value):  # type: ignore[no-untyped-def]
+    """Put a set into the candidate queue, if it is better than the worst one there; whether it is new."""
     lowest = 0
-    for q in range(pool.shape[0]):
-        if pool[q] == mask:
+    for q in range(queue.shape[0]):
+        if queue[q] == mask:
             worth[q] = max(worth[q], value)
             return False
         if worth[q] < worth[lowest]:
             lowest = q
     if value > worth[lowest]:
-        pool[lowest] = mask
+        queue[lowest] = mask
         worth[lowest] = value
     return True
 
 
 @compiled
-def first_promises(N, m, climbs, factor, W, pool, worth):  # type: ignore[no-untyped-def]
-    """Fill the pool with the sets of the largest norms, times `factor`, at the ends of climbs and one exchange away."""
+def fill_queue(N, m, searches, factor, W, queue, worth):  # type: ignore[no-untyped-def]
+    """Queue the sets of the largest norms, times `factor`: where local searches end, and one swap away."""
     n = N.shape[0]
     diagonal, reach = np.empty(n), np.empty(n)
-    for q in range(climbs):
-        mask, a = climb(N, m, q % n, (q % n + q // n) % n, W)
-        if mask == 0 or not remember(pool, worth, mask, factor * np.sqrt(max(W[a, a], 0.0))):
+    for q in range(searches):
+        mask, a = local_search(N, m, q % n, (q % n + q // n) % n, W)
+        if mask == 0 or not push(queue, worth, mask, factor * np.sqrt(max(W[a, a], 0.0))):
             continue
-        least = (worth.min() / factor) ** 2
+        lowest = (worth.min() / factor) ** 2
         _inside(W, mask, diagonal)
         for b in range(n):
             if b != a and mask >> b & 1:
-                _exchanges(W, a, b, diagonal, reach)
+                _swaps(W, a, b, diagonal, reach)
                 for j in range(n):
-                    if reach[j] > least:
-                        remember(pool, worth, mask ^ 1 << b ^ 1 << j, factor * np.sqrt(reach[j]))
+                    if reach[j] > lowest:
+                        push(queue, worth, mask ^ 1 << b ^ 1 << j, factor * np.sqrt(reach[j]))
 
 
 @compiled
-def exchange_one(inside, X, Y, W, b, slack, noise, total, value, which):  # type: ignore[no-untyped-def]
-    """The best exchange of coordinate b outside for one inside; see `exchange_two`."""
+def swap_one(sets, b, slack, value, which):  # type: ignore[no-untyped-def]
+    """The best swap of coordinate b outside for one inside; see `swap_two`."""
+    inside, noise, X, Y, W = sets.inside, sets.noise, sets.X, sets.Y, sets.W
+    total = sets.rest[0]
     n = W.shape[0]
     fill(value, 0.0)
     fill(which, 0.0)
@@ -165,10 +198,10 @@ def exchange_one(inside, X, Y, W, b, slack, noise, total, value, which):  # type
                 which[lane] = u if better else which[lane]
         return
     for u in range(n):
-        p, here, own = Y[u, b], inside[u], X[b, b]
+        p, here, pivot = Y[u, b], inside[u], X[b, b]
         diagonal = W[u, u]
         for lane in range(value.shape[0]):
-            rest = 1.0 - diagonal[lane] + p[lane] * p[lane] / own[lane]
+            rest = 1.0 - diagonal[lane] + p[lane] * p[lane] / pivot[lane]
             reach = here[lane] / rest - 1.0 if rest > noise[lane] else 0.0
             better = reach > value[lane]
             value[lane] = reach if better else value[lane]
@@ -191,43 +224,37 @@ def _take_minor(total, low, arg, p, r, p_v, r_v, here, u):  # type: ignore[no-un
 
 
 @compiled
-def exchange_two(inside, X, Y, W, b, d, slack, noise, e, f, g, value, which):  # type: ignore[no-untyped-def]
-    """The best exchange of the coordinates b and d outside for two inside, by what it makes of |y|.
+def _swap_two_by_minors(sets, b, d, value, which):  # type: ignore[no-untyped-def]
+    inside, Y = sets.inside, sets.Y
+    total, low, arg = sets.left[0], sets.left[1], sets.left[2]
+    n = Y.shape[0]
+    for v in range(n):
+        p_v, r_v = Y[v, b], Y[v, d]
+        for lane in range(total.shape[0]):
+            total[lane] = abs(p_v[lane]) + abs(r_v[lane])
+            low[lane] = 1e300
+            arg[lane] = 0.0
+        for u in range(n):
+            if u != v:
+                _take_minor(total, low, arg, Y[u, b], Y[u, d], p_v, r_v, inside[u], np.float64(u))
+        here = inside[v]
+        for lane in range(total.shape[0]):
+            reach = here[lane] * (total[lane] - low[lane]) / low[lane]
+            better = reach > value[lane]
+            value[lane] = reach if better else value[lane]
+            which[lane] = v * 64 + arg[lane] if better else which[lane]
 
-    Shape: inside (n, LANES), 1.0 in S and 0.0 elsewhere; noise (LANES,), what rounding makes of zero; value (LANES,),
-    the norm reached, 0 for none; which (LANES,), the two coordinates u and v as 64 u + v; e, f, g are space.
 
-    With V = S + b + d and H = W of V: leaving out u and v leaves 1 - H_uu - H_uv^2 / (1 - H_vv) of u, and |y|_2^2 of
-    (V - u - v, u) is one less than its inverse. At slack 0 that difference of squares is a square: V - v has a single
-    dependency, whose coefficients are minors of Y.
-    """
+@compiled
+def _swap_two_by_norms(sets, b, d, value, which):  # type: ignore[no-untyped-def]
+    inside, noise, X, Y, W, e = sets.inside, sets.noise, sets.X, sets.Y, sets.W, sets.rest
     n = W.shape[0]
-    fill(value, 0.0)
-    fill(which, 0.0)
-    if slack == 0:
-        for v in range(n):
-            p_v, r_v = Y[v, b], Y[v, d]
-            total, low, arg = f[0], f[1], f[2]
-            for lane in range(total.shape[0]):
-                total[lane] = abs(p_v[lane]) + abs(r_v[lane])
-                low[lane] = 1e300
-                arg[lane] = 0.0
-            for u in range(n):
-                if u != v:
-                    _take_minor(total, low, arg, Y[u, b], Y[u, d], p_v, r_v, inside[u], np.float64(u))
-            here = inside[v]
-            for lane in range(total.shape[0]):
-                reach = here[lane] * (total[lane] - low[lane]) / low[lane]
-                better = reach > value[lane]
-                value[lane] = reach if better else value[lane]
-                which[lane] = v * 64 + arg[lane] if better else which[lane]
-        return
     one, cross, two = X[b, b], X[b, d], X[d, d]
-    k0, k1, k2 = g[0], g[1], g[2]
+    k0, k1, k2 = sets.inverse[0], sets.inverse[1], sets.inverse[2]
     for lane in range(value.shape[0]):
         det = one[lane] * two[lane] - cross[lane] * cross[lane]
         k0[lane], k1[lane], k2[lane] = two[lane] / det, -cross[lane] / det, one[lane] / det
-    left, right = f[:n], f[n:]
+    left, right = sets.left[:n], sets.left[n:]
     for u in range(n):
         p, r, rest, here, diagonal = Y[u, b], Y[u, d], e[u], inside[u], W[u, u]
         to_b, to_d = left[u], right[u]
@@ -249,3 +276,21 @@ def exchange_two(inside, X, Y, W, b, d, slack, noise, e, f, g, value, which):  #
                 which[lane] = u * 64 + v if better else which[lane]
     for lane in range(value.shape[0]):
         value[lane] = np.sqrt(max(value[lane] - 1.0, 0.0))
+
+
+@compiled
+def swap_two(sets, b, d, slack, value, which):  # type: ignore[no-untyped-def]
+    """The best swap of the coordinates b and d outside for two inside, by what it makes of |y|.
+
+    Shape: value (LANES,), the norm reached, 0 for none; which (LANES,), the two coordinates u and v as 64 u + v.
+
+    With V = S + b + d and H = W of V: leaving out u and v leaves 1 - H_uu - H_uv^2 / (1 - H_vv) of u, and |y|_2^2 of
+    (V - u - v, u) is one less than its inverse. At slack 0 that difference of squares is a square: V - v has a single
+    dependency, whose coefficients are minors of Y.
+    """
+    fill(value, 0.0)
+    fill(which, 0.0)
+    if slack == 0:
+        _swap_two_by_minors(sets, b, d, value, which)
+    else:
+        _swap_two_by_norms(sets, b, d, value, which)

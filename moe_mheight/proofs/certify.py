@@ -30,7 +30,7 @@ from ..codes.forms import check_kind, in_fractions, is_rational
 from ..codes.linear import check_m, check_P
 from ..codes.minors import LARGEST_RATIO
 from ..errors import CodeError, DataError, MHeightError, brief
-from ..exact.branch_and_bound import pruned_search
+from ..exact.branch_and_bound import search_height
 from ..exact.result import Height, Progress, silent
 from ..numerics import rationals
 from ..numerics.bitsets import BITS
@@ -169,7 +169,7 @@ def _certified(
         raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
     code = _read(P, matrix)
     m = int(check_m(m, 1, len(code.P[0]))[0])
-    found, bases = pruned_search(
+    found, bases = search_height(
         code.rounded, m, threads=threads, time_limit=time_limit, watch=watch, room=ROOM, symmetry=False
     )
     began = time.monotonic() - found.seconds  # compiling does not count

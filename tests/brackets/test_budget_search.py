@@ -1,4 +1,4 @@
-"""The search looks at no more sets than it may, finds what a scan finds, and depends on nothing but its arguments."""
+"""The search visits no more sets than it may, finds what a scan finds, and depends on nothing but its arguments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def split(sets, n, m):
     return sets[..., : n - m], sets[..., n - m], sets[..., n - m + 1 :]
 
 
-def tokens(sets, n, m):
+def candidates(sets, n, m):
     """The (S, a) of one code as hashable pairs."""
     S, a, _ = split(sets, n, m)
     return list(zip(map(tuple, S.tolist()), a.tolist(), strict=True))
@@ -46,28 +46,28 @@ def tokens(sets, n, m):
 def test_what_comes_back(k, r, m, rng):
     n, budget = k + r, 150
     P = random_codes("normal", 5, k, r, rng)
-    sets, found, looked = search(P, m, budget)
+    sets, found, visited = search(P, m, budget)
     assert sets.shape == (5, CANDIDATES, n)
     assert found.shape == (5, CANDIDATES)
-    assert sets.dtype == looked.dtype == np.int64
+    assert sets.dtype == visited.dtype == np.int64
     assert (np.sort(sets, axis=2) == np.arange(n)).all()
     S, _, others = split(sets, n, m)
     assert (np.diff(S, axis=2) > 0).all()
     assert (np.diff(others, axis=2) > 0).all()
-    assert (looked == min(budget, comb(n, m))).all()
+    assert (visited == min(budget, comb(n, m))).all()
     assert (np.diff(found, axis=1) <= 0).all() or comb(n, m) * m < CANDIDATES
     for row in sets:
         different = min(CANDIDATES, comb(n, m) * m)
-        assert len(set(tokens(row, n, m))) == different
-        assert set(tokens(row, n, m)[different:]) <= {tokens(row, n, m)[0]}
+        assert len(set(candidates(row, n, m))) == different
+        assert set(candidates(row, n, m)[different:]) <= {candidates(row, n, m)[0]}
 
 
 @pytest.mark.parametrize(("k", "r", "m"), [(4, 5, 3), (6, 4, 4), (1, 5, 2), (5, 3, 1)])
 def test_with_budget_for_all_it_is_a_scan(k, r, m, rng):
     n = k + r
     P = random_codes("normal", 6, k, r, rng)
-    sets, found, looked = search(P, m, comb(n, m))
-    assert (looked == comb(n, m)).all()
+    sets, found, visited = search(P, m, comb(n, m))
+    assert (visited == comb(n, m)).all()
     for code in range(len(P)):
         G = np.hstack([np.eye(k), P[code]])
         values = {}
@@ -77,8 +77,8 @@ def test_with_budget_for_all_it_is_a_scan(k, r, m, rng):
                 values[S, a] = rank_of(G, S, a, m)
         best = sorted(values.values(), reverse=True)[:CANDIDATES]
         np.testing.assert_allclose(found[code, : len(best)], best, rtol=1e-5)
-        for token, value in zip(tokens(sets[code], n, m), found[code], strict=True):
-            assert values[token] == pytest.approx(value, rel=1e-5)
+        for candidate, value in zip(candidates(sets[code], n, m), found[code], strict=True):
+            assert values[candidate] == pytest.approx(value, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["normal", "integer"])
@@ -99,10 +99,10 @@ def test_never_more_than_the_budget(rng):
     P = random_codes("normal", 2, 5, 5, rng)
     for m in (1, 3, 5):
         for budget in (1, 2, 7, 63, 64, 65, 119, comb(10, m) - 1, comb(10, m), 10**9):
-            sets, found, looked = search(P, m, budget)
-            assert (looked == min(budget, comb(10, m))).all()
-            # each set looked at gives at most m pairs
-            distinct = [len({S for S, _ in tokens(row, 10, m)}) for row in sets]
+            sets, found, visited = search(P, m, budget)
+            assert (visited == min(budget, comb(10, m))).all()
+            # each set visited gives at most m pairs
+            distinct = [len({S for S, _ in candidates(row, 10, m)}) for row in sets]
             assert max(distinct) <= min(budget, comb(10, m))
             assert np.isfinite(found).all()
 
@@ -113,7 +113,7 @@ def test_one_set_short_of_all_finds_almost_all_of_it(rng):
     every, _, _ = search(P, 3, 120)
     short, _, _ = search(P, 3, 119)
     for one, two in zip(every, short, strict=True):
-        missing = {S for S, _ in tokens(one, 10, 3)} - {S for S, _ in tokens(two, 10, 3)}
+        missing = {S for S, _ in candidates(one, 10, 3)} - {S for S, _ in candidates(two, 10, 3)}
         assert len(missing) <= 1
 
 
@@ -186,11 +186,11 @@ def test_hostile_codes_come_back(make, rng):
     for k, r in [(1, 1), (1, 5), (5, 1), (4, 4), (8, 9), (1, 31), (31, 1), (16, 16)]:
         P = HOSTILE[make](k, r, rng)
         for m in sorted({1, (r + 1) // 2, r}):
-            sets, found, looked = search(P, m, 100)
+            sets, found, visited = search(P, m, 100)
             assert (np.sort(sets, axis=2) == np.arange(k + r)).all()
             assert (found >= 0).all()
             assert (found <= INFINITE * 1.001).all()
-            assert looked[0] == min(100, comb(k + r, m))
+            assert visited[0] == min(100, comb(k + r, m))
 
 
 def test_dependent_sets_are_found():
@@ -206,10 +206,10 @@ def test_dependent_sets_are_found():
 
 
 def test_no_codes():
-    sets, found, looked = search(np.empty((0, 3, 4)), 2, 10, keep=5)
+    sets, found, visited = search(np.empty((0, 3, 4)), 2, 10, keep=5)
     assert sets.shape == (0, 5, 7)
     assert found.shape == (0, 5)
-    assert looked.shape == (0,)
+    assert visited.shape == (0,)
 
 
 def test_the_network_selects(rng):

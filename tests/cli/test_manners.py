@@ -517,7 +517,7 @@ def test_compiling_before_a_search_hands_ctrl_c_on(monkeypatch):
     from moe_mheight.exact import branch_and_bound
 
     stopped = types.SimpleNamespace(ended="interrupt")
-    monkeypatch.setattr(branch_and_bound, "pruned_search", lambda *_, **__: (stopped, []))
+    monkeypatch.setattr(branch_and_bound, "search_height", lambda *_, **__: (stopped, []))
     with pytest.raises(KeyboardInterrupt):
         branch_and_bound._compile.__wrapped__()
 

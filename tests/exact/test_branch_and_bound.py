@@ -1,4 +1,4 @@
-"""The pruned search against enumeration, linear programs, closed forms, and itself under other conditions."""
+"""Branch and bound against enumeration, linear programs, closed forms, and itself under other conditions."""
 
 import _thread
 import threading
@@ -13,10 +13,10 @@ import pytest
 from moe_mheight import CodeError, from_parity_check, height_profile, m_height, random_codes, systematic
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import branch_and_bound
-from moe_mheight.exact.branch_and_bound import exchangeable, pruned_search
-from moe_mheight.exact.hitting_set import search_target
+from moe_mheight.exact.branch_and_bound import exchangeable, search_height
+from moe_mheight.exact.hitting_set import Problem, Report, search_target
 from moe_mheight.exact.result import expected_seconds
-from moe_mheight.exact.simplex_tableau import certified_norm, first_table, push_out_anywhere, renew
+from moe_mheight.exact.simplex_tableau import Codeword, certified_norm, first_table, push_out_anywhere, renew
 from moe_mheight.numerics import rationals
 
 
@@ -225,7 +225,7 @@ def test_repeated_and_zero_columns(rng):
     G = np.hstack([np.eye(6), P])
     assert len(set(exchangeable(G).tolist())) == 15
     for m in (1, 2, 3, 5):
-        every, _ = pruned_search(P, m, symmetry=False)
+        every, _ = search_height(P, m, symmetry=False)
         assert m_height(P, m) == pytest.approx(every.value, rel=1e-9)
     full = m_height(P[:, :10], 4, method="search")
     assert full == pytest.approx(m_height(P[:, :10], 4, method="bases"), rel=1e-9)
@@ -329,13 +329,14 @@ def test_a_basis_bounds_what_it_says(rng):
 def test_single_targets_make_up_the_height(rng):
     P = rng.normal(size=(5, 8))
     G = np.ascontiguousarray(np.hstack([np.eye(5), P]))
-    found = []
+    found, single = [], np.int64(1) << np.arange(13)
+    problem = Problem(G, 4, single, single, np.empty((0, 2), np.int64))
     for a in range(13):
-        ended, height, proven = search_target(
-            G, a, 4, np.int64(1) << np.arange(13), 0, 0, 1.0, 1.0, np.empty((0, 2), np.int64),
-            np.zeros(1, np.int64), np.empty(99, np.int64),
-            np.zeros(2, np.int64), np.zeros(3, np.int64), np.zeros(5), np.zeros(5), np.zeros(13),
-        )  # fmt: skip
+        report = Report(
+            np.zeros(1, np.int64), np.zeros(1), np.empty(99, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
+        )
+        word = Codeword(np.zeros(5), np.zeros(5), np.zeros(13))
+        ended, height, proven = search_target(problem, a, 0, 0, 1.0, 1.0, report, word)
         assert ended == 0
         assert proven <= height * (1 + 1e-9)
         found.append(height)
@@ -345,7 +346,7 @@ def test_single_targets_make_up_the_height(rng):
 def test_a_start_codeword_is_used(rng):
     P = rng.normal(size=(6, 14))
     word = m_height(P, 5, details=True).witness
-    found, bases = pruned_search(P, 5, start=word)
+    found, bases = search_height(P, 5, start=word)
     assert found.value == pytest.approx(m_height(P, 5), rel=1e-9)
     assert len(bases) > 0
 

@@ -33,6 +33,7 @@ from moe_mheight.codes.minors import (
     load_lanes,
     minor_lanes,
     minor_tables,
+    new_minors,
     permanent_lanes,
     rounding_units,
     whole_minors,
@@ -222,17 +223,17 @@ def test_the_bound_on_a_minor_s_rounding(rng):
     for k, r in [(2, 2), (3, 3), (4, 4), (4, 5), (3, 6), (6, 3)]:
         P = rng.normal(size=(LANES, k, r)) * 10.0 ** rng.integers(-3, 4, (LANES, k, 1))
         P[:, :, 0] = P[:, :, -1] * rng.normal(size=(LANES, 1)) + 10.0 ** rng.uniform(-18, -6, (LANES, 1)) * P[:, :, 0]
-        masks, first, source, entry, sign, parts = minor_tables(k + r, k)
-        x, minor = np.empty((k * r, LANES)), np.empty((len(masks), LANES))
-        low, permanent, total = np.empty_like(minor), np.empty_like(minor), np.empty((len(parts), LANES))
+        tables = minor_tables(k + r, k)
+        x, found = np.empty((k * r, LANES)), new_minors(tables)
+        minor, permanent = found.size, np.empty_like(found.size)
         load_lanes(P, 0, LANES, x)
-        minor_lanes(x, 0.0, first, source, entry, sign, parts, minor, low, total, np.empty(LANES), np.empty(LANES))
-        permanent_lanes(x, first, source, entry, permanent)
+        minor_lanes(x, 0.0, tables, found)
+        permanent_lanes(x, tables, permanent)
         for lane in range(0, LANES, 8):
             F = [[Fraction(value) for value in row] for row in P[lane].tolist()]
             scale = max(value.denominator for row in F for value in row) ** min(k, r)
             exact = whole_minors(P[lane].tolist())[0]
-            for b, order in enumerate(np.diff(first)):
+            for b, order in enumerate(np.diff(tables.first)):
                 off = abs(Fraction(minor[b, lane]) - Fraction(exact[b], scale))
                 allowed = Fraction(rounding_units(order)) / 2**106 * Fraction(permanent[b, lane])
                 assert off <= allowed + Fraction(minor[b, lane]) / 2**52

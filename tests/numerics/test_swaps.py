@@ -1,4 +1,4 @@
-"""Climbs: the norms they report are a library's, and no exchange that they may make is better."""
+"""Local search: the norms it reports are a library's, and no swap that it may make is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moe_mheight import random_codes
-from moe_mheight.numerics.swaps import climb, first_promises
+from moe_mheight.numerics.swaps import fill_queue, local_search
 
 
 def projection_on(P):
@@ -25,10 +25,10 @@ def norms(G, outside):
     return {a: np.linalg.norm(np.linalg.lstsq(Q[:, S], Q[:, a], rcond=None)[0]) for a in outside}
 
 
-def climbed(N, m, start, second):
+def searched(N, m, start, second):
     """Mask, a, and the norm that was reached."""
     W = np.zeros(N.shape)
-    mask, a = climb(N, m, start, second, W)
+    mask, a = local_search(N, m, start, second, W)
     return mask, a, np.sqrt(W[a, a])
 
 
@@ -38,12 +38,12 @@ def coordinates(mask, n):
 
 @pytest.mark.parametrize(("k", "r", "m"), [(5, 5, 2), (6, 6, 3), (4, 7, 5), (8, 6, 1), (10, 10, 6), (1, 6, 4)])
 @pytest.mark.parametrize("kind", ["normal", "integer"])
-def test_a_climb_ends_where_no_exchange_is_better(kind, k, r, m, rng):
+def test_a_local_search_ends_where_no_swap_is_better(kind, k, r, m, rng):
     n = k + r
     for P in random_codes(kind, 3, k, r, rng):
         G, N = projection_on(P)
         for start, second in ((0, 1), (n - 1, 0), (n // 2, n // 2)):
-            mask, a, reached = climbed(N, m, start, second)
+            mask, a, reached = searched(N, m, start, second)
             outside = coordinates(mask, n)
             assert len(outside) == m
             found = norms(G, outside)
@@ -58,12 +58,12 @@ def test_a_climb_ends_where_no_exchange_is_better(kind, k, r, m, rng):
 
 
 @pytest.mark.parametrize(("k", "r", "m"), [(5, 5, 3), (6, 6, 4), (7, 7, 5)])
-def test_climbs_from_all_pairs_find_the_largest_norm(k, r, m, rng):
+def test_local_searches_from_all_pairs_find_the_largest_norm(k, r, m, rng):
     n, found = k + r, 0
     codes = random_codes("normal", 10, k, r, rng)
     for P in codes:
         _, N = projection_on(P)
-        best = max(climbed(N, m, a, b)[2] for a in range(n) for b in range(n))
+        best = max(searched(N, m, a, b)[2] for a in range(n) for b in range(n))
         # |y|_2^2 = X_aa - 1 with X = (I - N_AA)^-1: the same for all sets at once
         sets = np.array(list(combinations(range(n), m)))
         X = np.linalg.inv(np.eye(m) - N[sets[:, :, None], sets[:, None, :]])
@@ -79,22 +79,22 @@ def test_coordinates_that_the_code_cannot_do_without():
     P[:, 0] = [1.0, 0.0, 0.0, 0.0]
     _, N = projection_on(P)
     for a in range(8):
-        mask, _, reached = climbed(N, 4, a, (a + 1) % 8)
+        mask, _, reached = searched(N, 4, a, (a + 1) % 8)
         outside = set(coordinates(mask, 8))
         assert mask == 0 or (len(outside) == 4 and not outside & {1, 2, 3} and not {0, 4} <= outside)
         assert mask == 0 or np.isfinite(reached)
 
 
 @pytest.mark.parametrize("kind", ["normal", "integer"])
-def test_the_first_promises_are_sets_of_the_norms_they_say(kind, rng):
+def test_the_queue_begins_with_sets_of_the_norms_they_say(kind, rng):
     n, m = 14, 4
     for P in random_codes(kind, 3, 7, 7, rng):
         G, N = projection_on(P)
-        pool, worth = np.zeros(20, np.int64), np.zeros(20)
-        first_promises(N, m, n * n, 2.0, np.empty((n, n)), pool, worth)
-        assert len(set(pool.tolist())) == 20
+        queue, worth = np.zeros(20, np.int64), np.zeros(20)
+        fill_queue(N, m, n * n, 2.0, np.empty((n, n)), queue, worth)
+        assert len(set(queue.tolist())) == 20
         every = [max(norms(G, outside).values()) for outside in combinations(range(n), m)]
-        for mask, value in zip(pool.tolist(), worth, strict=True):
+        for mask, value in zip(queue.tolist(), worth, strict=True):
             outside = coordinates(mask, n)
             assert len(outside) == m
             assert min(abs(value / (2.0 * norm) - 1.0) for norm in norms(G, outside).values()) < 1e-5
