@@ -3,20 +3,70 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import os
 import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "cli"), str(HERE / "experts"), str(HERE.parent / "benchmarks")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes many seconds on one core; leave out with -m 'not slow'")
+def _enumerate():
+    from moe_mheight import height_profile, minimum_distance, witness
+
+    for P in (np.eye(4, 5) + 0.5, np.arange(20.0).reshape(4, 5), np.full((4, 5), 0.1)):
+        height_profile(P), minimum_distance(P)
+    witness(np.eye(4, 5) + 0.5, 2)
+
+
+def _bracket():
+    from moe_mheight import bounds
+
+    bounds(np.random.default_rng(0).normal(size=(4, 5)), 2)
+
+
+def _search():
+    from moe_mheight import m_height
+
+    m_height(np.random.default_rng(0).normal(size=(9, 9)), 3, threads=1)
+
+
+def _search_for_sets():
+    from moe_mheight.brackets.bounds import brackets
+
+    brackets(np.random.default_rng(0).normal(size=(1, 9, 9)), 3, budget=50)
+
+
+KERNELS = (_enumerate, _bracket, _search, _search_for_sets)
+"""Each compiles a part of the kernels, by using them."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(request, tmp_path_factory):
+    """Kernels are compiled once, before many tests: each process a part, the next process finds it on disk."""
+    if len(request.session.items) < 100:
+        return
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    shared_by_workers = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    folder = shared_by_workers or tmp_path_factory.mktemp("compiled")
+    for use in KERNELS if int(name[2:]) % 2 else KERNELS[::-1]:
+        try:
+            with FileLock(folder / f"{use.__name__}.lock", timeout=0):
+                if not (folder / use.__name__).exists():
+                    use()
+                    (folder / use.__name__).touch()
+        except Timeout:  # another process compiles these
+            continue
+    for use in KERNELS:
+        with FileLock(folder / f"{use.__name__}.lock", timeout=600):
+            pass
 
 
 @pytest.fixture
@@ -67,3 +117,70 @@ def screenshots():
     if module.browser() is None:
         pytest.skip("no Chromium on the PATH to look at pages with")
     return module
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A model set of untrained experts, only to be read: `tiny_models` makes others."""
+    from tiny_models import tiny_models
+
+    return tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def mheight(monkeypatch, capfd):
+    """Runs the command in this process: exit code, standard output, standard error."""
+    from moe_mheight.cli.main import main
+
+    # else click would call it `python -m pytest`
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["mheight", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        alone = {}
+        if arguments[:1] == ("ablation",):  # python benchmarks/ablation
+            from ablation.__main__ import command
+
+            del sys.argv[0]
+            alone = {"command": command, "name": "ablation"}
+        with pytest.raises(SystemExit) as ended:
+            main(**alone)
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, and the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SMALL_RECIPE = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 64, "missable": 1.0}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Small chunks and held-out sets, in this process; experts are asked about every open bracket."""
+    from moe_mheight._parallel import workers
+    from moe_mheight.experts import batches, model_card, network, training
+
+    monkeypatch.setattr(network, "DECIDED", -1.0)
+    plain = batches.Recipe
+
+    def small(**settings):
+        return plain(**{**SMALL_RECIPE, **settings})
+
+    monkeypatch.setattr(batches, "Recipe", small)
+    real = model_card.held_out
+
+    def few(name, tier, size, count, **more):
+        return real(name, tier, size, 20, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
+
+    monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
+    for module in (model_card, training):
+        monkeypatch.setattr(module, "held_out", few)
+    with workers(1):
+        yield

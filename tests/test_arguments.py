@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tiny_models import tiny_models
 
 from moe_mheight import (
     ExactHeight,
@@ -28,11 +27,6 @@ from moe_mheight.experts.training import train_tier
 from moe_mheight.numerics.jit import thread_count
 
 P = np.array([[1.0, 1.0, 2.0], [1.0, 2.0, -1.0]])
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

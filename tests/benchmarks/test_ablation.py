@@ -8,7 +8,7 @@ from ablation import page
 from ablation.rows import BASE, FULL_SIZE, HOPES, REFERENCE, TABLE, WHOLE, Row, read_table
 from ablation.runs import predictions, run_table
 from brute import profile
-from test_cli import assert_refused, folder, mheight  # noqa: F401
+from commands import assert_refused
 
 from moe_mheight import ModelError, random_codes
 from moe_mheight._io import locked
@@ -165,7 +165,7 @@ def test_comparisons_by_hand():
     assert page.in_words(unclear, base).startswith("made no clear difference")
 
 
-def test_the_command_writes_the_page(mheight, folder):  # noqa: F811
+def test_the_command_writes_the_page(mheight, folder):
     pytest.importorskip("matplotlib")
     rows = [
         {"name": BASE, "part": "reference", "against": "", "settings": TINY, "originals": 20},
@@ -235,20 +235,20 @@ def test_the_command_writes_the_page(mheight, folder):  # noqa: F811
         ('[{"name": "a", "against": "b"}]', "no row"),
     ],
 )
-def test_wrong_tables(content, message, mheight, folder):  # noqa: F811
+def test_wrong_tables(content, message, mheight, folder):
     (folder / "table.json").write_text(content)
     with pytest.raises(ModelError, match=message):
         read_table(folder / "table.json")
     assert_refused(mheight("ablation", "--table", "table.json"), "table.json")
 
 
-def test_usage(mheight, folder):  # noqa: F811
+def test_usage(mheight, folder):
     assert_refused(mheight("ablation", "--only", "no such row"), "--list")
     assert_refused(mheight("ablation", "--jobs", 0), "--jobs")
     assert_refused(mheight("ablation", "--out", "nowhere/page.md"), "nowhere")
 
 
-def test_data_that_cannot_be_split(mheight, folder, rng):  # noqa: F811
+def test_data_that_cannot_be_split(mheight, folder, rng):
     P = random_codes("integer", 1, 4, 5, rng)
     (folder / "one.json").write_text(json.dumps([[9, 4, 2, P[0].tolist()]]))
     assert_refused(mheight("train-expert", "--tier", "all", "--view", "raw", "--data", "one.json"), "two codes")
@@ -257,7 +257,7 @@ def test_data_that_cannot_be_split(mheight, folder, rng):  # noqa: F811
 # the other commands on the raw view
 
 
-def test_training_scoring_and_predicting_by_command(mheight, folder):  # noqa: F811
+def test_training_scoring_and_predicting_by_command(mheight, folder):
     write_npz(folder / "codes.npz", run1_data(30, seed=6).items())
     arguments = [
         "--view",
@@ -304,5 +304,5 @@ def test_training_scoring_and_predicting_by_command(mheight, folder):  # noqa: F
         (["--tier", "low", "--view", "raw", "--data", "nothing.npz"], "nothing.npz"),
     ],
 )
-def test_options_of_the_other_view(arguments, part, mheight, folder):  # noqa: F811
+def test_options_of_the_other_view(arguments, part, mheight, folder):
     assert_refused(mheight("train-expert", *arguments), part)

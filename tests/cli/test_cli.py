@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import io
 import json
 import os
 import pickle
@@ -21,73 +20,12 @@ from pathlib import Path
 import brute
 import numpy as np
 import pytest
+from commands import HEIGHTS, ROWS, assert_refused, contents, python, write_json
 from tiny_models import tiny_models
 
 from moe_mheight import ModelError, bounds
 
-ROWS = [
-    [4, 2, 2, [[1, 1], [1, 2]]],
-    [5, 2, 1, [[3, -1, 2], [0.5, 2, 7]]],
-    [4, 2, 2, [[1, 1], [1, 1]]],
-    [6, 3, 2, [[1, 2, 3], [4, -5, 6], [7, 8, 10]]],
-    [5, 2, 3, [[3, -1, 2], [0.5, 2, 7]]],
-    [6, 4, 1, [[1, 2], [3, 4], [5, -6], [-7, 8]]],
-]
 MHEIGHT = [sys.executable, "-m", "moe_mheight"]
-HEIGHTS = [float(brute.profile(P)[m]) for _, _, m, P in ROWS]
-
-
-@pytest.fixture
-def mheight(monkeypatch, capfd):
-    """Runs the command in this process: exit code, standard output, standard error."""
-
-    from moe_mheight.cli.main import main
-
-    # else click would call it `python -m pytest`
-    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
-
-    def run(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["mheight", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        alone = {}
-        if arguments[:1] == ("ablation",):  # python benchmarks/ablation
-            from ablation.__main__ import command
-
-            del sys.argv[0]
-            alone = {"command": command, "name": "ablation"}
-        with pytest.raises(SystemExit) as ended:
-            main(**alone)
-        return ended.value.code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty folder, and the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
-
-
-def write_json(path, rows, heights=None):
-    plain = rows if heights is None else {"rows": rows, "heights": [None if h == inf else h for h in heights]}
-    path.write_text(json.dumps(plain))
-    return path
-
-
-def assert_refused(result, *parts):
-    """Exit code 2 and one line that says why."""
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"(mheight|ablation)[^\n]*: [^\n]+\n", err), err
-    assert "Traceback" not in err
-    assert len(err) < 1000
-    for part in parts:
-        assert str(part) in err
 
 
 # as a program
@@ -104,12 +42,6 @@ for name in ["", *COMMANDS]:
         texts[name] = done.output
 print(json.dumps([texts, [name for name in ("torch", "numba", "sklearn") if name in sys.modules]]))
 """
-
-
-def python(*arguments, **options):
-    """A process of its own, killed where it does not end."""
-    line = [sys.executable, *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=600, **options)
 
 
 def test_help_has_examples_and_is_quick():
@@ -654,11 +586,6 @@ def test_hostile_input(name, mheight, folder, models):
 
 
 # predict and ensemble-eval
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 def test_predict(mheight, folder, models):

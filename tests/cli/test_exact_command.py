@@ -10,7 +10,7 @@ from fractions import Fraction
 import brute
 import numpy as np
 import pytest
-from test_cli import assert_refused, contents, folder, mheight  # noqa: F401
+from commands import assert_refused, contents
 
 from moe_mheight import from_parity_check, generator, height_profile, m_height, parity_check, systematic
 
@@ -27,14 +27,14 @@ def value(line):
     return float(line.split("=")[1].split("(")[0])
 
 
-def test_every_height_of_a_short_code(mheight, folder):  # noqa: F811
+def test_every_height_of_a_short_code(mheight, folder):
     code, out, err = mheight("exact", write_csv(folder / "P.csv", P), "--quiet")
     assert (code, err) == (0, "")
     assert [value(line) for line in out.splitlines()] == pytest.approx([*height_profile(P)[1:5].tolist(), np.inf])
 
 
 @pytest.mark.parametrize("kind", ["P", "G", "H"])
-def test_one_height_of_a_long_code(kind, mheight, folder):  # noqa: F811
+def test_one_height_of_a_long_code(kind, mheight, folder):
     truth = m_height(LONG, 4)
     matrix = {"P": LONG, "G": generator(LONG).astype(int), "H": parity_check(LONG).astype(int)}[kind]
     path = write_csv(folder / "code.csv", matrix)
@@ -51,7 +51,7 @@ def test_one_height_of_a_long_code(kind, mheight, folder):  # noqa: F811
     assert mheight("exact", path, "--m", 4)[0] == 2  # P, G or H? the name does not say
 
 
-def test_json_numbers_coordinates_as_in_the_file(mheight, folder):  # noqa: F811
+def test_json_numbers_coordinates_as_in_the_file(mheight, folder):
     G = generator(LONG)[:, ::-1]
     np.savez(folder / "code.npz", G=G)
     code, out, _ = mheight("exact", folder / "code.npz", "--m", 3, "--json")
@@ -67,13 +67,13 @@ def test_json_numbers_coordinates_as_in_the_file(mheight, folder):  # noqa: F811
     assert found["lower"] <= found["height"] <= found["upper"]
 
 
-def test_standard_input(mheight, folder):  # noqa: F811
+def test_standard_input(mheight, folder):
     text = json.dumps({"P": P.tolist()}).encode()
     code, out, _ = mheight("exact", "-", "--m", 2, stdin=text)
     assert (code, value(out)) == (0, pytest.approx(m_height(P, 2)))
 
 
-def test_certificates_are_fractions_and_verify(mheight, folder):  # noqa: F811
+def test_certificates_are_fractions_and_verify(mheight, folder):
     path = write_csv(folder / "P.csv", LONG)
     code, out, err = mheight("exact", path, "--m", 3, "--certificate", folder / "proof.json")
     assert code == 0
@@ -93,7 +93,7 @@ def test_certificates_are_fractions_and_verify(mheight, folder):  # noqa: F811
     assert_refused(mheight("verify", folder / "missing.json"))
 
 
-def test_several_m(mheight, folder):  # noqa: F811
+def test_several_m(mheight, folder):
     path = write_csv(folder / "P.csv", P)
     truth = height_profile(P)
     for arguments, levels in ((["--m", "1-3"], [1, 2, 3]), (["--m", "2,4"], [2, 4]), (["--m", 3, "--m", 1], [1, 3]),
@@ -115,7 +115,7 @@ def test_several_m(mheight, folder):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["G", "H"])
-def test_a_certificate_is_about_the_matrix_in_the_file(kind, mheight, folder):  # noqa: F811
+def test_a_certificate_is_about_the_matrix_in_the_file(kind, mheight, folder):
     """Its columns are not in systematic order, its rows no unit ones."""
     matrix = {"G": generator(P), "H": parity_check(P)}[kind].astype(int)[:, ::-1]
     matrix[0] = 2 * matrix[0] - matrix[1]
@@ -137,14 +137,14 @@ def test_a_certificate_is_about_the_matrix_in_the_file(kind, mheight, folder):  
 @pytest.mark.parametrize(
     "command", [["exact"], ["exact", "--m", 1, "--certificate", "new.json"], ["explain", "--m", 1]]
 )
-def test_entries_beyond_float64(entry, command, mheight, folder):  # noqa: F811
+def test_entries_beyond_float64(entry, command, mheight, folder):
     (folder / "P.csv").write_text(f"1, 2\n3, {entry}\n")
     refused = mheight(command[0], "P.csv", *command[1:])
     assert_refused(refused)
     assert "P[1][1]" in refused[2] or "row 2, column 2" in refused[2]
 
 
-def test_integers_and_fractions_that_float64_would_round(mheight, folder):  # noqa: F811
+def test_integers_and_fractions_that_float64_would_round(mheight, folder):
     whole = [[3 * 10**17 + 1, 10**17], [9 * 10**17 + 4, 3 * 10**17 + 1]]
     (folder / "P.json").write_text(json.dumps(whole))
     truth = brute.profile(whole)
@@ -155,7 +155,7 @@ def test_integers_and_fractions_that_float64_would_round(mheight, folder):  # no
     assert Fraction(found["lower"]) <= truth[2] <= Fraction(found["upper"])
 
 
-def test_an_unfinished_search_writes_no_certificate(mheight, folder):  # noqa: F811
+def test_an_unfinished_search_writes_no_certificate(mheight, folder):
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     m_height(LONG, 3)
     code, out, err = mheight("exact", "code.npz", "--m", 9, "--time-limit", 0.5, "--certificate", "proof.json")
@@ -171,7 +171,7 @@ def test_an_unfinished_search_writes_no_certificate(mheight, folder):  # noqa: F
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_interrupted_says_what_it_has(folder):  # noqa: F811
+def test_interrupted_says_what_it_has(folder):
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     m_height(LONG, 3)
     command = [sys.executable, "-m", "moe_mheight", "exact", "code.npz", "--m", "9", "--json"]
@@ -222,7 +222,7 @@ def test_interrupted_says_what_it_has(folder):  # noqa: F811
         "missing.csv --matrix P",
     ],
 )
-def test_bad_usage(arguments, mheight, folder):  # noqa: F811
+def test_bad_usage(arguments, mheight, folder):
     write_csv(folder / "P.csv", P)
     write_csv(folder / "G.csv", P)
     write_csv(folder / "long.csv", np.ones((33, 32), int))
@@ -235,7 +235,7 @@ def test_bad_usage(arguments, mheight, folder):  # noqa: F811
     assert contents(folder) == before
 
 
-def test_rows_of_long_codes(mheight, folder):  # noqa: F811
+def test_rows_of_long_codes(mheight, folder):
     """A file of rows may hold long codes, too."""
     other = systematic(generator(LONG)[:, ::-1])[0]
     rows = [[20, 7, 3, LONG.tolist()], [20, 7, 3, other.tolist()], [9, 4, 2, P.tolist()]]
@@ -247,7 +247,7 @@ def test_rows_of_long_codes(mheight, folder):  # noqa: F811
     assert third == pytest.approx(m_height(P, 2))
 
 
-def test_parity_check_files_are_the_same_code(mheight, folder):  # noqa: F811
+def test_parity_check_files_are_the_same_code(mheight, folder):
     H = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], list(range(18))])
     write_csv(folder / "H.csv", H)
     code, out, _ = mheight("exact", "H.csv", "--m", 2)

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROWS, assert_refused, python, write_json
 from moe_mheight.cli.main import COMMANDS
-from test_cli import ROWS, assert_refused, folder, mheight, python, write_json  # noqa: F401
-from tiny_models import tiny_models
 
 import moe_mheight
 from moe_mheight import cli
@@ -33,11 +32,6 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a pty")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 def environment(**changes):
@@ -108,7 +102,7 @@ def test_help_imports_no_library():
 
 
 @pytest.fixture
-def helped(mheight, monkeypatch):  # noqa: F811
+def helped(mheight, monkeypatch):
     def run(command, columns):
         monkeypatch.setenv("COLUMNS", str(columns))
         code, out, err = mheight(*command.split(), "--help")
@@ -187,17 +181,17 @@ def test_python_m_is_the_same_program():
         ("ensemble-evla", "mean ensemble-eval?", ""),
     ],
 )
-def test_did_you_mean(line, near, allowed, mheight, folder):  # noqa: F811
+def test_did_you_mean(line, near, allowed, mheight, folder):
     assert_refused(mheight(*line.split()), near, allowed)
     assert not list(folder.iterdir())
 
 
-def test_a_word_that_is_no_word_names_no_other(mheight, folder):  # noqa: F811
+def test_a_word_that_is_no_word_names_no_other(mheight, folder):
     _, _, err = mheight("generate", "x.npz", "--kind", "zzz")
     assert "Did you mean" not in err
 
 
-def test_two_files_that_differ_in_case_only(mheight, folder):  # noqa: F811
+def test_two_files_that_differ_in_case_only(mheight, folder):
     """On macOS and Windows they are one."""
     assert_refused(mheight("generate", "Codes", "codes", "--rows", 2), "not only in case")
 
@@ -207,7 +201,7 @@ def test_two_files_that_differ_in_case_only(mheight, folder):  # noqa: F811
 
 @posix
 @pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}])
-def test_no_colours(no_color, folder):  # noqa: F811
+def test_no_colours(no_color, folder):
     """We have none; progress moves the cursor."""
     out, err = on_terminal("generate", "codes.npz", "--rows", 3000, "--groups", "4,2,2", columns=80, **no_color)
     assert out == ""
@@ -223,7 +217,7 @@ def test_no_colours(no_color, folder):  # noqa: F811
 
 
 @posix
-def test_a_dumb_terminal_gets_no_escapes(folder):  # noqa: F811
+def test_a_dumb_terminal_gets_no_escapes(folder):
     arguments = ["generate", "codes.npz", "--rows", 3000, "--groups", "4,2,2", "--force"]
     assert on_terminal(*arguments, columns=80, TERM="dumb")[1] == "wrote 3000 labelled codes to codes.npz\n"
     assert "\x1b" in on_terminal(*arguments, columns=80)[1]
@@ -243,7 +237,7 @@ with Progress(1000, "h_9", Output()) as bar:
 
 @posix
 @pytest.mark.parametrize("columns", [60, 200])
-def test_progress_stays_on_its_line(columns, folder):  # noqa: F811
+def test_progress_stays_on_its_line(columns, folder):
     """Also when standard output is a file, and with a note as long as that of a search."""
     settings = {"columns": columns, "streams": ["stderr"]}
     _, err = on_terminal("-c", BAR, program=[sys.executable], **settings)
@@ -260,7 +254,7 @@ def test_progress_stays_on_its_line(columns, folder):  # noqa: F811
 
 
 @posix
-def test_tables_fit_the_terminal(mheight, folder, models, monkeypatch):  # noqa: F811
+def test_tables_fit_the_terminal(mheight, folder, models, monkeypatch):
     write_json(folder / "rows.json", ROWS * 5)
     arguments = ["predict", "rows.json", "--models", models, "--bounds", "--spread", "--interval", 0.9]
     monkeypatch.setenv("COLUMNS", "60")
@@ -284,7 +278,7 @@ def test_tables_fit_the_terminal(mheight, folder, models, monkeypatch):  # noqa:
 
 
 @posix
-def test_an_explanation_fits_the_terminal(folder, models):  # noqa: F811
+def test_an_explanation_fits_the_terminal(folder, models):
     np.savez("code.npz", P=np.random.default_rng(0).normal(size=(10, 10)))
     arguments = ["explain", "code.npz", "--m", 2, "--models", models]
     narrow, wide = (on_terminal(*arguments, columns=columns)[0] for columns in (60, 200))
@@ -352,12 +346,12 @@ def assert_nobody_minds(lines, *libraries):
 
 
 @posix
-def test_readers_of_help_that_leave_early(folder):  # noqa: F811
+def test_readers_of_help_that_leave_early(folder):
     assert_nobody_minds([["--help"], ["--version"], [], *([name, "--help"] for name in COMMANDS)])
 
 
 @posix
-def test_readers_that_leave_early(folder, models):  # noqa: F811
+def test_readers_that_leave_early(folder, models):
     """Of more than a pipe holds, and of less."""
     write_json(folder / "many.json", ROWS * 1500)
     write_json(folder / "labelled.json", ROWS * 1500, [2.0] * len(ROWS) * 1500)
@@ -391,7 +385,7 @@ def unread(line, **options):
 
 @posix
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_a_verdict_nobody_reads_stands(flags, mheight, folder, models):  # noqa: F811
+def test_a_verdict_nobody_reads_stands(flags, mheight, folder, models):
     """As in `mheight exact --check rows heights | head -3`, of more than a pipe holds and of less."""
     write_json(folder / "wrong.json", ROWS * 1500, [2.0] * len(ROWS) * 1500)
     write_json(folder / "rows.json", ROWS)
@@ -414,7 +408,7 @@ def test_a_verdict_nobody_reads_stands(flags, mheight, folder, models):  # noqa:
 
 
 @posix
-def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):  # noqa: F811
+def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):
     write_json(folder / "wrong.json", ROWS * 3000, [2.0] * len(ROWS) * 3000)
     line = [*MHEIGHT, "exact", "wrong.json", "--check", "--show", "20000", "-q"]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -429,14 +423,14 @@ def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):  # noqa:
 
 
 @posix
-def test_nobody_reads_standard_error(folder):  # noqa: F811
+def test_nobody_reads_standard_error(folder):
     lines = [["generate", "codes.npz", "--rows", 5], ["exact", "missing"], ["nonsense"]]
     codes, _ = quietly(lines, 2)
     assert codes == [0, 2, 2]
     assert Path("codes.npz").exists()
 
 
-def test_progress_in_a_file_is_silent_or_json(mheight, folder):  # noqa: F811
+def test_progress_in_a_file_is_silent_or_json(mheight, folder):
     arguments = ["generate", "--rows", 200_000, "--groups", "9,4,2;9,4,3;9,4,4", "--threads", 1]
     for flags, silent in (["codes.npz"], True), (["more.npz", "--json"], False):
         code, _, err = mheight(*arguments, *flags)  # standard error is a file here
@@ -586,7 +580,7 @@ main()
 """
 
 
-def cold(folder, *arguments):  # noqa: F811
+def cold(folder, *arguments):
     """What becomes of a command, with nothing compiled yet, that is struck while a kernel compiles."""
     process = subprocess.Popen(
         [sys.executable, "-c", COLD, *map(str, arguments)],
@@ -604,7 +598,7 @@ def cold(folder, *arguments):  # noqa: F811
 
 @posix
 @pytest.mark.parametrize("how", ["stuck 2", "stuck_elsewhere 1", "raises_in_an_exec 0", "amid_an_import 0"])
-def test_ctrl_c_ends_the_command(how, folder):  # noqa: F811
+def test_ctrl_c_ends_the_command(how, folder):
     """In the main thread the second one, where the compiler does not come to an end; in others already the first."""
     write_json(folder / "rows.json", ROWS)
     # some modules take an exception for something to survive, or end the process with it
@@ -614,7 +608,7 @@ def test_ctrl_c_ends_the_command(how, folder):  # noqa: F811
 
 
 @posix
-def test_ctrl_c_while_a_kernel_compiles(folder):  # noqa: F811
+def test_ctrl_c_while_a_kernel_compiles(folder):
     np.savez("code.npz", P=np.arange(1.0, 21.0).reshape(4, 5) ** 1.5)
     assert cold(folder, "kernel", 1, "exact", "code.npz", "--matrix", "P", "--m", 2) == (130, "", "interrupted\n")
 
@@ -622,7 +616,7 @@ def test_ctrl_c_while_a_kernel_compiles(folder):  # noqa: F811
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("line", ["exact short.npz --m 3", "exact long.npz --m 3", "predict rows.json"])
-def test_ctrl_c_at_any_moment(line, folder, rng):  # noqa: F811
+def test_ctrl_c_at_any_moment(line, folder, rng):
     """Nothing compiled yet."""
     np.savez("short.npz", P=rng.normal(size=(4, 5)))
     np.savez("long.npz", P=rng.normal(size=(10, 10)))
@@ -691,7 +685,7 @@ def test_what_other_systems_lack_is_guarded():
             assert word not in text or "os.name" in text, (path, word)
 
 
-def test_names_of_files_are_portable(mheight, folder):  # noqa: F811
+def test_names_of_files_are_portable(mheight, folder):
     from ablation.rows import TABLE, stem
 
     assert mheight("generate", "set", "--rows", 9, "--jobs", 1, "-q")[0] == 0
@@ -703,7 +697,7 @@ def test_names_of_files_are_portable(mheight, folder):  # noqa: F811
     assert len({stem(row.name).casefold() for row in TABLE}) == len(TABLE)
 
 
-def test_a_code_page_without_the_letters(mheight, folder, monkeypatch):  # noqa: F811
+def test_a_code_page_without_the_letters(mheight, folder, monkeypatch):
     write_json(folder / "table.json", [{"name": "\u03c1 \u6f22", "settings": {}, "originals": 5}])
     out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     with monkeypatch.context() as patch:
@@ -713,7 +707,7 @@ def test_a_code_page_without_the_letters(mheight, folder, monkeypatch):  # noqa:
     assert rb"\u03c1 \u6f22" in out.buffer.getvalue()
 
 
-def test_what_commands_print_is_ascii(mheight, folder, models):  # noqa: F811
+def test_what_commands_print_is_ascii(mheight, folder, models):
     path = write_json(folder / "rows.json", ROWS)
     for line in (
         ["explain", path, "--row", 0, "--models", models],
@@ -739,7 +733,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_that_are_spawned(mheight, folder):  # noqa: F811
+def test_workers_that_are_spawned(mheight, folder):
     """As on macOS and Windows, where nothing is inherited."""
     Path("spawn.py").write_text(SPAWN, encoding="utf-8")
     arguments = ["generate", "--rows", 40, "--groups", "9,4,2;9,4,3", "--shard-rows", 20, "-q"]
@@ -753,7 +747,7 @@ def test_workers_that_are_spawned(mheight, folder):  # noqa: F811
 
 @pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_streams_that_are_closed(folder, closed):  # noqa: F811
+def test_streams_that_are_closed(folder, closed):
     (folder / "codes.json").write_text("[[4, 2, 2, [[1, 1], [1, 2]]]]", encoding="utf-8")
     for command in ("exact codes.json", "predict codes.json", "generate --help"):
         line = f"{shlex.quote(sys.executable)} -m moe_mheight {command} {closed}"

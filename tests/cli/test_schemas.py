@@ -9,8 +9,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from test_cli import HEIGHTS, ROWS, folder, mheight, write_json  # noqa: F401
-from test_training import quick  # noqa: F401
+from commands import HEIGHTS, ROWS, write_json
 from tiny_models import tiny_models
 
 ROOT = Path(__file__).parents[2]
@@ -39,13 +38,8 @@ SMALL = ["--rows", 8, "--groups", "9,4,2;5,2,1"]
 FEW = {"low": [(5, 2, 1), (8, 4, 2), (9, 4, 2)], "medium": [(5, 2, 2), (9, 4, 4)], "high": [(4, 2, 2)]}
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
-
-
 @pytest.fixture
-def printed(mheight, folder):  # noqa: F811
+def printed(mheight, folder):
     """Runs a command with --json: the document it prints."""
 
     def run(*arguments, code=0, stdin=b""):
@@ -142,7 +136,7 @@ def alike(one, other):
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_examples_of_the_page_are_what_the_commands_beside_them_print(name, mheight, folder):  # noqa: F811
+def test_examples_of_the_page_are_what_the_commands_beside_them_print(name, mheight, folder):
     commands, document = EXAMPLES[name]
     check(name, document)
     if name == "progress":  # which comes when it comes
@@ -166,7 +160,7 @@ def test_examples_of_the_page_are_what_the_commands_beside_them_print(name, mhei
 # what commands print
 
 
-def test_exact(printed, folder):  # noqa: F811
+def test_exact(printed, folder):
     write_json(folder / "rows.json", ROWS)
     check("exact", printed("exact", "rows.json"))
     check("exact", printed("exact", "rows.json", "--out", "new.npz", "-q"))
@@ -177,7 +171,7 @@ def test_exact(printed, folder):  # noqa: F811
     check("audit", printed("exact", "set"))
 
 
-def test_exact_of_one_code(printed, folder):  # noqa: F811
+def test_exact_of_one_code(printed, folder):
     np.savez("P.npz", P=np.array(P))
     np.savez("real.npz", P=np.array(P) / 7.0)
     check("heights", printed("exact", "P.npz", "--matrix", "P", "-q"))
@@ -198,7 +192,7 @@ def test_exact_of_one_code(printed, folder):  # noqa: F811
     check("verdict", verdict)
 
 
-def test_an_unfinished_search(printed, folder):  # noqa: F811
+def test_an_unfinished_search(printed, folder):
     np.savez("P.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     document = printed("exact", "P.npz", "--m", 9, "--time-limit", 0.3, "-q")
     assert document["heights"][0]["ended"] == "time limit"
@@ -206,7 +200,7 @@ def test_an_unfinished_search(printed, folder):  # noqa: F811
 
 
 @pytest.mark.parametrize("flags", [[], ["--bounds"], ["--bounds", "--spread", "--interval", 0.9]])
-def test_predict(flags, printed, folder, models):  # noqa: F811
+def test_predict(flags, printed, folder, models):
     write_json(folder / "rows.json", ROWS)
     document = printed("predict", "rows.json", "--models", models, *flags)
     assert "inf" in document["heights"]
@@ -214,12 +208,12 @@ def test_predict(flags, printed, folder, models):  # noqa: F811
 
 
 @pytest.mark.parametrize("flags", [[], ["--m", 2, "--bounds", "--spread", "--interval", 0.9]])
-def test_predict_of_one_matrix(flags, printed, folder, models):  # noqa: F811
+def test_predict_of_one_matrix(flags, printed, folder, models):
     np.savez("P.npz", P=P)
     check("predict", printed("predict", "P.npz", "--matrix", "P", "--models", models, *flags))
 
 
-def test_explain(printed, folder, models):  # noqa: F811
+def test_explain(printed, folder, models):
     write_json(folder / "rows.json", [*ROWS, [20, 10, 2, np.random.default_rng(0).normal(size=(10, 10)).tolist()]])
     for row in (0, 2, len(ROWS)):
         check("explanation", printed("explain", "rows.json", "--row", row, "--models", models, "-q"))
@@ -244,7 +238,7 @@ def test_ensemble_eval(printed, models):
     check("evaluation", document)
 
 
-def test_train_expert(printed, quick):  # noqa: F811
+def test_train_expert(printed, quick):
     document = printed("train-expert", "--tier", "medium", "--models", "mine", "--seeds", 1, "--chunks", 2, "-q")
     check("training", document)
 
@@ -269,7 +263,7 @@ def test_train_expert_raw(printed):
     check("raw-training", document)
 
 
-def test_train_router(printed, folder, monkeypatch):  # noqa: F811
+def test_train_router(printed, folder, monkeypatch):
     from moe_mheight.ensemble import router_training
     from moe_mheight.experts import model_card
 
@@ -285,7 +279,7 @@ def test_export_onnx(printed, models):
     check("onnx", printed("export-onnx", "experts", "--models", models, "-q"))
 
 
-def test_ablation(printed, folder):  # noqa: F811
+def test_ablation(printed, folder):
     tiny = {"width": 16, "blocks": 1, "epochs": 1, "per_epoch": 90, "batch": 32}
     write_json(folder / "table.json", [{"name": "run 1, scaled", "settings": tiny, "originals": 5}])
     check("ablation-rows", printed("ablation", "--table", "table.json", "--list"))
@@ -295,7 +289,7 @@ def test_ablation(printed, folder):  # noqa: F811
     check("ablation", printed("ablation", *arguments))
 
 
-def test_progress_on_standard_error(mheight, folder, monkeypatch):  # noqa: F811
+def test_progress_on_standard_error(mheight, folder, monkeypatch):
     import time
 
     clock = iter(range(0, 10**9, 2))
@@ -309,7 +303,7 @@ def test_progress_on_standard_error(mheight, folder, monkeypatch):  # noqa: F811
     assert lines[-1]["done"] == lines[-1]["total"] == 16
 
 
-def test_errors_are_a_line_of_text(mheight, folder):  # noqa: F811
+def test_errors_are_a_line_of_text(mheight, folder):
     code, out, err = mheight("exact", "missing.json", "--json")
     assert (code, out) == (2, "")
     assert re.fullmatch(r"mheight: [^\n]+\n", err)

@@ -16,8 +16,8 @@ import brute
 import joblib
 import numpy as np
 import pytest
+from commands import assert_refused
 from joblib.parallel import ParallelBackendBase
-from test_cli import assert_refused, folder, mheight  # noqa: F401
 
 from moe_mheight import DataError, MHeightError
 from moe_mheight._io import PART, locked, write_file
@@ -408,7 +408,7 @@ def test_wrong_workers(arguments, message):
 # the command
 
 
-def test_generate_a_folder(mheight, folder, whole):  # noqa: F811
+def test_generate_a_folder(mheight, folder, whole):
     arguments = ["generate", "--groups", "6,3,2;7,4,3", "--rows", 230, "--seed", 5, "--shard-rows", 100]
     assert mheight(*arguments, "--jobs", 1, "set")[0] == 0
     assert contents(Path("set")) == contents(whole[0])
@@ -424,7 +424,7 @@ def test_generate_a_folder(mheight, folder, whole):  # noqa: F811
     assert sorted(os.listdir()) == ["set"]
 
 
-def test_jobs_change_no_answer(mheight, folder):  # noqa: F811
+def test_jobs_change_no_answer(mheight, folder):
     write_npz(Path("codes.npz"), generate(GROUPS, 50, "integer", 0))
     for command in (["predict", "codes.npz"], ["exact", "codes.npz", "--json"]):
         one, two = mheight(*command), mheight(*command, "--jobs", 2, "--backend", "threading")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import assert_refused, folder, mheight  # noqa: F401
+from commands import assert_refused
 
 from moe_mheight import DataError, Predictor, bounds
 from moe_mheight._parallel import workers
@@ -272,7 +272,7 @@ def test_the_fixed_point_of_halves(rng):
 # the commands
 
 
-def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
+def test_commands_take_a_file_or_a_set(mheight, folder, data):
     write_json(Path("codes.json"), data)
     write_pair(Path("rows.pkl"), Path("heights.pkl"), data)
     code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
@@ -291,7 +291,7 @@ def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
     assert listed(read(["flat.npz"])) == listed(data)
 
 
-def test_commands_refuse_half_a_set(mheight, folder, data):  # noqa: F811
+def test_commands_refuse_half_a_set(mheight, folder, data):
     label_set(Path("set"), of(data, 64))
     manifest = json.loads(Path("set", MANIFEST).read_text())
     lines = b"".join(manifests.line(e["name"], e["sha256"]) for e in manifest["shards"][:2])
@@ -308,7 +308,7 @@ def test_commands_refuse_half_a_set(mheight, folder, data):  # noqa: F811
     assert_refused(mheight("exact", "set", "--partial", "--out", "other"), "other files")
 
 
-def test_a_set_in_the_place_of_a_file(mheight, folder, data):  # noqa: F811
+def test_a_set_in_the_place_of_a_file(mheight, folder, data):
     write_npz(Path("codes.npz"), data.items())
     Path("set").write_text("")
     assert_refused(mheight("exact", "codes.npz", "--out", "set"), "is no folder")

@@ -7,7 +7,7 @@ from pathlib import Path
 import brute
 import numpy as np
 import pytest
-from test_cli import assert_refused, folder, mheight  # noqa: F401
+from commands import assert_refused
 
 from moe_mheight import CodeError, Predictor, explain, m_height, random_codes
 from moe_mheight.data.code_files import write_npz
@@ -194,7 +194,7 @@ def test_refused(P, m, predictor):
         explain([[1, 1], [1, 2]], 1, object())
 
 
-def test_the_command(mheight, folder):  # noqa: F811
+def test_the_command(mheight, folder):
     pytest.importorskip("matplotlib")
     Path("P.csv").write_text("1,1\n1,2\n")
     code, out, err = mheight("explain", "P.csv", "--m", 2, "--json", "--plot", "word.png")

@@ -25,11 +25,6 @@ def predictor():
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
 def untrained(models):
     """Good enough for everything but figures."""
     return Predictor.load(models)

@@ -323,11 +323,6 @@ def few(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
 def with_gate(tmp_path_factory):
     """A model set whose gate lets all three experts speak."""
     folder = tiny_models(tmp_path_factory.mktemp("with gate"))

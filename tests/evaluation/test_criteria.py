@@ -8,9 +8,9 @@ from dataclasses import replace
 from math import inf, isnan, nan, nextafter
 
 import pytest
+from commands import assert_refused, write_json
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import assert_refused, folder, mheight, models, write_json  # noqa: F401
 
 from moe_mheight import DataError
 from moe_mheight.evaluation.criteria import FORMAT, SHIPPED, Criterion, judge, load
@@ -195,7 +195,7 @@ def test_what_may_be_left_out(tmp_path):
     assert load(path) == load(str(path)) == (Criterion("gap", 2.0, "gap"),)
 
 
-def test_a_path_is_no_name(folder):  # noqa: F811
+def test_a_path_is_no_name(folder):
     (folder / "run2").write_text("")
     assert load("run2")[0].below == 0.4
     with pytest.raises(DataError, match="must be a JSON file"):
@@ -287,7 +287,7 @@ def test_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["missing.json", "run3", ".", "", "nul\0byte"])
-def test_no_file(path, folder):  # noqa: F811
+def test_no_file(path, folder):
     with pytest.raises(DataError, match="give a file, or one of release, run2") as refusal:
         load(path)
     assert str(refusal.value).isprintable()
@@ -299,7 +299,7 @@ def test_no_file(path, folder):  # noqa: F811
 FEW = ("--rows", 40, "--quiet")
 
 
-def test_exit_codes_and_json(mheight, folder, models):  # noqa: F811
+def test_exit_codes_and_json(mheight, folder, models):
     """Limits at the very values that are found, and just above."""
     arguments = ["ensemble-eval", "--models", models, "--groups", "9,4,2;8,4,2;7,4,2", *FEW, "--json"]
     code, out, err = mheight(*arguments)
@@ -331,7 +331,7 @@ def test_exit_codes_and_json(mheight, folder, models):  # noqa: F811
         assert [c["passed"] for c in json.loads(out)["criteria"]] == [i != place for i in range(len(values))]
 
 
-def test_lines_for_people(mheight, folder, models):  # noqa: F811
+def test_lines_for_people(mheight, folder, models):
     path = write(
         folder / "mine.json",
         {"figure": "worst code", "below": 1e-300, "label": "every code"},
@@ -350,7 +350,7 @@ def test_lines_for_people(mheight, folder, models):  # noqa: F811
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_gap_of_models_that_know_it(mheight, models, monkeypatch):  # noqa: F811
+def test_the_gap_of_models_that_know_it(mheight, models, monkeypatch):
     arguments = ["ensemble-eval", "--models", models, "--criteria", "run2", *FEW]
     code, out, _ = mheight(*arguments, "--json")
     assert code == 1
@@ -368,7 +368,7 @@ def test_the_gap_of_models_that_know_it(mheight, models, monkeypatch):  # noqa: 
         )
 
 
-def test_the_release_is_judged_by_default(mheight, folder, models, monkeypatch):  # noqa: F811
+def test_the_release_is_judged_by_default(mheight, folder, models, monkeypatch):
     """Without DATA and --models only; the shipped models meet their goals."""
     code, out, err = mheight("ensemble-eval", *FEW, "--json")
     assert (code, err) == (0, "")
@@ -389,7 +389,7 @@ def test_the_release_is_judged_by_default(mheight, folder, models, monkeypatch):
     assert len(json.loads(out)["criteria"]) == 3
 
 
-def test_only_infinite_codes(mheight):  # noqa: F811
+def test_only_infinite_codes(mheight):
     """Nothing is measured, so the default criteria are missed."""
     arguments = ["ensemble-eval", "--groups", "9,4,5", "--kind", "repeated", *FEW]
     code, out, err = mheight(*arguments, "--json")
@@ -398,7 +398,7 @@ def test_only_infinite_codes(mheight):  # noqa: F811
     assert mheight(*arguments)[1].count("not measured  miss") == 3
 
 
-def test_criteria_are_read_before_anything_else(mheight, folder, models, monkeypatch):  # noqa: F811
+def test_criteria_are_read_before_anything_else(mheight, folder, models, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("too early")
 
@@ -412,7 +412,7 @@ def test_criteria_are_read_before_anything_else(mheight, folder, models, monkeyp
         assert_refused(mheight("ensemble-eval", *data, "--criteria", "run3"), says)
 
 
-def test_the_help_texts_file_is_one(mheight, folder):  # noqa: F811
+def test_the_help_texts_file_is_one(mheight, folder):
     code, out, _ = mheight("ensemble-eval", "--help")
     assert code == 0
     assert "--criteria release|run2|FILE" in out

@@ -13,7 +13,7 @@ from moe_mheight._io import locked
 from moe_mheight._parallel import workers
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.errors import FolderError
-from moe_mheight.experts import batches, checkpoints, model_card, network, training
+from moe_mheight.experts import batches, checkpoints, model_card, training
 from moe_mheight.experts.batches import Recipe, chunk
 from moe_mheight.experts.checkpoints import Stage, in_stages, records
 from moe_mheight.experts.model_store import load_tier
@@ -24,28 +24,6 @@ from moe_mheight.groups import HEADLINE, sizes, tier_of
 
 TINY = Architecture(width=8, blocks=1)
 SMALL = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 64, "missable": 1.0}
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Small chunks and held-out sets, in this process; experts are asked about every open bracket."""
-    monkeypatch.setattr(network, "DECIDED", -1.0)
-    plain = Recipe
-
-    def small(**settings):
-        return plain(**{**SMALL, **settings})
-
-    monkeypatch.setattr(batches, "Recipe", small)
-    real = model_card.held_out
-
-    def few(name, tier, size, count, **more):
-        return real(name, tier, size, 20, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
-
-    monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
-    for module in (model_card, training):
-        monkeypatch.setattr(module, "held_out", few)
-    with workers(1):
-        yield
 
 
 def test_tiers_cover_every_size_once():
