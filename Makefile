@@ -6,7 +6,7 @@ check:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy moe_mheight cli
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest
 
 format:
 	$(PYTHON) -m ruff format .
@@ -16,7 +16,7 @@ format:
 docs:
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
-# all tests, slow ones too
+# all tests, slow ones too (extra test-all)
 test:
 	$(PYTHON) -m pytest -m "slow or not slow"
 

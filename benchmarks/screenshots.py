@@ -77,7 +77,12 @@ def problems(
                     if out is not None:
                         shot = out / f"{path.stem}-{width}-{scheme}.png"
                         page.screenshot(path=shot, full_page=True)
-                        Image.open(shot).quantize(256, dither=Image.Dither.NONE).save(shot, optimize=True)  # a third
+                        colours = (
+                            Image.open(shot)
+                            .convert("RGB")
+                            .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+                        )
+                        colours.save(shot, optimize=True)  # a third
                     context.close()
         chromium.close()
     return wrong
