@@ -30,7 +30,7 @@ def command(folder: str, models: str | None, force: bool, as_json: bool, quiet: 
       beyond    (A,)       what sets not looked at may add; 0 but of searches
       doubt     (A,)       natural log of the expected |error|
 
-    moe_mheight.experts.network.read makes the inputs; `python -m pydoc
+    moe_mheight.experts.features.features_of makes the inputs; `python -m pydoc
     moe_mheight.ensemble.onnx` shows how predictions come of them.
 
     \b
