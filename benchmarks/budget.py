@@ -7,7 +7,7 @@ heights are exact. For each size and budget, in bits of log2 h:
 
 search    the lower bound that experts start from, of `Predictor.measure(P, m, budget=...)`
 constant  the same and its best constant, chosen on as many other codes of the same size
-closing   the tightest lower bound that the same sets give, `brackets(..., closing=True).lower`, and with its constant
+closing   the tightest lower bound that the same sets give, `brackets(..., tightest=True).lower`, and with its constant
 predict   `Predictor.predict(P, m, budget=...)`
 
 A budget of at least C(n, m) looks at all sets, "all"; "scan" is `predict(P, m)` without a budget, for n <= 16, whose
@@ -126,8 +126,8 @@ def measure(
     lower = {"search": predictor.measure(P, m, budget=budget).lower}
     apart = {"search": predictor.measure(P_other, m, budget=budget).lower}
     settings: dict[str, Any] = {"steps": predictor.steps, "budget": budget}
-    lower["closing"] = brackets(P, m, closing=True, **settings).lower
-    apart["closing"] = brackets(P_other, m, closing=True, **settings).lower
+    lower["closing"] = brackets(P, m, tightest=True, **settings).lower
+    apart["closing"] = brackets(P_other, m, tightest=True, **settings).lower
     for name, bound in lower.items():
         constant = float(np.mean(np.log2(h_other) - np.log2(apart[name])))
         row |= errors(name, np.log2(bound) - log2_h)

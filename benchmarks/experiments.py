@@ -33,9 +33,10 @@ from moe_mheight.brackets import bounds, irls
 from moe_mheight.codes.generators import ALL_KINDS, KINDS
 from moe_mheight.codes.linear import generator
 from moe_mheight.experts import batches, network, training
+from moe_mheight.experts.features import PROFILE, Features
 from moe_mheight.experts.model_card import best_fixed, held_out, over_kinds
 from moe_mheight.experts.model_store import shipped_folder
-from moe_mheight.experts.network import Architecture, Expert, Reading, combined
+from moe_mheight.experts.network import Architecture, Expert, combined
 from moe_mheight.experts.rng_streams import draw, stream
 from moe_mheight.groups import EVALUATOR, TIERS, group_name, tier_of
 
@@ -49,13 +50,13 @@ SCHEDULES: tuple[tuple[str, Any, int, bool], ...] = (
     ("plain, 4 steps", PLAIN, 4, False),
     ("plain, 6 steps", PLAIN, 6, False),
     ("plain, 10 steps", PLAIN, 10, False),
-    ("leaps, 4 steps", irls.LEAPS, 4, False),
-    ("leaps, 6 steps", irls.LEAPS, 6, False),
-    ("leaps, 8 steps", irls.LEAPS, 8, False),
-    ("leaps, 10 steps (the bracket)", irls.LEAPS, 10, False),
+    ("leaps, 4 steps", irls.ACCELERATIONS, 4, False),
+    ("leaps, 6 steps", irls.ACCELERATIONS, 6, False),
+    ("leaps, 8 steps", irls.ACCELERATIONS, 8, False),
+    ("leaps, 10 steps (the bracket)", irls.ACCELERATIONS, 10, False),
     ("plain, 10 + 4 steps, basic solution", PLAIN, 10, True),
-    ("leaps, 6 + 4 steps, basic solution", irls.LEAPS, 6, True),
-    ("leaps, 10 + 4 steps, basic solution (closing)", irls.LEAPS, 10, True),
+    ("leaps, 6 + 4 steps, basic solution", irls.ACCELERATIONS, 6, True),
+    ("leaps, 10 + 4 steps, basic solution (closing)", irls.ACCELERATIONS, 10, True),
 )
 
 
@@ -63,11 +64,11 @@ def on_brackets() -> list[dict[str, Any]]:
     """Best fixed point, width and share closed of each schedule, without learning."""
     rows = []
     for name, leaps, steps, closing in SCHEDULES:
-        irls.LEAPS = leaps
+        irls.ACCELERATIONS = leaps
         for group in GROUPS:
             P, h = draw(stream("default", 99, *group), group, 4000 if group[0] < 12 else 1000, KINDS)
             start = time.process_time()
-            found = bounds.brackets(P, group[2], steps=steps, closing=closing, threads=1)
+            found = bounds.brackets(P, group[2], steps=steps, tightest=closing, threads=1)
             spent = (time.process_time() - start) / len(P)
             lower, width, log2_h = np.log2(found.lower), np.log2(found.upper / found.lower), np.log2(h)
             error = lower + best_fixed(lower, width, log2_h) * width - log2_h
@@ -87,25 +88,25 @@ def on_brackets() -> list[dict[str, Any]]:
     return rows
 
 
-def _blind(reading: Reading, architecture: Architecture, what: str) -> Reading:
-    """The reading without some of its features."""
-    tokens, solves = reading.tokens.copy(), architecture.steps + 1 + irls.BEYOND
+def _blind(features: Features, architecture: Architecture, what: str) -> Features:
+    """The features without some of its features."""
+    kept, solves = features.kept.copy(), architecture.steps + 1 + irls.EXTRA
     seen = architecture.steps + 1
     profiles = 2 * solves + 2
     if what == "tokens only as far as the bracket":
         for at in (0, solves):
-            tokens[..., at + seen : at + solves] = tokens[..., at + seen - 1 : at + seen]
-        tokens[..., 2 * solves : profiles] = 0.0
-        tokens[..., profiles + 2 * network.PROFILE : profiles + 4 * network.PROFILE] = 0.0
-        gap = np.sinh(tokens[..., [seen - 1, solves + seen - 1]])  # what the token's bounds were by then
+            kept[..., at + seen : at + solves] = kept[..., at + seen - 1 : at + seen]
+        kept[..., 2 * solves : profiles] = 0.0
+        kept[..., profiles + 2 * PROFILE : profiles + 4 * PROFILE] = 0.0
+        gap = np.sinh(kept[..., [seen - 1, solves + seen - 1]])  # what the token's bounds were by then
         low, high = np.clip(gap[..., 1], -6, 1), np.clip(1 + gap[..., 0], -6, 1)
-        room = {"floor": np.zeros_like(reading.gap), "ceiling": reading.gap}
-        return replace(reading, tokens=tokens, low=low, high=high, **room)
+        room = {"floor": np.zeros_like(features.gap), "ceiling": features.gap}
+        return replace(features, kept=kept, low=low, high=high, **room)
     if what == "no profiles":
-        tokens[..., profiles : profiles + 4 * network.PROFILE] = 0.0
+        kept[..., profiles : profiles + 4 * PROFILE] = 0.0
     if what == "no history":
-        tokens[..., : solves - 1] = tokens[..., solves : 2 * solves - 1] = 0.0
-    return replace(reading, tokens=tokens)
+        kept[..., : solves - 1] = kept[..., solves : 2 * solves - 1] = 0.0
+    return replace(features, kept=kept)
 
 
 TRIALS: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
@@ -134,9 +135,9 @@ def _taught(recipe: batches.Recipe, objective: Callable[..., Any]) -> Expert:
     for number in range(recipe.chunks):
         whole = batches.chunk(recipe, 1000, number, 1)
         for at in range(0, len(whole[0]), recipe.batch):
-            tokens, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
+            kept, low, high, width, target = (part[at : at + recipe.batch] for part in whole)
             optimizer.zero_grad()
-            objective(net, (tokens, low, high, width, target))[0].backward()
+            objective(net, (kept, low, high, width, target))[0].backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
             done = (number + at / len(whole[0])) / recipe.chunks
             optimizer.param_groups[0]["lr"] = recipe.rate * min(1.0, 10.0 * done + 0.01) * (1.0 - done)
@@ -147,24 +148,24 @@ def _taught(recipe: batches.Recipe, objective: Callable[..., Any]) -> Expert:
 def _trial(name: str, shape: dict[str, Any], settings: dict[str, Any], hidden: str) -> dict[str, Any]:
     architecture = Architecture(**shape)
     recipe = batches.Recipe(tier="low", architecture=architecture, headline=1.0, chunks=CHUNKS, **settings)
-    real = network.read
+    real = network.features_of
 
-    def read(found: Any, also: Any = None) -> Reading:
+    def features_of(found: Any, also: Any = None) -> Features:
         if hidden == "tokens only as far as the bracket":  # nothing is decided then
             also = np.ones(len(found.lower), bool)
-        reading = real(found, also)
-        return _blind(reading, architecture, hidden) if hidden else reading
+        features = real(found, also)
+        return _blind(features, architecture, hidden) if hidden else features
 
-    network.read = read
+    network.features_of = features_of
     known = list(held_out("validate", "low", architecture, 3000, kinds=KINDS))
     start = time.perf_counter()
     net = _taught(recipe, training.loss)
-    network.read = real
+    network.features_of = real
     errors, alone, worst = [], [], 0.0
-    for _, reading, log2_h in known:
-        error = reading.placed(combined([net], reading, 1)[0][0]) - log2_h
+    for _, features, log2_h in known:
+        error = features.log2_heights(combined([net], features, 1)[0][0]) - log2_h
         errors.append(float(np.mean(error**2)))
-        middle = reading.lower + (reading.floor + reading.ceiling) / 2.0
+        middle = features.lower + (features.floor + features.ceiling) / 2.0
         alone.append(float(np.mean((middle - log2_h) ** 2)))
         worst = max(worst, float(np.abs(error).max()))
     return {
@@ -185,12 +186,12 @@ def on_experts() -> list[dict[str, Any]]:
 
 def _one_loss(expert: Expert, batch: batches.Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The squared error of the whole answer, whether the height was seen or missed."""
-    tokens, low, high, _, target = batch
-    position, beyond, doubt = expert(tokens, low, high)
-    error = position + beyond - target
+    kept, low, high, _, target = batch
+    position, unvisited_gap, log_error = expert(kept, low, high)
+    error = position + unvisited_gap - target
     squared = (error**2).mean()
-    aside = (doubt + error.detach().abs() * torch.exp(-doubt)).mean()
-    return training.BEYOND_SCALE * squared + training.DOUBT * aside, squared
+    aside = (log_error + error.detach().abs() * torch.exp(-log_error)).mean()
+    return training.GAP_SCALE * squared + training.ERROR_WEIGHT * aside, squared
 
 
 SEARCHES: tuple[tuple[str, dict[str, Any], Callable[..., Any]], ...] = (
@@ -208,12 +209,12 @@ def _search_trial(name: str, settings: dict[str, Any], objective: Callable[..., 
     net = _taught(replace(batches.recipes_of("low")["search"], chunks=SEARCH_CHUNKS, **settings), objective)
     seconds = time.perf_counter() - start
     rows = []
-    for group, reading, log2_h in held_out("validate", "low", net.architecture, 1000):
-        truth = log2_h - reading.lower
-        least = np.maximum(reading.low.max(1), 0.0)
+    for group, features, log2_h in held_out("validate", "low", net.architecture, 1000):
+        truth = log2_h - features.lower
+        least = np.maximum(features.low.max(1), 0.0)
         # a gap is added where it is clearly expected, as shipped models do: here from a hundredth of a bit
-        error = combined([net], reading, 1, threshold=THRESHOLD)[0][0] - truth
-        above = combined([net], reading, 1)[0][0] - least
+        error = combined([net], features, 1, threshold=THRESHOLD)[0][0] - truth
+        above = combined([net], features, 1)[0][0] - least
         at_once = least + np.maximum(above - THRESHOLD, 0.0) - truth
         rows.append(
             {
@@ -245,9 +246,9 @@ def on_norms() -> list[dict[str, Any]]:
     for group in NORMED:
         n, _, m = group
         P, h = draw(stream("default", 94, *group), group, 100, ("normal", "integer"))
-        tokens = bounds.brackets(P, m)
-        best = tokens.token_lower[..., -1].argmax(1)
-        known = np.flatnonzero(np.abs(np.log2(tokens.token_lower[..., -1].max(1) / h)) < 1e-9)
+        found_all = bounds.brackets(P, m)
+        best = found_all.kept_lower[..., -1].argmax(1)
+        known = np.flatnonzero(np.abs(np.log2(found_all.kept_lower[..., -1].max(1) / h)) < 1e-9)
         sets = np.array(list(combinations(range(n), m)))
         ranks = []
         for i in known:
@@ -255,7 +256,7 @@ def on_norms() -> list[dict[str, Any]]:
             N = Q.T @ Q
             X = np.linalg.inv(np.eye(m) - N[sets[:, :, None], sets[:, None, :]])
             norms = np.einsum("caa->ca", X).max(1)
-            own = (sets == np.sort(tokens.outside[i, best[i]])).all(1)
+            own = (sets == np.sort(found_all.outside[i, best[i]])).all(1)
             ranks.append(int((norms > norms[own]).sum()))
         found = bounds.brackets(P, m, budget=100).tightest[0]
         rows.append(

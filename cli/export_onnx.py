@@ -32,7 +32,7 @@ def command(folder: str, models: str | None, force: bool, output: Output) -> int
       beyond    (A,)       expected gap of the unvisited sets; 0 but of searches
       doubt     (A,)       predicted error: natural log of the expected |error|
 
-    moe_mheight.experts.network.read makes the inputs; `python -m pydoc
+    moe_mheight.experts.features.features_of makes the inputs; `python -m pydoc
     moe_mheight.ensemble.onnx` shows how predictions come of them.
 
     \b

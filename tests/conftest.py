@@ -163,11 +163,11 @@ SMALL_RECIPE = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Small chunks and held-out sets, in this process; experts are asked about every open bracket."""
+    """Small chunks and held-out sets, in this process; every open bracket is routed to experts."""
     from moe_mheight._parallel import workers
-    from moe_mheight.experts import batches, model_card, network, training
+    from moe_mheight.experts import batches, features, model_card, training
 
-    monkeypatch.setattr(network, "DECIDED", -1.0)
+    monkeypatch.setattr(features, "DECIDED", -1.0)
     plain = batches.Recipe
 
     def small(**settings):

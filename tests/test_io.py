@@ -24,7 +24,7 @@ from moe_mheight.data.code_files import Codes, read, refuse_existing, write_pair
 from moe_mheight.ensemble import onnx
 from moe_mheight.errors import DataError, FolderError, MHeightError
 from moe_mheight.evaluation import report
-from moe_mheight.experts.model_store import load_set, workshop
+from moe_mheight.experts.model_store import load_set, staging_folder
 
 STEPS = ("rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync")
 """Calls of os between which a process may be killed; what they change is all that another one sees."""
@@ -413,7 +413,7 @@ def test_a_tier_killed_at_every_step(force, tmp_path):
             tier(final, "old")
 
     def train(text):
-        with workshop(final, force) as partial:
+        with staging_folder(final, force) as partial:
             write_file(partial / "seed0.checkpoint", b"1")
             tier(partial / "finished", text)
 
@@ -423,7 +423,7 @@ def test_a_tier_killed_at_every_step(force, tmp_path):
         found = texts(final) if final.exists() else None
         assert found in ({"config": text, "weights": text} for text in ("old", "new")) or (not force and not found)
         if force:  # refused, or killed at once: what was restored stays
-            with suppress(MHeightError), workshop(final, force=False):
+            with suppress(MHeightError), staging_folder(final, force=False):
                 pytest.fail("it is there")
             assert texts(final) == found
         with suppress(MHeightError):
@@ -445,7 +445,7 @@ def test_models_load_whenever_their_training_was_killed(tmp_path):
         shutil.copytree(made, models)
 
     def train():
-        with workshop(models / "low", force=True) as partial:
+        with staging_folder(models / "low", force=True) as partial:
             shutil.copytree(made / "low", partial / "finished")
 
     for _ in at_every_step(train, prepare):

@@ -6,14 +6,14 @@ import numpy as np
 
 
 def made_up_calibration(seed):
-    """What `calibration.fit` makes of errors that are twice as large as the doubts say, lopsided, and never near."""
+    """What `conformal.fit` makes of errors that are twice as large as predicted, lopsided, and never near."""
     from moe_mheight.experts.conformal import fit
 
     rng = np.random.default_rng(seed)
-    doubt = np.exp(rng.normal(-3.0, 1.0, 2000))
+    predicted_error = np.exp(rng.normal(-3.0, 1.0, 2000))
     position = rng.random(2000)
-    truth = np.clip(position + 2.0 * doubt * (rng.exponential(size=2000) - 0.5), 0.0, 1.0)
-    return fit(truth, position, doubt)
+    truth = np.clip(position + 2.0 * predicted_error * (rng.exponential(size=2000) - 0.5), 0.0, 1.0)
+    return fit(truth, position, predicted_error)
 
 
 def tiny_models(folder, seeds=2):

@@ -28,7 +28,7 @@ from moe_mheight.errors import DataError, brief
 from moe_mheight.experts import training as bracket
 from moe_mheight.experts.batches import Recipe
 from moe_mheight.experts.checkpoints import in_stages
-from moe_mheight.experts.network import combined, read_codes
+from moe_mheight.experts.network import code_features, combined
 from moe_mheight.experts.torch_threads import on_threads
 from moe_mheight.groups import TIERS, tier_of
 from moe_mheight.raw.data import Part, Parts, Split, of_scope, prepared
@@ -228,8 +228,8 @@ def _bracket(row: Row, seed: int, training: Parts, validation: Parts, work: Path
         for side, parts in (("seen", training), ("held", validation)):
             for part in (p for p in parts if tier_of(*p.group) == tier):
                 P = part.P[:WATCHED] if side == "seen" else part.P
-                reading = read_codes(P, part.group[2], recipe.architecture, 1)
-                log2_h = reading.placed(combined([expert], reading, 1)[0][0])
+                features = code_features(P, part.group[2], recipe.architecture, 1)
+                log2_h = features.log2_heights(combined([expert], features, 1)[0][0])
                 if side == "held":
                     predicted[part.group] = log2_h
                 else:

@@ -1,14 +1,14 @@
-"""Certified brackets [L, U] around the m-height, from a scan of all sets (S, a), and the tokens that experts read.
+"""Certified brackets [L, U] around the m-height, from a scan of all sets (S, a), and the kept candidates for experts.
 
 Every (S, a) is bounded once by least squares (`_scan`); the CANDIDATES with the largest upper bounds are reweighted
-(see `reweighting`; `certified` says why the bounds hold).
+(see `irls`; `numerics.rounding` says why the bounds hold).
 """
 
 from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ from ..numerics.least_squares import (
 from ..numerics.rationals import rational_matrix, short_of_rank
 from ..numerics.rounding import residuals, upper_bound
 from .budget_search import search
-from .irls import CANDIDATES, STEPS, Brackets, gather, insert, reweight
+from .irls import CANDIDATES, STEPS, Brackets, gather, insert, merged, reweight
 
 DOUBTFUL = 1e-3
 """Residuals above this make the scan solve again."""
@@ -60,91 +60,134 @@ def _sets_of(pairs, splits, m, sets):  # type: ignore[no-untyped-def]
             sets[i, s + 1 + b] = split[s + b + (b >= position)]
 
 
-@compiled
-def _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight, y, u):  # type: ignore[no-untyped-def]
-    """Upper bounds of all (S, a), pair = m * split + position of a; keep each lane's largest, see `_insert`."""
-    k, n = Q.shape[0], Q.shape[1]
+class _Lanes(NamedTuple):
+    """A code in each lane, and space to solve for one (S, a) of each; the last axis is the lane."""
+
+    G: Any  # (k, n), and with orthonormal rows Q
+    Q: Any
+    N: Any  # (n, n), the projection on the dual code
+    G_S: Any  # (k, s), g_a (k,): their columns S and a
+    g_a: Any
+    Q_S: Any
+    q_a: Any
+    R: Any
+    X: Any  # (m, m), the inverse of N outside S
+    t: Any
+    u: Any
+    weight: Any  # (s,), ones
+    y: Any
+    total: Any  # |y|_1
+    rho: Any
+
+
+class _Largest(NamedTuple):
+    """(LANES, C + 1) largest upper bounds of each lane, descending, and their pairs."""
+
+    values: Any
+    pairs: Any
+
+
+@merged
+def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     s = n - m
-    X = np.empty((m, m, LANES))
-    total, rho = np.empty(LANES), np.empty(LANES)
-    total_again, rho_again = np.empty(LANES), np.empty(LANES)
-    pairs, sets = np.empty(LANES, np.int64), np.empty((LANES, n), np.uint8)
-    for lane in range(LANES):
-        for q in range(best.shape[1]):
-            best[lane, q] = -1.0
+    G, Q, N = np.empty((k, n, LANES)), np.empty((k, n, LANES)), np.empty((n, n, LANES))
+    G_S, Q_S = np.empty((k, s, LANES)), np.empty((k, s, LANES))
+    R, X = np.empty((k, k, LANES)), np.empty((m, m, LANES))
+    g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
+    weight, y = np.ones((s, LANES)), np.empty((s, LANES))
+    return _Lanes(G, Q, N, G_S, g_a, Q_S, q_a, R, X, t, u, weight, y, np.empty(LANES), np.empty(LANES))
+
+
+@merged
+def _solve_pair(split, position, m, lanes):  # type: ignore[no-untyped-def]
+    """y of one (S, a), by the inverse of N outside S; the columns S of G are loaded."""
+    s = lanes.y.shape[0]
+    a = split[s + position]
+    for i in range(lanes.g_a.shape[0]):
+        copy(lanes.g_a[i], lanes.G[i, a])
     for j in range(s):
-        fill(weight[j], 1.0)
+        fill(lanes.y[j], 0.0)
+        for b in range(m):
+            add_product(lanes.y[j], lanes.N[split[j], split[s + b]], lanes.X[b, position])
+    residuals(lanes.G_S, lanes.g_a, lanes.y, lanes.total, lanes.rho)
+
+
+@compiled
+def _solve_pair_again(pair, splits, m, lanes):  # type: ignore[no-untyped-def]
+    """The same without squaring the condition, for the lanes whose S is nearly rank-deficient; the others keep theirs,
+    so that no code's answer depends on its neighbours."""
+    n = splits.shape[1]
+    pairs, sets = np.empty(LANES, np.int64), np.empty((LANES, n), np.uint8)
+    total, rho = np.empty(LANES), np.empty(LANES)
+    for lane in range(LANES):
+        pairs[lane] = pair
+    _sets_of(pairs, splits, m, sets)
+    gather(lanes.Q, sets, lanes.Q_S, lanes.q_a)
+    solve_weighted(lanes.Q_S, lanes.R, lanes.weight, lanes.q_a, lanes.t, lanes.y, lanes.u)
+    residuals(lanes.G_S, lanes.g_a, lanes.y, total, rho)
+    for lane in range(LANES):
+        if not lanes.rho[lane] < DOUBTFUL:
+            lanes.total[lane], lanes.rho[lane] = total[lane], rho[lane]
+
+
+@merged
+def _scan(lanes, splits, m, largest):  # type: ignore[no-untyped-def]
+    """Upper bounds of all (S, a), pair = m * split + position of a; keep each lane's largest, see `insert`."""
+    k, s = lanes.G_S.shape[:2]
+    values, total, rho = largest.values, lanes.total, lanes.rho
+    for lane in range(LANES):
+        for q in range(values.shape[1]):
+            values[lane, q] = -1.0
     for q in range(splits.shape[0]):
         split = splits[q]
-        invert_outside(N, split[s:], X)
+        invert_outside(lanes.N, split[s:], lanes.X)
         for j in range(s):
             for i in range(k):
-                copy(G_S[i, j], G[i, split[j]])
+                copy(lanes.G_S[i, j], lanes.G[i, split[j]])
         for position in range(m):
-            a = split[s + position]
-            for i in range(k):
-                copy(g_a[i], G[i, a])
-            for j in range(s):
-                fill(y[j], 0.0)
-                for b in range(m):
-                    add_product(y[j], N[split[j], split[s + b]], X[b, position])
-            residuals(G_S, g_a, y, total, rho)
             pair = q * m + position
+            _solve_pair(split, position, m, lanes)
             doubtful = False
             for lane in range(LANES):
                 doubtful |= not rho[lane] < DOUBTFUL
-            if doubtful:  # some S is nearly rank-deficient: solve without squaring its condition
-                for lane in range(LANES):
-                    pairs[lane] = pair
-                _sets_of(pairs, splits, m, sets)
-                gather(Q, sets, Q_S, q_a)
-                solve_weighted(Q_S, R, weight, q_a, t, y, u)
-                residuals(G_S, g_a, y, total_again, rho_again)
-                for lane in range(LANES):
-                    if not rho[lane] < DOUBTFUL:  # the others keep theirs: no code's answer depends on its neighbours
-                        total[lane], rho[lane] = total_again[lane], rho_again[lane]
+            if doubtful:
+                _solve_pair_again(pair, splits, m, lanes)
             for lane in range(LANES):
                 value = upper_bound(total[lane], rho[lane], s)
-                if value > best[lane, best.shape[1] - 1]:
-                    insert(best[lane], best_pair[lane], value, pair)
+                if value > values[lane, values.shape[1] - 1]:
+                    insert(values[lane], largest.pairs[lane], value, pair)
 
 
 @compiled
 def _scan_all(P, splits, m, sets_out, rest):  # type: ignore[no-untyped-def]
     """The candidates of each code, largest upper bound first, and the largest upper bound of all others."""
     count, k, r = P.shape
-    n = k + r
-    s = n - m
     candidates = sets_out.shape[1]
-    x = np.empty((k * r, LANES))
-    G, Q, N = np.empty((k, n, LANES)), np.empty((k, n, LANES)), np.empty((n, n, LANES))
-    G_S, Q_S, R = np.empty((k, s, LANES)), np.empty((k, s, LANES)), np.empty((k, k, LANES))
-    g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
-    weight, y = np.empty((s, LANES)), np.empty((s, LANES))
-    best, best_pair = np.empty((LANES, candidates + 1)), np.empty((LANES, candidates + 1), np.int64)
+    x, lanes = np.empty((k * r, LANES)), _new_lanes(k, k + r, m)
+    largest = _Largest(np.empty((LANES, candidates + 1)), np.empty((LANES, candidates + 1), np.int64))
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        load_generator(x, G)
-        load_generator(x, Q)
-        orthonormalise(Q, R)
-        projection(Q, N)
-        _scan(G, Q, N, splits, m, best, best_pair, G_S, g_a, Q_S, q_a, R, t, weight, y, u)
+        load_generator(x, lanes.G)
+        load_generator(x, lanes.Q)
+        orthonormalise(lanes.Q, lanes.R)
+        projection(lanes.Q, lanes.N)
+        _scan(lanes, splits, m, largest)
         for lane in range(stop - start):
-            rest[start + lane] = best[lane, candidates]
-            _sets_of(best_pair[lane, :candidates], splits, m, sets_out[start + lane])
+            rest[start + lane] = largest.values[lane, candidates]
+            _sets_of(largest.pairs[lane, :candidates], splits, m, sets_out[start + lane])
 
 
 def candidates(
     P: NDArray[np.float64], m: int, *, keep: int = CANDIDATES, budget: int = 0, threads: int | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The sets (S, a) that are worth a closer look: those of the largest upper bounds, or what a search finds.
+    """The sets (S, a) that are worth more work: those of the largest upper bounds, or what a search finds.
 
     Args:
         P: (B, k, r) float64, checked.
         m: 1 <= m <= r.
         keep: how many, where there are so many.
-        budget: of sets S to look at; 0: all.
+        budget: of sets S to visit; 0: all.
         threads: default all cores.
 
     Returns:
@@ -165,23 +208,24 @@ def brackets(
     m: int,
     *,
     steps: int = STEPS,
-    closing: bool = False,
+    tightest: bool = False,
     budget: int = 0,
     threads: int | None = None,
 ) -> Brackets:
-    """Certified brackets and tokens of a batch of codes with one m.
+    """Certified brackets and kept candidates of a batch of codes with one m.
 
     Args:
         P: (k, r) or (B, k, r) with n = k + r <= 16; under a budget n <= 32.
         m: 1 <= m <= r.
         steps: reweighting steps; 0 is plain least squares.
-        closing: let all that the tokens found narrow the bracket, which closes most of them; experts need it open.
-        budget: look at no more than this many sets S, chosen by `search`, and claim no upper bound; 0: look at all.
+        tightest: let all that the kept candidates found narrow the bracket, which closes most of them; experts need it
+            open.
+        budget: visit no more than this many sets S, chosen by `search`, and claim no upper bound; 0: visit all.
         threads: default all cores; the answer does not depend on it.
 
     Returns:
         Brackets. Infinite heights are recognised exactly up to n = 16 (`minimum_distance`); beyond, of integers by a
-        token's S that is short of rank, of reals by a lower bound above minors.LARGEST_RATIO.
+        kept candidate's S that is short of rank, of reals by a lower bound above minors.LARGEST_RATIO.
 
     Raises:
         CodeError: P, m, steps or budget is out of range.
@@ -202,7 +246,7 @@ def brackets(
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
-    found = reweight(batch, m, sets, rest, steps, closing=closing, budget=budget, threads=threads)
+    found = reweight(batch, m, sets, rest, steps, tightest=tightest, budget=budget, threads=threads)
     infinite = _infinite(batch, found) if n > MAX_N else _distances(batch, threads) <= m
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
@@ -222,15 +266,16 @@ def _distances(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.in
 def _infinite(P: NDArray[np.float64], found: Brackets) -> NDArray[np.bool_]:
     """Which codes are seen to have an infinite height: reals by LARGEST_RATIO, integers by a set S short of rank.
 
-    Where rounding has made a large height of an infinite one, S is a token's or what the witness nearly vanishes on.
+    Where rounding has made a large height of an infinite one, S is a kept one or what the witness nearly vanishes
+    on.
     """
-    large = found.token_lower[..., -1] > LARGEST_RATIO
+    large = found.kept_lower[..., -1] > LARGEST_RATIO
     out = np.array(large.any(1))
     for i in np.flatnonzero(out & are_whole(P)):
         F = rational_matrix(P[i])
         words = np.argsort(-np.abs(found.witness[i]), kind="stable")[: found.m]
-        left = [words.tolist(), *found.outside[i][large[i]].tolist()]
-        out[i] = any(short_of_rank(F, set(range(found.n)) - set(some)) for some in left)
+        outside = [words.tolist(), *found.outside[i][large[i]].tolist()]
+        out[i] = any(short_of_rank(F, set(range(found.n)) - set(places)) for places in outside)
     return out
 
 
@@ -240,19 +285,19 @@ def bounds(
     *,
     matrix: str | None = None,
     steps: int = STEPS,
-    closing: bool = True,
+    tightest: bool = True,
     threads: int | None = None,
 ) -> tuple[Any, Any]:
     """Certified (lower, upper) bounds of m-heights; floats for one code, (B,) arrays for a batch; m int or (B,).
 
-    They are the tightest that `brackets` knows; closing=False gives the bracket that a Predictor answers within.
+    They are the tightest that `brackets` knows; tightest=False gives the bracket that a Predictor answers within.
     matrix: what P is, as in `m_height`; the bounds are of its systematic form in float64.
     """
     batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=MAX_N)
     levels = check_m(m, len(batch), batch.shape[2])
     lower, upper = np.empty(len(batch)), np.empty(len(batch))
     for level in np.unique(levels):
-        mine = levels == level
-        found = brackets(batch[mine], int(level), steps=steps, closing=closing, threads=threads)
-        lower[mine], upper[mine] = found.lower, found.upper
+        rows = levels == level
+        found = brackets(batch[rows], int(level), steps=steps, tightest=tightest, threads=threads)
+        lower[rows], upper[rows] = found.lower, found.upper
     return like_input(lower, single), like_input(upper, single)

@@ -5,17 +5,18 @@ Let Q be G with orthonormal rows, S a set of n - m coordinates, a one outside, u
 * c = Q^T u is a codeword, so h_m(c) <= h_m(C): a lower bound with its witness.
 * Q_S y = q_a, so |y|_1 bounds the best codeword for (S, a); the largest over all (S, a) bounds h_m(C) from above.
 * Solving again with weights |y| (iteratively reweighted least squares, which tends to the L1 minimum) tightens both.
-  The weight of a coordinate outside the support shrinks by |c| / max|c| a step. A power of that factor leaps over
-  steps, and a plain step after each leap mends what it broke: ten steps so do the work of dozens.
+  The weight of a coordinate outside the support shrinks by |c| / max|c| a step. A power of that factor makes an
+  accelerated step, and a plain step after it mends what it broke: ten steps so do the work of dozens.
 
-The few candidates with the largest upper bounds, the tokens, go on for MORE steps and are rounded to a basis, the k
-coordinates with the largest |c|. Its basic solution and the codeword that goes with it are bounds too, often equal
-ones. Experts read them; the bracket is left as the common steps made it, unless it is asked to close.
+The few candidates with the largest upper bounds are kept: they go on for EXTRA_STEPS steps and are rounded to a basis,
+the k coordinates with the largest |c|. Its basic solution and the codeword that goes with it are bounds too, often
+equal ones. Experts read them; the bracket is left as the common steps made it, unless the tightest one is wanted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,28 +28,29 @@ from ..numerics.rounding import lower_bound, residuals, upper_bound, witness
 CANDIDATES = 24
 """Sets (S, a) that are reweighted."""
 
-TOKENS = 12
-"""Of these, the ones with the largest upper bounds, handed to experts."""
+KEPT = 12
+"""Of these, the ones with the largest upper bounds, which experts read."""
 
 STEPS = 10
 """Reweighting steps that narrow the bracket, by default."""
 
-MORE = 4
-"""Further steps of the tokens, which experts see and the bracket does not."""
+EXTRA_STEPS = 4
+"""Further steps of the kept candidates, which experts see and the bracket does not."""
 
-LEAPS = np.array([0, 0, 2, 0, 3, 0, 4, 0, 5, 0])
-"""After step i, weights become |y| (|c| / max|c|)^(2^LEAPS[i] - 1); further steps repeat the last two."""
+ACCELERATIONS = np.array([0, 0, 2, 0, 3, 0, 4, 0, 5, 0])
+"""After step i, weights become |y| (|c| / max|c|)^(2^ACCELERATIONS[i] - 1); further steps repeat the last two."""
 
-LEAST_LEAP = 1e-3
-"""No leap shrinks a weight by more: one that starts near zero has |c| far above all others, and would undo them all."""
+LEAST_ACCELERATION = 1e-3
+"""No accelerated step shrinks a weight by more: one that starts near zero has |c| far above all others, and would undo
+them all."""
 
 FIRST = 2
-"""Steps that all candidates take, before the tokens are chosen and go on."""
+"""Steps that all candidates take, before the kept ones are chosen and go on."""
 
 BASIC = 2
 """Solves after the last step: the basic solution, and the codeword that it calls for."""
 
-BEYOND = MORE + BASIC
+EXTRA = EXTRA_STEPS + BASIC
 """Solves after the bracket's own."""
 
 LEAST_WEIGHT = 1e-290
@@ -58,6 +60,11 @@ TIED = 2.0**-16
 
 LARGEST_C = 4.0
 """Where the reduced costs of basic solutions are cut off."""
+
+
+def merged(function):  # type: ignore[no-untyped-def]
+    """Compiled into its caller: only there is it known that no two arrays overlap, which makes loops 5 % faster."""
+    return compiled(function, forceinline=True)
 
 
 @compiled
@@ -86,8 +93,8 @@ def gather(M, sets, M_S, m_a):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sharpen(weight, y, total, leap):  # type: ignore[no-untyped-def]
-    """The next weights, see LEAPS; c = y / weight."""
+def _sharpen(weight, y, total, acceleration):  # type: ignore[no-untyped-def]
+    """The next weights, see ACCELERATIONS; c = y / weight."""
     top, factor, power = np.zeros(LANES), np.empty(LANES), np.empty(LANES)
     for j in range(y.shape[0]):
         value, before = y[j], weight[j]
@@ -98,11 +105,11 @@ def _sharpen(weight, y, total, leap):  # type: ignore[no-untyped-def]
         fill(power, 1.0)
         for lane in range(top.shape[0]):
             factor[lane] = abs(value[lane]) / (out[lane] * top[lane])
-        for _ in range(leap):  # factor^(2^leap - 1)
+        for _ in range(acceleration):  # factor^(2^acceleration - 1)
             multiply(power, factor)
             multiply(factor, factor)
         for lane in range(top.shape[0]):
-            out[lane] = max(abs(value[lane]) * max(power[lane], LEAST_LEAP), 1e-12 * total[lane], LEAST_WEIGHT)
+            out[lane] = max(abs(value[lane]) * max(power[lane], LEAST_ACCELERATION), 1e-12 * total[lane], LEAST_WEIGHT)
 
 
 @compiled
@@ -111,18 +118,18 @@ def _round_to_basis(weight, c, k):  # type: ignore[no-untyped-def]
     above = np.empty(LANES)
     for i in range(c.shape[0]):
         fill(above, 0.0)
-        own, out = c[i], weight[i]
+        size, out = c[i], weight[i]
         for j in range(c.shape[0]):
             other, ahead = c[j], j < i
             for lane in range(above.shape[0]):
-                above[lane] += 1.0 if other[lane] > own[lane] or (ahead and other[lane] == own[lane]) else 0.0
+                above[lane] += 1.0 if other[lane] > size[lane] or (ahead and other[lane] == size[lane]) else 0.0
         for lane in range(above.shape[0]):
             out[lane] *= 1.0 if above[lane] < k else 1e-9
 
 
 @compiled
 def _rank(c, y, keys, top):  # type: ignore[no-untyped-def]
-    """What a token's entries are sorted by: |c| in steps of TIED, and where it ties |y|, which is at most 1."""
+    """What a candidate's entries are sorted by: |c| in steps of TIED, and where it ties |y|, which is at most 1."""
     fill(top, 0.0)
     for j in range(c.shape[0]):
         size = c[j]
@@ -135,151 +142,294 @@ def _rank(c, y, keys, top):  # type: ignore[no-untyped-def]
             key[lane] = steps + 0.9 * share[lane]
 
 
-@compiled
-def _reweight(P, m, sets, rest, steps, leaps, closing, out):  # type: ignore[no-untyped-def]
-    """All candidates take the first steps, then the tokens go on; `closing`: all that they find narrows the bounds."""
-    lower, upper, elsewhere, word_out, order_out, lower_out, upper_out, y_out, c_out, basic_y_out, basic_c_out = out
-    count, k, r = P.shape
-    n = k + r
-    s = n - m
-    candidates, tokens = sets.shape[1], min(sets.shape[1], order_out.shape[1])
-    end = steps + MORE
-    solves = end + 1 + BASIC
-    first = min(FIRST, steps) + 1
-    last = solves - 1 if closing else steps
-    x = np.empty((k * r, LANES))
+class _Bounds(NamedTuple):
+    """What comes out, as in `Brackets`; sets (B, T, n) are the kept candidates."""
+
+    lower: Any
+    upper: Any
+    elsewhere: Any
+    witness: Any
+    sets: Any
+    kept_lower: Any
+    kept_upper: Any
+    y: Any
+    c: Any
+    basic_y: Any
+    basic_c: Any
+
+
+class _Plan(NamedTuple):
+    """Numbers of solves, from 0, and how codes share the lanes."""
+
+    m: int
+    first: int  # the first solve that only kept candidates take
+    end: int  # the last step
+    solves: int
+    last: int  # the last solve that narrows the bracket
+    used: int  # lanes in use
+    share: int  # lanes of one code, more than one where codes are few
+    turns: int  # how often a code's lanes are filled until all its candidates have been in one
+
+
+class _Lanes(NamedTuple):
+    """One (S, a) in each lane, and space to solve for it; the last axis is the lane."""
+
+    G: Any  # (k, n), and with orthonormal rows Q
+    Q: Any
+    G_S: Any  # (k, s), g_a (k,): their columns S and a
+    g_a: Any
+    Q_S: Any
+    q_a: Any
+    V: Any
+    R: Any
+    t: Any
+    u: Any
+    weight: Any  # (s,)
+    y: Any
+    c: Any
+    y_last: Any  # of the last step
+    c_last: Any
+    y_basic: Any
+    c_basic: Any
+    total: Any  # |y|_1
+    rho: Any
+    word: Any  # (n,), the codeword, its error and space to sort it
+    error: Any
+    sizes: Any
+    low: Any
+    keys: Any
+    top: Any
+    sets: Any  # (LANES, n) uint8
+    candidate: Any  # (LANES,), its number
+
+
+class _Candidates(NamedTuple):
+    """What is known of each candidate of the codes in work; the first axis is the code."""
+
+    weights: Any  # (LANES, C, s)
+    uppers: Any  # (LANES, C, solves), running best, and lowers
+    lowers: Any
+    largest: Any  # (LANES, T + 1) largest upper bounds after the first steps, and whose they are
+    order: Any
+    won: Any  # (LANES,) the best lower bound, and which candidate and solve it is from
+    winner: Any
+
+
+@merged
+def _new_lanes(k, n, s):  # type: ignore[no-untyped-def]
     G, Q = np.empty((k, n, LANES)), np.empty((k, n, LANES))
     G_S, Q_S, V = np.empty((k, s, LANES)), np.empty((k, s, LANES)), np.empty((k, s, LANES))
     g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
-    R = np.empty((k, k, LANES))
-    y, c = np.empty((s, LANES)), np.empty((s, LANES))
-    ys, cs, basic_ys, basic_cs = (
-        np.empty((s, LANES)),
-        np.empty((s, LANES)),
-        np.empty((s, LANES)),
-        np.empty((s, LANES)),
-    )
+    weight, y, c, keys = np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES))
+    y_last, c_last = np.empty((s, LANES)), np.empty((s, LANES))
+    y_basic, c_basic = np.empty((s, LANES)), np.empty((s, LANES))
     word, error, sizes = np.empty((n, LANES)), np.empty((n, LANES)), np.empty((n, LANES))
-    columns = np.zeros((LANES, n), np.uint8)
-    total, rho, low = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    keys, top = np.empty((s, LANES)), np.empty(LANES)
-    weight, who = np.empty((s, LANES)), np.empty(LANES, np.int64)
-    won, winner = np.empty(LANES), np.zeros(LANES, np.int64)
-    # per code and candidate
-    weights = np.empty((LANES, candidates, s))
-    uppers, lowers = np.empty((LANES, candidates, solves)), np.empty((LANES, candidates, solves))
-    final, order = np.empty((LANES, tokens + 1)), np.zeros((LANES, tokens + 1), np.int64)
-    share = max(1, min(LANES // count, candidates))  # lanes of one code, where codes are few
-    turns, further = -(-candidates // share), -(-tokens // share)
+    total, rho, low, top = np.empty(LANES), np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    R, sets, candidate = np.empty((k, k, LANES)), np.zeros((LANES, n), np.uint8), np.empty(LANES, np.int64)
+    return _Lanes(
+        G, Q, G_S, g_a, Q_S, q_a, V, R, t, u, weight, y, c, y_last, c_last, y_basic, c_basic, total, rho, word, error,
+        sizes, low, keys, top, sets, candidate,
+    )  # fmt: skip
+
+
+@merged
+def _load_codes(P, start, x, lanes, plan):  # type: ignore[no-untyped-def]
+    """The codes from `start` on, `share` lanes each."""
+    k, r = P.shape[1:]
+    for lane in range(LANES):
+        at = start + min(lane, plan.used - 1) // plan.share
+        for i in range(k):
+            for j in range(r):
+                x[i * r + j, lane] = P[at, i, j]
+    load_generator(x, lanes.G)
+    load_generator(x, lanes.Q)
+    orthonormalise(lanes.Q, lanes.R)
+
+
+@merged
+def _rank_candidates(start, codes, plan, known, out):  # type: ignore[no-untyped-def]
+    """Choose the kept candidates by what the first steps made of all, and bound the others."""
+    candidates, kept = known.uppers.shape[1], known.order.shape[1] - 1
+    for code in range(codes):
+        largest, order = known.largest[code], known.order[code]
+        for place in range(kept + 1):
+            largest[place] = -1.0
+        for q in range(candidates):
+            insert(largest, order, known.uppers[code, q, plan.first - 1], q)
+        at = start + code
+        if candidates > kept:
+            out.upper[at] = max(out.upper[at], largest[kept])
+        out.elsewhere[at] = out.upper[at]
+
+
+@merged
+def _load_candidates(turn, start, sets, lanes, plan, known):  # type: ignore[no-untyped-def]
+    """Put a candidate into each lane: of all, with weights 1, or of the kept ones, with the weights that they have."""
+    s = lanes.weight.shape[0]
+    candidates, kept = known.uppers.shape[1], known.order.shape[1] - 1
+    for lane in range(LANES):
+        code = min(lane, plan.used - 1) // plan.share
+        if turn >= plan.turns:
+            place = min((turn - plan.turns) * plan.share + lane % plan.share, kept - 1)
+            q = known.order[code, place]
+            for j in range(s):
+                lanes.weight[j, lane] = known.weights[code, q, j]
+        else:
+            q = min(turn * plan.share + lane % plan.share, candidates - 1)
+            for j in range(s):
+                lanes.weight[j, lane] = 1.0
+        lanes.candidate[lane] = q
+        lanes.sets[lane] = sets[start + code, q]
+    gather(lanes.G, lanes.sets, lanes.G_S, lanes.g_a)
+    gather(lanes.Q, lanes.sets, lanes.Q_S, lanes.q_a)
+
+
+@merged
+def _solve(lanes, m):  # type: ignore[no-untyped-def]
+    """Least squares under the weights: y, |c| and both bounds of each lane."""
+    k, s = lanes.Q_S.shape[:2]
+    for i in range(k):
+        for j in range(s):
+            copy(lanes.V[i, j], lanes.Q_S[i, j])
+    solve_weighted(lanes.V, lanes.R, lanes.weight, lanes.q_a, lanes.t, lanes.y, lanes.u)
+    residuals(lanes.G_S, lanes.g_a, lanes.y, lanes.total, lanes.rho)
+    witness(lanes.G, lanes.Q, lanes.u, lanes.word, lanes.error)
+    lower_bound(lanes.word, lanes.error, m, lanes.sizes, lanes.low)
+    for j in range(s):
+        value, before, size = lanes.y[j], lanes.weight[j], lanes.c[j]
+        for lane in range(size.shape[0]):
+            size[lane] = abs(value[lane]) / before[lane]  # y = weight Q_S^T u
+
+
+@merged
+def _note_bounds(step, start, lanes, plan, known, out):  # type: ignore[no-untyped-def]
+    """The running best bounds of each candidate, and of each code the best codeword."""
+    n, s = lanes.word.shape[0], lanes.weight.shape[0]
+    for lane in range(plan.used):
+        code, q = lane // plan.share, lanes.candidate[lane]
+        before_upper = known.uppers[code, q, step - 1] if step else np.inf
+        before_lower = known.lowers[code, q, step - 1] if step else 1.0
+        low = lanes.low[lane]
+        known.uppers[code, q, step] = min(before_upper, upper_bound(lanes.total[lane], lanes.rho[lane], s))
+        known.lowers[code, q, step] = max(before_lower, low)
+        rank = q * plan.solves + step  # ties go to the first, however many lanes a code has
+        won = known.won[code]
+        if step <= plan.last and (low > won or (low == won and rank < known.winner[code])):
+            known.won[code], known.winner[code] = low, rank
+            out.lower[start + code] = max(low, 1.0)
+            for j in range(n):
+                out.witness[start + code, j] = lanes.word[j, lane]
+
+
+@merged
+def _keep_profile(lanes, y_out, c_out):  # type: ignore[no-untyped-def]
+    """|y| / |y|_1 and |c|."""
+    for j in range(y_out.shape[0]):
+        copy(c_out[j], lanes.c[j])
+        value, size = lanes.y[j], y_out[j]
+        for lane in range(size.shape[0]):
+            size[lane] = abs(value[lane]) / lanes.total[lane] if lanes.total[lane] > 0.0 else 0.0
+
+
+@merged
+def _take_steps(steps, start, accelerations, lanes, plan, known, out):  # type: ignore[no-untyped-def]
+    """The solves of these numbers, one after another."""
+    for step in range(steps[0], steps[1]):
+        if step == plan.end + 1:
+            _round_to_basis(lanes.weight, lanes.c_last, lanes.Q.shape[0])
+        _solve(lanes, plan.m)
+        _note_bounds(step, start, lanes, plan, known, out)
+        if step == plan.end:
+            _keep_profile(lanes, lanes.y_last, lanes.c_last)
+        elif step == plan.solves - 1:
+            _keep_profile(lanes, lanes.y_basic, lanes.c_basic)
+        count = accelerations.shape[0]
+        acceleration = accelerations[step if step < count else count - 2 + step % 2]
+        _sharpen(lanes.weight, lanes.y, lanes.total, acceleration if step < plan.end else 0)
+
+
+@merged
+def _keep_weights(lanes, plan, known):  # type: ignore[no-untyped-def]
+    for lane in range(plan.used):
+        for j in range(lanes.weight.shape[0]):
+            known.weights[lane // plan.share, lanes.candidate[lane], j] = lanes.weight[j, lane]
+
+
+@merged
+def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-untyped-def]
+    """What is known of the kept candidates in the lanes."""
+    s, kept = lanes.weight.shape[0], known.order.shape[1] - 1
+    _rank(lanes.c_last, lanes.y_last, lanes.keys, lanes.top)
+    sort_down(lanes.keys, lanes.c_last, lanes.y_last, lanes.y_basic, lanes.c_basic)
+    for lane in range(plan.used):
+        place = (turn - plan.turns) * plan.share + lane % plan.share
+        if place >= kept:
+            continue
+        code, q, top = lane // plan.share, lanes.candidate[lane], lanes.top[lane]
+        at = start + code
+        out.upper[at] = max(out.upper[at], known.uppers[code, q, plan.last])
+        out.sets[at, place] = sets[at, q]
+        for step in range(plan.solves):
+            out.kept_upper[at, place, step] = known.uppers[code, q, step]
+            out.kept_lower[at, place, step] = known.lowers[code, q, step]
+        for j in range(s):
+            out.y[at, place, j] = lanes.y_last[j, lane]
+            out.c[at, place, j] = lanes.c_last[j, lane] / top if top > 0.0 else 0.0
+            out.basic_y[at, place, j] = lanes.y_basic[j, lane]
+            reduced = lanes.c_basic[j, lane]
+            out.basic_c[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
+
+
+@compiled
+def _reweight(P, m, sets, rest, steps, accelerations, tightest, out):  # type: ignore[no-untyped-def]
+    """All candidates take the first steps, then the kept ones go on; `tightest`: all that these find narrows the
+    bounds."""
+    count, k, r = P.shape
+    n, candidates = k + r, sets.shape[1]
+    s, kept = n - m, min(candidates, out.sets.shape[1])
+    end = steps + EXTRA_STEPS
+    solves, first = end + 1 + BASIC, min(FIRST, steps) + 1
+    last = solves - 1 if tightest else steps
+    x, lanes = np.empty((k * r, LANES)), _new_lanes(k, n, s)
+    known = _Candidates(
+        np.empty((LANES, candidates, s)),
+        np.empty((LANES, candidates, solves)),
+        np.empty((LANES, candidates, solves)),
+        np.empty((LANES, kept + 1)),
+        np.zeros((LANES, kept + 1), np.int64),
+        np.empty(LANES),
+        np.zeros(LANES, np.int64),
+    )
+    share = max(1, min(LANES // count, candidates))
+    turns, further = -(-candidates // share), -(-kept // share)
     for start in range(0, count, LANES // share):
-        stop = min(start + LANES // share, count)
-        used = (stop - start) * share
-        for lane in range(LANES):
-            at = start + min(lane, used - 1) // share
-            for i in range(k):
-                for j in range(r):
-                    x[i * r + j, lane] = P[at, i, j]
-        load_generator(x, G)
-        load_generator(x, Q)
-        orthonormalise(Q, R)
-        for code in range(start, stop):
-            lower[code] = 1.0
-            upper[code] = max(rest[code], 1.0)
-            won[code - start] = -1.0
+        codes = min(LANES // share, count - start)
+        plan = _Plan(m, first, end, solves, last, codes * share, share, turns)
+        _load_codes(P, start, x, lanes, plan)
+        for code in range(codes):
+            out.lower[start + code] = 1.0
+            out.upper[start + code] = max(rest[start + code], 1.0)
+            known.won[code] = -1.0
         for turn in range(turns + further):
             going_on = turn >= turns
-            if turn == turns:  # rank what the first steps made of the candidates
-                for code in range(stop - start):
-                    for place in range(tokens + 1):
-                        final[code, place] = -1.0
-                    for q in range(candidates):
-                        insert(final[code], order[code], uppers[code, q, first - 1], q)
-                    if candidates > tokens:
-                        upper[start + code] = max(upper[start + code], final[code, tokens])
-                    elsewhere[start + code] = upper[start + code]
-            for lane in range(LANES):
-                code = min(lane, used - 1) // share
-                if going_on:
-                    place = min((turn - turns) * share + lane % share, tokens - 1)
-                    q = order[code, place]
-                    for j in range(s):
-                        weight[j, lane] = weights[code, q, j]
-                else:
-                    q = min(turn * share + lane % share, candidates - 1)
-                    for j in range(s):
-                        weight[j, lane] = 1.0
-                who[lane] = q
-                columns[lane] = sets[start + code, q]
-            gather(G, columns, G_S, g_a)
-            gather(Q, columns, Q_S, q_a)
-            for step in range(first if going_on else 0, solves if going_on else first):
-                if step == end + 1:
-                    _round_to_basis(weight, cs, k)
-                for i in range(k):
-                    for j in range(s):
-                        copy(V[i, j], Q_S[i, j])
-                solve_weighted(V, R, weight, q_a, t, y, u)
-                residuals(G_S, g_a, y, total, rho)
-                witness(G, Q, u, word, error)
-                lower_bound(word, error, m, sizes, low)
-                for lane in range(used):
-                    code, q = lane // share, who[lane]
-                    before_upper = uppers[code, q, step - 1] if step else np.inf
-                    before_lower = lowers[code, q, step - 1] if step else 1.0
-                    uppers[code, q, step] = min(before_upper, upper_bound(total[lane], rho[lane], s))
-                    lowers[code, q, step] = max(before_lower, low[lane])
-                    rank = q * solves + step  # ties go to the first, however many lanes a code has
-                    if step <= last and (low[lane] > won[code] or (low[lane] == won[code] and rank < winner[code])):
-                        won[code], winner[code] = low[lane], rank
-                        lower[start + code] = max(low[lane], 1.0)
-                        for j in range(n):
-                            word_out[start + code, j] = word[j, lane]
-                for j in range(s):
-                    value, before, size = y[j], weight[j], c[j]
-                    for lane in range(size.shape[0]):
-                        size[lane] = abs(value[lane]) / before[lane]  # y = weight Q_S^T u
-                if step == end or step == solves - 1:
-                    y_here, c_here = (ys, cs) if step == end else (basic_ys, basic_cs)
-                    for j in range(s):
-                        copy(c_here[j], c[j])
-                        value, size = y[j], y_here[j]
-                        for lane in range(size.shape[0]):
-                            size[lane] = abs(value[lane]) / total[lane] if total[lane] > 0.0 else 0.0
-                leap = leaps[step] if step < leaps.shape[0] else leaps[leaps.shape[0] - 2 + step % 2]
-                _sharpen(weight, y, total, leap if step < end else 0)
-            if not going_on:
-                for lane in range(used):
-                    for j in range(s):
-                        weights[lane // share, who[lane], j] = weight[j, lane]
-                continue
-            _rank(cs, ys, keys, top)
-            sort_down(keys, cs, ys, basic_ys, basic_cs)
-            for lane in range(used):
-                place = (turn - turns) * share + lane % share
-                if place >= tokens:
-                    continue
-                code, q = lane // share, who[lane]
-                at = start + code
-                upper[at] = max(upper[at], uppers[code, q, last])
-                order_out[at, place] = sets[at, q]
-                for step in range(solves):
-                    upper_out[at, place, step] = uppers[code, q, step]
-                    lower_out[at, place, step] = lowers[code, q, step]
-                for j in range(s):
-                    y_out[at, place, j] = ys[j, lane]
-                    c_out[at, place, j] = cs[j, lane] / top[lane] if top[lane] > 0.0 else 0.0
-                    basic_y_out[at, place, j] = basic_ys[j, lane]
-                    reduced = basic_cs[j, lane]
-                    basic_c_out[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
+            if turn == turns:
+                _rank_candidates(start, codes, plan, known, out)
+            _load_candidates(turn, start, sets, lanes, plan, known)
+            steps_of_turn = (first, solves) if going_on else (0, first)
+            _take_steps(steps_of_turn, start, accelerations, lanes, plan, known, out)
+            if going_on:
+                _write_kept(turn, start, sets, lanes, plan, known, out)
+            else:
+                _keep_weights(lanes, plan, known)
 
 
 @dataclass(frozen=True, eq=False)
 class Brackets:
-    """Bounds of B codes of one (n, k, m), and their tokens: the candidates (S, a) with the largest upper bounds.
+    """Bounds of B codes of one (n, k, m), and their kept candidates: the sets (S, a) with the largest upper bounds.
 
-    Shapes: lower, upper (B,); elsewhere (B,), an upper bound for all (S, a) that are no tokens; witness (B, n), the
-    codeword whose height is `lower`; outside (B, T, m), the coordinates outside S with a first; token_lower,
-    token_upper (B, T, steps + 1 + BEYOND), after each solve, running best, those of the basic solution last; y, c
+    Shapes: lower, upper (B,); elsewhere (B,), an upper bound for all (S, a) that are not kept; witness (B, n), the
+    codeword whose height is `lower`; outside (B, T, m), the coordinates outside S with a first; kept_lower,
+    kept_upper (B, T, steps + 1 + EXTRA), after each solve, running best, those of the basic solution last; y, c
     (B, T, n - m), |y| / |y|_1 and |c_S| / max|c_S| of the last step, in descending order of |c_S|, of |y| where that
     ties; basic_y, basic_c (B, T, n - m), the same of the basic solution, in the same order, its |c_S| divided by that
     on the basis. Heights, not their logs. An infinite height has lower = upper = inf; its witness is only the best
@@ -296,8 +446,8 @@ class Brackets:
     elsewhere: NDArray[np.float64]
     witness: NDArray[np.float64]
     outside: NDArray[np.int64]
-    token_lower: NDArray[np.float64]
-    token_upper: NDArray[np.float64]
+    kept_lower: NDArray[np.float64]
+    kept_upper: NDArray[np.float64]
     y: NDArray[np.float32]
     c: NDArray[np.float32]
     basic_y: NDArray[np.float32]
@@ -305,9 +455,9 @@ class Brackets:
 
     @property
     def tightest(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(lower, upper), (B,) each, with all that the tokens found."""
-        lower = np.maximum(self.lower, self.token_lower[..., -1].max(1))
-        upper = np.minimum(self.upper, np.maximum(self.elsewhere, self.token_upper[..., -1].max(1)))
+        """(lower, upper), (B,) each, with all that the kept candidates found."""
+        lower = np.maximum(self.lower, self.kept_lower[..., -1].max(1))
+        upper = np.minimum(self.upper, np.maximum(self.elsewhere, self.kept_upper[..., -1].max(1)))
         return lower, np.where(np.isinf(self.lower) | (self.budget > 0), np.inf, upper)
 
 
@@ -318,11 +468,11 @@ def reweight(
     rest: NDArray[np.float64],
     steps: int,
     *,
-    closing: bool,
+    tightest: bool,
     budget: int = 0,
     threads: int | None = None,
 ) -> Brackets:
-    """Bounds and tokens of a batch of codes from given candidates.
+    """Bounds and kept candidates of a batch of codes from given candidates.
 
     Args:
         P: (B, k, r) float64, checked.
@@ -331,26 +481,25 @@ def reweight(
         rest: (B,), an upper bound for all sets that are not candidates; inf when there is none.
         steps: reweighting steps.
         budget: of sets that the candidates were chosen from; only kept.
-        closing: let the tokens' further steps and basic solutions narrow the bounds too.
+        tightest: let the kept candidates' further steps and basic solutions narrow the bounds too.
         threads: default all cores; the answer does not depend on it.
     """
     count, k, r = P.shape
     n, s = k + r, k + r - m
-    (lower, upper, elsewhere), word = np.empty((3, count)), np.empty((count, n))
-    order = np.empty((count, TOKENS, n), np.uint8)
-    token_lower, token_upper = (np.empty((count, TOKENS, steps + 1 + BEYOND)) for _ in range(2))
-    y, c, basic_y, basic_c = (np.empty((count, TOKENS, s), np.float32) for _ in range(4))
-    tokens = (order, token_lower, token_upper, y, c, basic_y, basic_c)
-    whole = (lower, upper, elsewhere, word, *tokens)
-    over_batch(
-        lambda i, j: _reweight(
-            P[i:j], m, sets[i:j], rest[i:j], steps, LEAPS, closing, tuple(part[i:j] for part in whole)
-        ),
-        count,
-        threads,
-    )
-    for part in tokens:  # too few candidates: the last one stands in for the missing
+    solves = steps + 1 + EXTRA
+    lower, upper, elsewhere = np.empty((3, count))
+    out = _Bounds(
+        lower, upper, elsewhere, np.empty((count, n)), np.empty((count, KEPT, n), np.uint8),
+        *(np.empty((count, KEPT, solves)) for _ in range(2)),
+        *(np.empty((count, KEPT, s), np.float32) for _ in range(4)),
+    )  # fmt: skip
+
+    def solve(i: int, j: int) -> None:
+        piece = _Bounds(*(part[i:j] for part in out))
+        _reweight(P[i:j], m, sets[i:j], rest[i:j], steps, ACCELERATIONS, tightest, piece)
+
+    over_batch(solve, count, threads)
+    for part in out[4:]:  # too few candidates: the last one stands in for the missing
         part[:, sets.shape[1] :] = part[:, sets.shape[1] - 1 : sets.shape[1]]
-    outside = order[..., s:].astype(np.int64)
-    bounds = (lower, upper, elsewhere, word)
-    return Brackets(n, k, m, steps, budget, *bounds, outside, token_lower, token_upper, y, c, basic_y, basic_c)
+    outside = out.sets[..., s:].astype(np.int64)
+    return Brackets(n, k, m, steps, budget, *out[:4], outside, *out[5:])

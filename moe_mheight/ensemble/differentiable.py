@@ -1,7 +1,7 @@
 """The brackets once more in torch, for given sets (S, a), so that autograd can follow how they change with P.
 
-What is discrete is looked up by the compiled code and held: which sets are looked at, and which of them are tokens, in
-which order. All numbers are then computed again as `reweighting` says, in float64, but for outward rounding. Nothing
+What is discrete is looked up by the compiled code and held: which sets are candidates, and which of them are kept, in
+which order. All numbers are then computed again as `brackets.irls` says, in float64, but for outward rounding. Nothing
 depends on the basis of the code, so that of Q = T G is chosen once and T held: all gradients flow through G.
 
 Every solve is differentiated implicitly: u satisfies M u = q_a with M = Q_S W Q_S^T, so du = M^-1 (dq_a - dM u), and a
@@ -17,24 +17,24 @@ from torch import Tensor
 
 from ..brackets.bounds import candidates
 from ..brackets.irls import (
+    ACCELERATIONS,
     BASIC,
     CANDIDATES,
+    EXTRA_STEPS,
     FIRST,
     LARGEST_C,
-    LEAPS,
-    LEAST_LEAP,
+    LEAST_ACCELERATION,
     LEAST_WEIGHT,
-    MORE,
     STEPS,
     TIED,
     reweight,
 )
-from ..experts.network import Tokens
+from ..experts.features import Kept
 
 
 @dataclass(frozen=True, eq=False)
-class Unrolled:
-    """Bounds and tokens of B codes of one group n, k, m as tensors, float64; shapes and meaning as in `Brackets`.
+class DifferentiableBrackets:
+    """Bounds and kept candidates of B codes of one group n, k, m as float64 tensors; shapes and meaning of `Brackets`.
 
     Heights must be finite: unlike there, infinite ones are not recognised.
     """
@@ -45,17 +45,19 @@ class Unrolled:
     lower: Tensor
     upper: Tensor
     elsewhere: Tensor
-    tokens: Tokens
+    kept: Kept
 
     @property
     def tightest(self) -> tuple[Tensor, Tensor]:
-        """(lower, upper), (B,) each, with all that the tokens found."""
-        lower = torch.maximum(self.lower, self.tokens.lower[..., -1].amax(1))
-        upper = torch.maximum(self.elsewhere, self.tokens.upper[..., -1].amax(1))
+        """(lower, upper), (B,) each, with all that the kept candidates found."""
+        lower = torch.maximum(self.lower, self.kept.lower[..., -1].amax(1))
+        upper = torch.maximum(self.elsewhere, self.kept.upper[..., -1].amax(1))
         return lower, torch.full_like(lower, torch.inf) if self.budget else torch.minimum(self.upper, upper)
 
 
-def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: int | None = None) -> Unrolled:
+def differentiable_brackets(
+    P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: int | None = None
+) -> DifferentiableBrackets:
     """What `brackets` says of a batch of codes, differentiable once with respect to P.
 
     Args:
@@ -64,9 +66,9 @@ def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: i
 
     Example:
         >>> import torch
-        >>> from moe_mheight.ensemble.differentiable import unroll
+        >>> from moe_mheight.ensemble.differentiable import differentiable_brackets
         >>> P = torch.tensor([[[2.0, 1.0], [1.0, 4.0]]], dtype=torch.float64, requires_grad=True)
-        >>> unroll(P, 2).tightest[0].backward()
+        >>> differentiable_brackets(P, 2).tightest[0].backward()
         >>> P.grad.round().tolist()
         [[[4.0, -1.0], [-12.0, 3.0]]]
     """
@@ -76,16 +78,16 @@ def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: i
     plain = P.detach().numpy()
     # one set more than there are candidates: the one whose bound stands for all others
     found, rest = candidates(plain, m, keep=CANDIDATES + (not budget), budget=budget, threads=threads)
-    kept = found[:, :CANDIDATES]
-    known = reweight(plain, m, kept, rest, steps, closing=False, budget=budget, threads=threads)
+    used = found[:, :CANDIDATES]
+    known = reweight(plain, m, used, rest, steps, tightest=False, budget=budget, threads=threads)
     sets = torch.from_numpy(found).long()
-    order = torch.from_numpy((known.outside[:, :, None] == kept[:, None, :, s:]).all(3).argmax(2))  # (B, T)
+    order = torch.from_numpy((known.outside[:, :, None] == used[:, None, :, s:]).all(3).argmax(2))  # (B, T)
 
     G = torch.cat([torch.eye(k, dtype=P.dtype).expand(count, k, k), P], dim=2)
     with torch.no_grad():
         R = torch.linalg.qr(G.mT).R
     Q = torch.linalg.solve_triangular(R.mT, G, upper=False)
-    first, end = min(FIRST, steps) + 1, steps + MORE
+    first, end = min(FIRST, steps) + 1, steps + EXTRA_STEPS
     start = _solves(G, Q, m, sets, torch.ones(*sets.shape[:2], s, dtype=P.dtype), range(first), end)
     going_on = sets.gather(1, order[..., None].expand(-1, -1, n))
     weight = start.weight.gather(1, order[..., None].expand(-1, -1, s))
@@ -97,17 +99,19 @@ def unroll(P: Tensor, m: int, *, steps: int = STEPS, budget: int = 0, threads: i
     profiles = last.y, last.c / last.c.amax(2, keepdim=True), last.basic_y, last.basic_c.clamp(max=LARGEST_C)
     rank = torch.round(profiles[1].detach() / TIED) + 0.9 * profiles[0].detach()
     down = torch.argsort(rank, dim=2, descending=True, stable=True)
-    tokens = Tokens(lower, upper, *(part.gather(2, down) for part in profiles))
+    kept = Kept(lower, upper, *(part.gather(2, down) for part in profiles))
 
     best = torch.maximum(start.lower[:, :CANDIDATES].amax((1, 2)), lower[..., steps].amax(1))
     if budget:
         nothing = torch.full_like(best, torch.inf)
-        return Unrolled((n, k, m), steps, budget, best, nothing, nothing, tokens)
-    others = start.upper.amin(2).scatter(1, order, 1.0)  # tokens count for themselves, and no height is below 1
+        return DifferentiableBrackets((n, k, m), steps, budget, best, nothing, nothing, kept)
+    others = start.upper.amin(2).scatter(1, order, 1.0)  # kept ones count for themselves, and no height is below 1
     if found.shape[1] > CANDIDATES:
         others = torch.cat([others[:, :CANDIDATES], start.upper[:, CANDIDATES, :1]], dim=1)
     elsewhere = others.amax(1).clamp(min=1.0)
-    return Unrolled((n, k, m), steps, 0, best, torch.maximum(elsewhere, upper[..., steps].amax(1)), elsewhere, tokens)
+    return DifferentiableBrackets(
+        (n, k, m), steps, 0, best, torch.maximum(elsewhere, upper[..., steps].amax(1)), elsewhere, kept
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +149,9 @@ def _solves(G: Tensor, Q: Tensor, m: int, sets: Tensor, weight: Tensor, numbers:
         word = (u @ Q).abs().topk(m + 1, dim=2).values
         lower.append((word[..., 0] / word[..., m]).clamp(min=1.0))
         profiles[number] = y / total, c
-        leap = LEAPS[number] if number < len(LEAPS) else LEAPS[len(LEAPS) - 2 + number % 2]
-        weight = _sharpened(y, c, total, int(leap) if number < end else 0)
+        last_two = len(ACCELERATIONS) - 2 + number % 2
+        power = ACCELERATIONS[number if number < len(ACCELERATIONS) else last_two]
+        weight = _sharpened(y, c, total, int(power) if number < end else 0)
     last = numbers[-1]
     return _Solved(torch.stack(lower, 2), torch.stack(upper, 2), weight, *profiles[min(end, last)], *profiles[last])
 
@@ -172,11 +177,11 @@ def _solved(Q_S: Tensor, q_a: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return u[..., 0], c_held + (c - c.detach())
 
 
-def _sharpened(y: Tensor, c: Tensor, total: Tensor, leap: int) -> Tensor:
-    """The next weights, see LEAPS."""
+def _sharpened(y: Tensor, c: Tensor, total: Tensor, acceleration: int) -> Tensor:
+    """The next weights, see ACCELERATIONS."""
     factor = c / c.amax(2, keepdim=True)
-    power = factor ** (2**leap - 1)
-    return torch.maximum(y * power.clamp(min=LEAST_LEAP), 1e-12 * total).clamp(min=LEAST_WEIGHT)
+    power = factor ** (2**acceleration - 1)
+    return torch.maximum(y * power.clamp(min=LEAST_ACCELERATION), 1e-12 * total).clamp(min=LEAST_WEIGHT)
 
 
 def _rounded_to_basis(weight: Tensor, c: Tensor, k: int) -> Tensor:

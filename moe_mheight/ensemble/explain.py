@@ -1,4 +1,4 @@
-"""What there is to say about one code: its height, who says what about it, the codeword that decides, and why."""
+"""What there is to say about one code: its height, each expert's prediction, the codeword that decides, and why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATIENCE = 5.0
 """Seconds that the comparison may take, by a guess."""
 
 BUDGET = 1000
-"""Sets that the experts look at beyond n = 16."""
+"""Sets that are visited for predictions beyond n = 16."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

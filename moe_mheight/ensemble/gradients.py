@@ -4,8 +4,8 @@ An exact height has a subgradient from the codeword that decides. With a its lar
 on which its entries are all of one size, h = |y|_1 = u g_a, where G_B y = g_a and u G_B = sign(y) (arXiv:2602.20366,
 Theorem 8, and linear-programming duality). So dh = u dg_a - u dG_B y.
 
-A prediction is differentiated through all that it was computed from: the brackets (see `unrolled`) and, where they were
-asked, the experts.
+A prediction is differentiated through all that it was computed from: the brackets (see `differentiable`) and, of routed
+codes, the experts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from torch import Tensor
 from ..codes.linear import check_m, check_P, generator, like_input
 from ..errors import CodeError
 from ..exact.heights import m_height
+from ..experts.features import kept_features
 from ..experts.measurement import Measurement
-from ..experts.network import Expert, features
+from ..experts.network import Expert
 from ..experts.torch_threads import on_threads
 from ..groups import TIERS
 from ..numerics.bitsets import BITS, LONGEST
-from .differentiable import Unrolled, unroll
+from .differentiable import DifferentiableBrackets, differentiable_brackets
 from .predictor import Predictor
 
 TIES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
@@ -37,10 +38,10 @@ CLOSE = 1e-6
 """Relative error up to which u, y and h fit together."""
 
 AT_ONCE = 64
-"""Codes whose prediction is unrolled at a time, which bounds memory."""
+"""Codes whose prediction is differentiated at a time, which bounds memory."""
 
-Voice = tuple[float, list[Expert], float]
-"""A tier that is asked: its weight, its members in float64, and the threshold of `experts.combined`."""
+RoutedTier = tuple[float, list[Expert], float]
+"""A tier that codes are routed to: its weight, its members in float64, and the threshold of `network.combined`."""
 
 
 def height_gradient(P: ArrayLike, m: Any, *, threads: int | None = None) -> tuple[Any, NDArray[np.float64]]:
@@ -150,11 +151,11 @@ def prediction_gradient(
 ) -> tuple[Any, NDArray[np.float64]]:
     """Predicted m-heights, and how they change with P.
 
-    A prediction is smooth in P between changes of what is discrete in it: which sets (S, a) are looked at and which are
-    tokens, in which order; which of them, and which of their steps, gives a bound; the order of |c|; which codes are
-    asked about; clips. There, as for integer P often, this is the gradient of one side, or a mean of several. Where the
-    bounds decide the height, to experts.DECIDED bits, it is that of the middle of the tightest ones, close to that of
-    the exact height.
+    A prediction is smooth in P between changes of what is discrete in it: which sets (S, a) are candidates and which of
+    these are kept, in which order; which of them, and which of their steps, gives a bound; the order of |c|; which
+    codes are routed to experts; clips. There, as for integer P often, this is the gradient of one side, or a mean of
+    several. Where the bounds decide the height, to features.DECIDED bits, it is that of the middle of the tightest
+    ones, close to that of the exact height.
 
     The gradient is computed in float64, also that of the experts, which answer in float32.
 
@@ -194,17 +195,17 @@ def _of_predictions(
     """dh/dP (B, k, r) of measured codes."""
     count, k, r = batch.shape
     levels = check_m(m, count, r)
-    finite, asked = np.isfinite(measured.height), measured.routed
+    finite, routed = np.isfinite(measured.height), measured.routed
     gradients = np.full(batch.shape, np.nan)
     for level in np.unique(levels[finite]).tolist():
         places = np.flatnonzero(finite & (levels == level))
-        voices = _voices(predictor, (k + r, k, level), budget) if asked[places].any() else []
+        routed_tiers = _routed_tiers(predictor, (k + r, k, level), budget) if routed[places].any() else []
         for start in range(0, len(places), AT_ONCE):
-            some = places[start : start + AT_ONCE]
+            rows = places[start : start + AT_ONCE]
             # more are slower, alone on a machine or not
-            slopes = on_threads(1, _slopes, predictor, batch[some], level, asked[some], voices, budget, threads)
+            slopes = on_threads(1, _slopes, predictor, batch[rows], level, routed[rows], routed_tiers, budget, threads)
             # d log2 h = dh / (h ln 2): the prediction's own h, should the two differ in rounding
-            gradients[some] = slopes * (np.log(2.0) * measured.height[some])[:, None, None]
+            gradients[rows] = slopes * (np.log(2.0) * measured.height[rows])[:, None, None]
     return gradients
 
 
@@ -212,46 +213,46 @@ def _slopes(
     predictor: Predictor,
     batch: NDArray[np.float64],
     level: int,
-    asked: NDArray[np.bool_],
-    voices: list[Voice],
+    routed: NDArray[np.bool_],
+    routed_tiers: list[RoutedTier],
     budget: int,
     threads: int | None,
 ) -> NDArray[np.float64]:
     """d log2 h / dP, (B, k, r)."""
     with torch.enable_grad():
         P = torch.from_numpy(batch).requires_grad_()
-        found = unroll(P, level, steps=predictor.steps, budget=budget, threads=threads)
-        log2_h = _log2_heights(found, torch.from_numpy(asked), voices)
+        found = differentiable_brackets(P, level, steps=predictor.steps, budget=budget, threads=threads)
+        log2_h = _log2_heights(found, torch.from_numpy(routed), routed_tiers)
         (slopes,) = torch.autograd.grad(log2_h.sum(), P)
     return slopes.numpy()  # type: ignore[no-any-return]
 
 
-def _voices(predictor: Predictor, group: tuple[int, int, int], budget: int) -> list[Voice]:
-    """Who is asked about a group."""
-    voices = []
+def _routed_tiers(predictor: Predictor, group: tuple[int, int, int], budget: int) -> list[RoutedTier]:
+    """The tiers that a group is routed to."""
+    chosen = []
     for weight, tier in zip(predictor.router(*group), TIERS, strict=True):
         if weight:
             config, experts, searchers = predictor.tiers[tier]
             members = [deepcopy(expert).double().cpu() for expert in (searchers if budget else experts)]
-            voices.append((float(weight), members, float(config["search"]["threshold"]) if budget else 0.0))
-    return voices
+            chosen.append((float(weight), members, float(config["search"]["threshold"]) if budget else 0.0))
+    return chosen
 
 
-def _log2_heights(found: Unrolled, asked: Tensor, voices: list[Voice]) -> Tensor:
+def _log2_heights(found: DifferentiableBrackets, routed: Tensor, routed_tiers: list[RoutedTier]) -> Tensor:
     """log2 of the predictions (B,), as `Predictor` makes them from brackets."""
     floor, ceiling = (torch.log2(bound) for bound in found.tightest)
     lower = torch.log2(found.lower)
     gap = torch.ones_like(lower) if found.budget else torch.log2(found.upper) - lower
     out = floor if found.budget else (floor + ceiling) / 2.0
-    if asked.any():
-        tokens = type(found.tokens)(*(part[asked] for part in found.tokens))
-        inputs = features(tokens, found.group, found.steps, found.budget, lower[asked], gap[asked])
+    if routed.any():
+        kept = type(found.kept)(*(part[routed] for part in found.kept))
+        inputs = kept_features(kept, found.group, found.steps, found.budget, lower[routed], gap[routed])
         position: Any = 0.0
-        for weight, members, threshold in voices:
+        for weight, members, threshold in routed_tiers:
             for member in members:
-                own, beyond, _ = member(*inputs)
-                position = position + weight / len(members) * (own + (beyond - threshold).clamp(min=0.0))
-        out = out.index_put((asked.nonzero()[:, 0],), lower[asked] + position * gap[asked])
+                placed, unvisited_gap, _ = member(*inputs)
+                position = position + weight / len(members) * (placed + (unvisited_gap - threshold).clamp(min=0.0))
+        out = out.index_put((routed.nonzero()[:, 0],), lower[routed] + position * gap[routed])
     return torch.minimum(torch.maximum(out, floor), ceiling)
 
 

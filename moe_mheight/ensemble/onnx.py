@@ -11,22 +11,22 @@ Inputs and outputs, float32, the first axis free: see INPUTS and OUTPUTS. From c
     import numpy as np
     from onnxruntime import InferenceSession
     from moe_mheight.brackets.bounds import brackets
-    from moe_mheight.experts.network import read
+    from moe_mheight.experts.features import features_of
     from moe_mheight.groups import tier_of
 
     def predict(folder, P, m, budget=0):
         \"\"\"Heights of codes (B, k, r), as Predictor.predict gives them.\"\"\"
         found = brackets(P, m, budget=budget)
-        reading = read(found)  # of codes that the bounds do not decide
+        features = features_of(found)  # of codes that the bounds do not decide
         view, tier = ("search" if budget else "seed"), tier_of(found.n, found.k, m)
         positions = []
         for entry in json.loads((Path(folder) / "experts.json").read_text(encoding="utf-8"))["files"]:
             if (entry["view"], entry["tier"]) == (view, tier):
                 session = InferenceSession(Path(folder) / entry["file"])
-                inputs = {"tokens": reading.tokens, "low": reading.low, "high": reading.high}
+                inputs = {"tokens": features.kept, "low": features.low, "high": features.high}
                 position, beyond, doubt = session.run(["position", "beyond", "doubt"], inputs)
                 positions.append(position + np.maximum(beyond - entry["threshold"], 0))
-        return np.clip(2 ** reading.placed(np.mean(positions, 0)), *found.tightest)
+        return np.clip(2 ** features.log2_heights(np.mean(positions, 0)), *found.tightest)
 
 onnx, onnxscript and onnxruntime are an extra: they are imported when something is exported.
 """
@@ -56,8 +56,9 @@ from .._io import make_folder, restore, swap, temporary, write_file
 from ..brackets.bounds import brackets
 from ..codes.generators import random_codes
 from ..errors import FolderError, ModelError, brief
+from ..experts.features import features_of
 from ..experts.model_store import VIEWS, pack
-from ..experts.network import Architecture, Expert, read
+from ..experts.network import Architecture, Expert
 from ..experts.torch_threads import on_threads
 from ..groups import TIERS
 from ..raw.models import is_raw
@@ -69,9 +70,9 @@ OPSET = 18
 """Of ONNX: the first with all that the networks need, so that older runtimes read them too."""
 
 INPUTS = {
-    "tokens": "what is known of the sets (S, a) with the largest upper bounds: experts.Reading.tokens",
-    "low": "lower bounds of these, as positions in the code's bracket: experts.Reading.low",
-    "high": "their upper bounds: experts.Reading.high",
+    "tokens": "what is known of the sets (S, a) with the largest upper bounds: experts.Features.kept",
+    "low": "lower bounds of these, as positions in the code's bracket: experts.Features.low",
+    "high": "their upper bounds: experts.Features.high",
 }
 
 OUTPUTS = {
@@ -150,41 +151,15 @@ def export_onnx(
     if isinstance(models, (str, Path)) and is_raw(Path(models)):
         raise ModelError(f"{models} holds raw-view experts; only those that read brackets are exported")
     predictor = models if isinstance(models, Predictor) else Predictor.load(models)
-    samples = {budget: _sample(predictor.steps, budget) for budget in COMPARED}
-    graphs: dict[Architecture, Any] = {}
     files: list[dict[str, Any]] = []
     total = sum(len(experts) for _, *both in predictor.tiers.values() for experts in both)
     partial = temporary(final)
     make_folder(partial)
     try:
-        for tier in TIERS:
-            config, *ensembles = predictor.tiers[tier]
-            for view, experts in zip(VIEWS, ensembles, strict=True):
-                searches = view == "search"
-                for member, expert in enumerate(experts):
-                    architecture = expert.architecture
-                    if architecture not in graphs:
-                        graphs[architecture] = _graph(onnx, expert)
-                    entry = {
-                        "file": f"{tier}-{'search-' if searches else ''}{member}.onnx",
-                        "tier": tier,
-                        "view": view,
-                        "member": member,
-                        "threshold": float(config["search"]["threshold"]) if searches else 0.0,
-                        "architecture": asdict(architecture),
-                        "shapes": _shapes(architecture),
-                        "weights_sha256": sha256(pack(expert.state_dict())).hexdigest(),
-                    }
-                    content = _filled(onnx, graphs[architecture], expert, entry)
-                    apart = _compared(runtime, content, expert, samples[SEARCHED if searches else 0])
-                    if not max(apart.values()) <= TOLERANCE:
-                        raise ModelError(
-                            f"{entry['file']} answers otherwise than its network: {brief(apart)}, at most {TOLERANCE} "
-                            "may be; try the versions in constraints.txt"
-                        )
-                    write_file(partial / str(entry["file"]), content)
-                    files.append(entry | {"sha256": sha256(content).hexdigest(), "largest_difference": apart})
-                    advance(len(files), total)
+        for entry, content in _networks(onnx, runtime, predictor):
+            write_file(partial / str(entry["file"]), content)
+            files.append(entry)
+            advance(len(files), total)
         found = {
             "format": FORMAT,
             "versions": {
@@ -205,6 +180,49 @@ def export_onnx(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return found
+
+
+def _networks(onnx: Any, runtime: Any, predictor: Predictor) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Every network as an entry of experts.json and the content of its file, each compared with torch's answers.
+
+    Raises:
+        ModelError: one answers otherwise.
+    """
+    samples = {budget: _sample(predictor.steps, budget) for budget in COMPARED}
+    graphs: dict[Architecture, Any] = {}
+    for tier in TIERS:
+        config, *ensembles = predictor.tiers[tier]
+        for view, experts in zip(VIEWS, ensembles, strict=True):
+            threshold, sample = 0.0, samples[0]
+            if view == "search":
+                threshold, sample = float(config["search"]["threshold"]), samples[SEARCHED]
+            for member, expert in enumerate(experts):
+                if expert.architecture not in graphs:
+                    graphs[expert.architecture] = _graph(onnx, expert)
+                entry = _entry(tier, view, member, threshold, expert)
+                content = _filled(onnx, graphs[expert.architecture], expert, entry)
+                apart = _compared(runtime, content, expert, sample)
+                if not max(apart.values()) <= TOLERANCE:
+                    raise ModelError(
+                        f"{entry['file']} answers otherwise than its network: {brief(apart)}, at most {TOLERANCE} "
+                        "may be; try the versions in constraints.txt"
+                    )
+                yield entry | {"sha256": sha256(content).hexdigest(), "largest_difference": apart}, content
+
+
+def _entry(tier: str, view: str, member: int, threshold: float, expert: Expert) -> dict[str, Any]:
+    """What experts.json says of a network, in the words of format 1, which calls kept candidates tokens."""
+    architecture = asdict(expert.architecture)
+    return {
+        "file": f"{tier}-{'search-' if view == 'search' else ''}{member}.onnx",
+        "tier": tier,
+        "view": view,
+        "member": member,
+        "threshold": threshold,
+        "architecture": {"tokens" if name == "kept" else name: value for name, value in architecture.items()},
+        "shapes": _shapes(expert.architecture),
+        "weights_sha256": sha256(pack(expert.state_dict())).hexdigest(),
+    }
 
 
 def _refuse_taken(final: Path, force: bool) -> None:
@@ -232,21 +250,19 @@ def _settle(partial: Path, final: Path, force: bool) -> None:
 
 
 def _shapes(architecture: Architecture) -> dict[str, list[str | int]]:
-    tokens: list[str | int] = ["codes", architecture.tokens]
-    return {"tokens": [*tokens, architecture.features], "low": tokens, "high": tokens} | {
-        name: ["codes"] for name in OUTPUTS
-    }
+    kept: list[str | int] = ["codes", architecture.kept]
+    return {"tokens": [*kept, architecture.features], "low": kept, "high": kept} | {name: ["codes"] for name in OUTPUTS}
 
 
 class _Named(nn.Module):
-    """An expert under a name of its own: the exporter takes its buffer "mean" and the mean of a step for one."""
+    """An expert whose weights are named expert.NAME, so that no node of the exporter's own has the name of one."""
 
     def __init__(self, expert: Expert) -> None:
         super().__init__()
         self.expert = expert
 
-    def forward(self, tokens: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        out: tuple[Tensor, Tensor, Tensor] = self.expert(tokens, low, high)
+    def forward(self, kept: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out: tuple[Tensor, Tensor, Tensor] = self.expert(kept, low, high)
         return out
 
 
@@ -266,13 +282,13 @@ def _quiet() -> Iterator[None]:
 def _graph(onnx: Any, expert: Expert) -> Any:
     """The network of this architecture as ONNX. Exporting takes seconds, so that members share it."""
     architecture = expert.architecture
-    tokens = torch.zeros(2, architecture.tokens, architecture.features)
+    kept = torch.zeros(2, architecture.kept, architecture.features)
     codes = {0: torch.export.Dim("codes")}
     try:
         with _quiet():
             program = torch.onnx.export(
                 _Named(expert).eval(),
-                (tokens, tokens[..., 0], tokens[..., 0] + 1.0),
+                (kept, kept[..., 0], kept[..., 0] + 1.0),
                 dynamo=True,
                 input_names=list(INPUTS),
                 output_names=list(OUTPUTS),
@@ -322,9 +338,9 @@ def _sample(steps: int, budget: int) -> list[NDArray[np.float32]]:
     parts = []
     for kind, n, k, m in COMPARED[budget]:
         found = brackets(random_codes(kind, SHARE, k, n - k, rng), m, steps=steps, budget=budget)
-        reading = read(found, np.ones(SHARE, bool))
-        parts.append((reading.tokens, reading.low, reading.high))
-    order = rng.permutation(sum(len(tokens) for tokens, *_ in parts))[: max(BATCHES)]
+        features = features_of(found, np.ones(SHARE, bool))
+        parts.append((features.kept, features.low, features.high))
+    order = rng.permutation(sum(len(kept) for kept, *_ in parts))[: max(BATCHES)]
     assert len(order) == max(BATCHES)
     return [np.concatenate(part)[order] for part in zip(*parts, strict=True)]
 
@@ -346,4 +362,6 @@ def _compared(runtime: Any, content: bytes, expert: Expert, sample: list[NDArray
 
 def _outputs(expert: Expert, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     with torch.inference_mode():
-        return [out.cpu().numpy() for out in expert(*(torch.from_numpy(x).to(expert.mean.device) for x in inputs))]
+        return [
+            out.cpu().numpy() for out in expert(*(torch.from_numpy(x).to(expert.feature_mean.device) for x in inputs))
+        ]

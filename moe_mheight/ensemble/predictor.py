@@ -1,6 +1,6 @@
 """The Predictor: brackets, experts and router combined.
 
-`predict` never calls the exact solver: it brackets the height, asks the experts where in the bracket log2 h lies, and
+`predict` never calls the exact solver: it brackets the height, has the experts place log2 h in the bracket, and
 averages their answers in log2. An infinite height is recognised by the rank of the code's columns.
 """
 
@@ -25,9 +25,10 @@ from ..codes.minors import MAX_N
 from ..data.code_files import from_rows
 from ..errors import CodeError, ModelError, brief
 from ..experts import conformal
+from ..experts.features import Features, features_of
 from ..experts.measurement import Measurement
 from ..experts.model_store import Tier, load_set, shipped_folder
-from ..experts.network import Reading, combined, read
+from ..experts.network import combined
 from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, group_name
 from ..numerics.bitsets import LONGEST
 from ..numerics.jit import thread_count
@@ -48,8 +49,9 @@ class Predictor:
     """Predicts m-heights of codes [I | P]; made by `Predictor.load`.
 
     Args:
-        tiers: by name, as `storage.load_set` gives them.
+        tiers: by name, as `model_store.load_set` gives them.
         router: weights over the tiers, (3,) for TIERS, from n, k, m. Weights of 0 leave an expert out.
+        source: the folder that the tiers come from; only told by `repr`.
 
     Example:
         >>> from moe_mheight import Predictor
@@ -58,9 +60,12 @@ class Predictor:
         3.0
     """
 
-    def __init__(self, tiers: dict[str, Tier], router: Router = slack_weights) -> None:
+    def __init__(
+        self, tiers: dict[str, Tier], router: Router = slack_weights, *, source: str | Path | None = None
+    ) -> None:
         self.tiers = tiers
         self.router = router
+        self.source = source
         steps = {experts[0].architecture.steps for _, *both in tiers.values() for experts in both}
         if len(steps) != 1:
             raise ModelError(f"all tiers must read brackets of the same number of steps, got {sorted(steps)}")
@@ -85,10 +90,15 @@ class Predictor:
         folder = shipped_folder() if path is None else Path(path)
         tiers = load_set(folder)
         if callable(router):
-            return cls(tiers, router)
+            return cls(tiers, router, source=folder)
         if router not in ROUTERS:
-            return cls(tiers, table_router(router))
-        return cls(tiers, slack_weights if router == "fixed" else load_gate(folder))
+            return cls(tiers, table_router(router), source=folder)
+        return cls(tiers, slack_weights if router == "fixed" else load_gate(folder), source=folder)
+
+    def __repr__(self) -> str:
+        tiers = ", ".join(f"{name} {len(tier.experts)}+{len(tier.searchers)}" for name, tier in self.tiers.items())
+        router = getattr(self.router, "__name__", type(self.router).__name__)
+        return f"Predictor({tiers} members, router {router}, from {self.source or 'memory'})"
 
     def predict(
         self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
@@ -99,8 +109,8 @@ class Predictor:
             P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
             m: int, or (B,) ints for a batch; None for rows.
             matrix: what P is, as in `m_height`; the prediction is for its systematic form in float64. Not for rows.
-            budget: look at no more than this many sets of n - m coordinates, for n up to 32; 0, for n up to 16: at
-                all. Under a budget the lower bound is certified, and no upper bound is known.
+            budget: visit no more than this many sets of n - m coordinates, for n up to 32; 0, for n up to 16: all.
+                Under a budget the lower bound is certified, and no upper bound is known.
             threads: for the brackets; default all cores.
 
         Returns:
@@ -143,11 +153,11 @@ class Predictor:
         """Intervals (low, high) that hold the height for about `coverage` of codes like the training kinds.
 
         Split-conformal on held-out codes of the tier, within the tightest certified bounds. Where those decide the
-        height there is no doubt left to calibrate; the interval is a piece of them, cut by chance (but always the same
-        for the same code) so that the coverage is the one asked for (see `calibration`); coverage=1 is all of them.
-        Where several tiers speak, the loudest one's calibration is used. Under a budget the interval starts at the
-        certified lower bound, which is the height itself whenever the search has seen the right set; so it covers at
-        least as often as it says.
+        height there is no error left to calibrate; the interval is a piece of them, truncated at random (but always
+        the same for the same code) so that the coverage is the one asked for (see `experts.conformal`); coverage=1 is
+        all of them. Where a code is routed to several tiers, the calibration of the one with the largest gate weight is
+        used. Under a budget the interval starts at the certified lower bound, which is the height itself whenever the
+        search has visited the right set; so it covers at least as often as it says.
 
         Args:
             coverage: between 0 and 1; at 1 the certified bracket itself.
@@ -174,21 +184,21 @@ class Predictor:
         floor, ceiling = measured.tightest_lower, measured.tightest_upper
         lower, upper = measured.lower[routed], measured.upper[routed]
         gap = np.ones(len(lower)) if budget else np.log2(upper) - np.log2(lower)
-        ends, most = np.stack([floor, ceiling]), np.inf if budget else 1.0
+        ends, highest = np.stack([floor, ceiling]), np.inf if budget else 1.0
         table = self._calibration(piece.group, budget)
         error = measured.predicted_error[routed]
-        positions = np.stack(conformal.interval(table, measured.position[routed], error, coverage, most))
+        positions = np.stack(conformal.interval(table, measured.position[routed], error, coverage, highest))
         # at an end of the bracket the bound itself, not its rounding
-        reached = np.where(positions < most, lower * np.exp2(positions * gap), upper)
+        reached = np.where(positions < highest, lower * np.exp2(positions * gap), upper)
         ends[:, routed] = np.clip(reached, floor[routed], ceiling[routed])
         rest = ~routed & np.isfinite(ceiling)
         width = ceiling[rest] - floor[rest]
-        low, high = conformal.cut(coverage, conformal.keys_of(piece.P[rest], piece.group[2]))
+        low, high = conformal.truncate(coverage, conformal.hashes(piece.P[rest], piece.group[2]))
         ends[:, rest] = floor[rest] + low * width, ceiling[rest] - (1.0 - high) * width
         return ends
 
     def __call__(self, n: int, k: int, m: int, matrices: Sequence[ArrayLike]) -> list[float]:
-        """The signature that the field's evaluator calls: heights of a list of P of one group."""
+        """The signature that the course's evaluator calls: heights of a list of P of one group."""
         return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]
 
     def _pieces(
@@ -202,31 +212,31 @@ class Predictor:
                 raise CodeError(f"rows [n, k, m, P] hold P, and matrix is {brief(matrix)}: give the matrices and m")
             check_rows(P)
             rows, single = from_rows(P, None) if len(P) else {}, False
-            groups = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
+            batches = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
         else:
             batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=LONGEST)
             k, r = batch.shape[1:]
             levels = check_m(m, len(batch), r)
-            groups = []
+            batches = []
             for level in np.unique(levels):
                 places = np.flatnonzero(levels == level)
-                groups.append(((k + r, k, int(level)), batch, places, places))
+                batches.append(((k + r, k, int(level)), batch, places, places))
 
-        asked = []
-        for group, *_ in groups:  # no comprehension: the warnings' stack level counts frames
-            asked.append(self._experts(group, budget))
+        routed_to = []
+        for group, *_ in batches:  # no comprehension: the warnings' stack level counts frames
+            routed_to.append(self._experts(group, budget))
 
-        def some() -> Iterator[_Piece]:
-            for (group, matrices, own, places), experts in zip(groups, asked, strict=True):
+        def pieces() -> Iterator[_Piece]:
+            for (group, matrices, rows_of, places), experts in zip(batches, routed_to, strict=True):
                 for start in range(0, len(places), AT_ONCE):
                     at = slice(start, start + AT_ONCE)
-                    piece = matrices[own[at]]
+                    piece = matrices[rows_of[at]]
                     yield _Piece(group, places[at], piece, self._measured(piece, group[2], experts, budget, threads))
 
-        return sum(len(places) for *_, places in groups), single, some()
+        return sum(len(places) for *_, places in batches), single, pieces()
 
     def _experts(self, group: tuple[int, int, int], budget: int) -> list[tuple[float, Tier]]:
-        """The tiers that a group asks, with their weights; raises or warns where it is out of reach."""
+        """The tiers that a group is routed to, with their weights; raises or warns where it is out of reach."""
         n, _, m = group
         if not budget and n > MAX_N:
             raise CodeError(
@@ -248,19 +258,20 @@ class Predictor:
     ) -> Measurement:
         """What is known of one group's codes."""
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
-        reading = read(found)
-        asked = reading.asked
-        position, doubt, spread = np.full((3, len(asked)), np.nan)
-        if asked.any():
-            heard = [(weight, *_asked(tier, reading, budget, threads)) for weight, tier in experts]
-            mean = sum(weight * positions.mean(0) for weight, positions, _ in heard)
-            position[asked], doubt[asked] = mean, sum(weight * doubts for weight, _, doubts in heard)
-            squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in heard)
-            spread[asked] = np.sqrt(squared) * reading.gap[asked]
+        features = features_of(found)
+        routed = features.routed
+        position, predicted_error, std_bits = np.full((3, len(routed)), np.nan)
+        if routed.any():
+            answers = [(weight, *_answers(tier, features, budget, threads)) for weight, tier in experts]
+            mean = sum(weight * positions.mean(0) for weight, positions, _ in answers)
+            position[routed], predicted_error[routed] = mean, sum(weight * errors for weight, _, errors in answers)
+            squared = sum(weight * ((positions - mean) ** 2).mean(0) for weight, positions, _ in answers)
+            std_bits[routed] = np.sqrt(squared) * features.gap[routed]
         floor, ceiling = found.tightest
-        height = np.clip(np.exp2(reading.placed(position[asked])), floor, ceiling)
-        spread[~asked] = 0.0
-        return Measurement(found.lower, found.upper, height, spread, position, doubt, floor, ceiling, asked)
+        height = np.clip(np.exp2(features.log2_heights(position[routed])), floor, ceiling)
+        std_bits[~routed] = 0.0
+        bracket = (found.lower, found.upper)
+        return Measurement(*bracket, height, std_bits, position, predicted_error, floor, ceiling, routed)
 
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
@@ -307,10 +318,10 @@ def _check_coverage(coverage: float) -> None:
     real("coverage", coverage, 0.0, 1.0)
 
 
-def _asked(
-    tier: Tier, reading: Reading, budget: int, threads: int | None
+def _answers(
+    tier: Tier, features: Features, budget: int, threads: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions of a tier's members, (seeds, A), and its doubt (A,)."""
+    """Positions of a tier's members, (members, A), and its predicted error (A,)."""
     if not budget:
-        return combined(tier.experts, reading, threads)
-    return combined(tier.searchers, reading, threads, threshold=tier.config["search"]["threshold"])
+        return combined(tier.experts, features, threads)
+    return combined(tier.searchers, features, threads, threshold=tier.config["search"]["threshold"])

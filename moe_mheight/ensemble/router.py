@@ -26,7 +26,7 @@ PRIOR = 6.0
 """Logit that the gate gives the tier of the slack before it has learnt anything: weights 0.995, 0.002, 0.002."""
 
 QUIET = 0.01
-"""Weights below this are dropped: an expert that hardly speaks is not asked."""
+"""Gate weights below this are dropped: no code is routed to an expert for so little."""
 
 
 def slack_weights(n: int, k: int, m: int) -> NDArray[np.float64]:
@@ -92,11 +92,11 @@ def _number(value: Any) -> float:
 
 
 INPUTS = 4 + len(TIERS)
-"""Numbers that the gate sees of a size."""
+"""Numbers that the gate reads of a size."""
 
 
 def inputs(n: int, k: int, m: int) -> NDArray[np.float64]:
-    """What the gate sees of a size, (INPUTS,)."""
+    """What the gate reads of a size, (INPUTS,)."""
     return np.array([n / 12.0, k / n, m / (n - k), slack_of(n, k, m) / 6.0, *slack_weights(n, k, m)])
 
 

@@ -76,8 +76,10 @@ def moments(folder: Path, name: str, codes: int, advance: Callable[[int], None] 
     """
     ensembles = [tier.experts for tier in load_set(folder).values()]
     out = {}
-    for group, reading, log2_h in _every_size(ensembles[0][0].architecture, name, codes):
-        errors = np.stack([reading.placed(combined(experts, reading)[0].mean(0)) for experts in ensembles]) - log2_h
+    for group, features, log2_h in _every_size(ensembles[0][0].architecture, name, codes):
+        errors = (
+            np.stack([features.log2_heights(combined(experts, features)[0].mean(0)) for experts in ensembles]) - log2_h
+        )
         out[group] = errors @ errors.T / len(log2_h)
         advance(1)
     return out

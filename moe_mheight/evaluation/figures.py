@@ -16,8 +16,9 @@ from ..brackets.bounds import brackets
 from ..codes.minors import smallest_minors
 from ..data.sources import chunk_rows
 from ..errors import brief
+from ..experts.features import features_of
 from ..experts.measurement import Measurement
-from ..experts.network import answers, read
+from ..experts.network import answers
 from ..groups import HEADLINE, TIERS, group_name, tier_of
 from . import charts
 from .bottom_k import Sample
@@ -118,15 +119,15 @@ def references(report: Report) -> dict[str, list[float]]:
 
 
 def _members(predictor: Any, sample: Sample, m: int, threads: int | None) -> tuple[Floats, Floats]:
-    """(std of the members, |error|), bits, of the top-1 tier, for every bracket that is open."""
+    """(standard deviation, |error|), bits, of the top-1 tier's members, for every bracket that is open."""
     _, k, r = sample.P.shape
     tier = predictor.tiers[TIERS[int(np.argmax(predictor.router(k + r, k, m)))]]
-    reading = read(brackets(sample.P, m, steps=predictor.steps, threads=threads), np.ones(len(sample.P), bool))
-    if not reading.asked.any():
+    features = features_of(brackets(sample.P, m, steps=predictor.steps, threads=threads), np.ones(len(sample.P), bool))
+    if not features.routed.any():
         return np.empty(0), np.empty(0)
-    positions = np.stack([answers(expert, reading, threads)[0] for expert in tier.experts])
-    gap = reading.gap[reading.asked]
-    off = reading.lower[reading.asked] + positions.mean(0) * gap - np.log2(sample.true[reading.asked])
+    positions = np.stack([answers(expert, features, threads)[0] for expert in tier.experts])
+    gap = features.gap[features.routed]
+    off = features.lower[features.routed] + positions.mean(0) * gap - np.log2(sample.true[features.routed])
     return positions.std(0) * gap, np.abs(off)
 
 

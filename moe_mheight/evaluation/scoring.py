@@ -16,7 +16,7 @@ from ..data.code_files import Codes, Data, Group, silently
 from ..data.sources import Source, chunk_rows, of, over
 from ..errors import DataError
 from ..exact.heights import m_height
-from ..experts.conformal import mixed
+from ..experts.conformal import splitmix64
 from ..experts.measurement import HeightPredictor
 from ..experts.rng_streams import draw, stream
 from ..groups import HEADLINE, group_name, tier_of
@@ -260,7 +260,7 @@ def _tallied(
     error = np.log2(best[scored]) - log2_h
     low, width = _bits(lower[scored], upper[scored])
     floor, room = _bits(tight[scored], above[scored])
-    second = (mixed(codes.row[scored].astype(np.uint64)) & np.uint64(1)).astype(bool)
+    second = (splitmix64(codes.row[scored].astype(np.uint64)) & np.uint64(1)).astype(bool)
     tally = Tally(
         codes=len(h),
         scored=int(scored.sum()),
@@ -280,7 +280,7 @@ def _tallied(
     )
     if not keep:
         return group, tally, None
-    every = Sample(mixed(codes.row.astype(np.uint64)).astype(np.float64), codes.row, P, true, h, measured)
+    every = Sample(splitmix64(codes.row.astype(np.uint64)).astype(np.float64), codes.row, P, true, h, measured)
     hard = every.with_keys(-np.abs(every.error)).first(HARDEST)  # nan comes last
     most = _most(keep, group)
     return group, tally, (every.first(most), hard, every.where(asked).first(most))

@@ -18,18 +18,19 @@ from torch import Tensor
 from ..brackets.bounds import brackets
 from ..codes.generators import ALL_KINDS
 from ..groups import EVALUATOR, RULE, SEARCHED, searched_sizes, sizes
-from .network import Architecture, Reading, read_codes
+from .features import Features
+from .network import Architecture, code_features
 from .rng_streams import draw, stream
 
 BUDGETS = (50, 1500)
 """Budgets of sets that searches are trained under, log-uniformly."""
 
 SHORTEST = 9
-"""Of the codes that such training looks at as a whole: those of shorter ones are nearly all decided by their tokens."""
+"""Of the codes whose every set such training visits: shorter ones are nearly all decided by their kept candidates."""
 
 UNDECIDED = 1e-5
-"""Bits. Tokens that leave more open make a search worth an expert; heights that far above all that its tokens allow say
-that it has missed the right set."""
+"""Bits. Kept candidates that leave more open make a search worth an expert; heights that far above all that they allow
+say that it has missed the right set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,11 @@ class Recipe:
     groups: int = 16  # (n, k, m) groups in a chunk
     codes: int = 2048  # codes drawn per group; of these, the experts see those that need one
     easy: float = 1 / 64  # and this share of the others
-    whole: float = 0.5  # under a budget: share of groups that are short and looked at as a whole, which is cheap
+    whole: float = 0.5  # under a budget: share of groups that are short and visited completely, which is cheap
     searched: int = 256  # codes drawn of the others
     missable: float = 0.25  # and the share of those that seem to need no expert: the right set may have been missed
     batch: int = 128  # codes per step
-    headline: float = 0.5  # share of groups drawn from the field's 21, the rest from all trained sizes
+    headline: float = 0.5  # share of groups drawn from the course's 21, the rest from all trained sizes
     kinds: tuple[str, ...] = ALL_KINDS  # of random codes, drawn per group
     rate: float = 1e-3  # peak learning rate, after warm-up, before its cosine
     warmup: float = 0.02  # share of training
@@ -71,41 +72,42 @@ def learnable(tier: str) -> list[tuple[int, int, int]]:
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""tokens, low, high, width, target: log2 h - log2 L."""
+"""kept, low, high, width, target: log2 h - log2 L."""
 
 
-def as_batch(reading: Reading, h: NDArray[np.float64]) -> Batch:
-    """The codes asked, as float32 tensors."""
-    width = reading.gap[reading.asked]
-    target = np.log2(h[reading.asked]) - reading.lower[reading.asked]
-    parts = (reading.tokens, reading.low, reading.high, width, target)
-    tokens, low, high, gap, offset = (torch.from_numpy(part.astype(np.float32)) for part in parts)
-    return tokens, low, high, gap, offset
+def as_batch(features: Features, h: NDArray[np.float64]) -> Batch:
+    """The codes routed to experts, as float32 tensors."""
+    width = features.gap[features.routed]
+    target = np.log2(h[features.routed]) - features.lower[features.routed]
+    parts = (features.kept, features.low, features.high, width, target)
+    kept, low, high, gap, offset = (torch.from_numpy(part.astype(np.float32)) for part in parts)
+    return kept, low, high, gap, offset
 
 
 def _searched(recipe: Recipe, rng: np.random.Generator, threads: int) -> Iterator[Batch]:
-    """Batches of a chunk under budgets. What the tokens leave open is the same question whether all sets were looked at
-    or few: short codes, looked at as a whole, teach it at little cost. Longer ones teach what a search may miss."""
+    """Batches of a chunk under budgets. What the kept candidates leave open is the same question whether all sets were
+    visited or few: short codes, visited completely, teach it at little cost. Longer ones teach what a search may miss.
+    """
     long, short = searched_sizes(recipe.tier), [size for size in learnable(recipe.tier) if size[0] >= SHORTEST]
     focus = [group for group in SEARCHED if group in set(long)]
     for _ in range(recipe.groups):
-        whole = rng.random() < recipe.whole
-        among = short if whole else focus if rng.random() < recipe.headline else long
+        complete = rng.random() < recipe.whole
+        among = short if complete else focus if rng.random() < recipe.headline else long
         group = among[rng.integers(len(among))]
         kinds = (recipe.kinds[rng.integers(len(recipe.kinds))],)
-        P, h = draw(rng, group, recipe.codes if whole else recipe.searched, kinds)
-        budget = math.comb(group[0], group[2]) if whole else int(np.exp2(rng.uniform(*np.log2(BUDGETS))))
-        keep = rng.random(len(P)) < (recipe.easy if whole else recipe.missable)
+        P, h = draw(rng, group, recipe.codes if complete else recipe.searched, kinds)
+        budget = math.comb(group[0], group[2]) if complete else int(np.exp2(rng.uniform(*np.log2(BUDGETS))))
+        keep = rng.random(len(P)) < (recipe.easy if complete else recipe.missable)
         if len(P):
-            scan = 0 if whole else budget  # the same tokens, and cheaper
+            scan = 0 if complete else budget  # the same candidates, and cheaper
             found = brackets(P, group[2], steps=recipe.architecture.steps, budget=scan, threads=threads)
-            keep |= np.log2(found.token_upper[..., -1].max(1) / found.tightest[0]) > UNDECIDED
-            reading = read_codes(P[keep], group[2], recipe.architecture, threads, budget=budget)
-            yield as_batch(reading, h[keep])
+            keep |= np.log2(found.kept_upper[..., -1].max(1) / found.tightest[0]) > UNDECIDED
+            features = code_features(P[keep], group[2], recipe.architecture, threads, budget=budget)
+            yield as_batch(features, h[keep])
 
 
 def _scanned(recipe: Recipe, rng: np.random.Generator, threads: int) -> Iterator[Batch]:
-    """Batches of a chunk of codes whose every set is looked at."""
+    """Batches of a chunk of codes whose every set is visited."""
     everywhere = learnable(recipe.tier)
     focus = [group for group in EVALUATOR if group in set(everywhere)]
     for _ in range(recipe.groups):
@@ -114,7 +116,7 @@ def _scanned(recipe: Recipe, rng: np.random.Generator, threads: int) -> Iterator
         P, h = draw(rng, group, recipe.codes, (recipe.kinds[rng.integers(len(recipe.kinds))],))
         if len(P):
             also = rng.random(len(P)) < recipe.easy
-            yield as_batch(read_codes(P, group[2], recipe.architecture, threads, also=also), h)
+            yield as_batch(code_features(P, group[2], recipe.architecture, threads, also=also), h)
 
 
 def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
@@ -122,7 +124,7 @@ def chunk(recipe: Recipe, seed: int, number: int, threads: int) -> Batch:
     searching = recipe.architecture.open_ended
     rng = stream("train", seed, RULE[recipe.tier].stream, number, *([1] if searching else []))
     batches = _searched(recipe, rng, threads) if searching else _scanned(recipe, rng, threads)
-    whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-    order = torch.from_numpy(rng.permutation(len(whole[0])))
-    tokens, low, high, width, target = (part[order] for part in whole)
-    return tokens, low, high, width, target
+    joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    order = torch.from_numpy(rng.permutation(len(joined[0])))
+    kept, low, high, width, target = (part[order] for part in joined)
+    return kept, low, high, width, target

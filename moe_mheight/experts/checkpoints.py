@@ -43,31 +43,31 @@ def pack_checkpoint(
     among them how much is `done`, as safetensors."""
     tensors = {f"expert.{key}": value for key, value in expert.state_dict().items()}
     tensors |= {f"mean.{key}": value for key, value in mean.state_dict().items()}
-    for i, kept in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{key}": value for key, value in kept.items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{key}": value for key, value in moments.items()}
     return pack(tensors | {f"state.{key}": torch.tensor(value, dtype=torch.float64) for key, value in state.items()})
 
 
 def restore(
     content: bytes, expert: torch.nn.Module, mean: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Put a checkpoint back; returns the numbers that were kept with it."""
+    """Put a checkpoint back; returns the numbers that were stored with it."""
     parts: dict[str, dict[str, Tensor]] = {"expert": {}, "mean": {}, "optimizer": {}, "state": {}}
     for key, value in unpack(content, "the checkpoint").items():
         kind, _, name = key.partition(".")
         parts[kind][name] = value
     expert.load_state_dict(parts["expert"])
     mean.load_state_dict(parts["mean"])
-    whole = optimizer.state_dict()
+    state = optimizer.state_dict()
     for key, value in parts["optimizer"].items():
         i, _, name = key.partition(".")
-        whole["state"].setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict(whole)
+        state["state"].setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict(state)
     return {key: value.tolist() for key, value in parts["state"].items()}
 
 
-FORMAT = 2
-"""Of what is kept; a part of a training's settings, so that another version's is refused and not misread."""
+FORMAT = 3
+"""Of checkpoints; a part of a training's settings, so that another version's is refused and not misread."""
 
 Record = dict[str, Any]
 
@@ -97,7 +97,7 @@ def in_stages(
     jobs: int | None = None,
     report: Report | None = None,
 ) -> list[bytes]:
-    """Train members side by side, some seconds at a time (`span`), by the workers at hand (`jobs.workers`).
+    """Train members side by side, some seconds at a time (`span`), by the workers at hand (`_parallel.workers`).
 
     Checkpoints travel with the work and are kept here, in `folder`, as NAME.checkpoint, with what was measured in
     NAME.jsonl: workers need no files of ours, one that dies costs a stage, and a training goes on from any machine that
@@ -118,12 +118,12 @@ def in_stages(
     names = list(members)
     stages = {name: _resumed(folder, name, unit) for name in names}
 
-    def tell() -> None:
+    def report_progress() -> None:
         if report:
             done = sum(s.done if s.weights is None else lengths[name] for name, s in stages.items())
             report(done, sum(lengths.values()), [s.records[-1] for s in stages.values() if s.records])
 
-    tell()
+    report_progress()
     while missing := [name for name in names if stages[name].weights is None]:
         tasks = [(members[name], stages[name]) for name in missing]
         for number, stage in enumerate(map(work, tasks)) if jobs == 0 else each(work, tasks, jobs):
@@ -133,7 +133,7 @@ def in_stages(
             if stage.checkpoint is not None:
                 write_file(folder / f"{name}.checkpoint", stage.checkpoint + sha256(stage.checkpoint).digest())
             stages[name] = stage
-            tell()
+            report_progress()
     return [weights for name in names if (weights := stages[name].weights) is not None]
 
 
@@ -170,10 +170,10 @@ def _resumed(folder: Path, name: str, unit: str) -> Stage:
     try:
         state = unpack(checkpoint, str(saved))
         done, measured = int(state["state.done"]), int(state["state.measured"])
-        kept = tuple(r for r in (records(history) if history.exists() else []) if r[unit] <= done)
+        known = tuple(r for r in (records(history) if history.exists() else []) if r[unit] <= done)
     except (ModelError, ValueError, KeyError, TypeError):
         return Stage()
-    return Stage(done, checkpoint, kept) if len(kept) == measured else Stage()
+    return Stage(done, checkpoint, known) if len(known) == measured else Stage()
 
 
 def records(history: Path) -> list[Record]:

@@ -1,9 +1,9 @@
 """Split-conformal intervals: how far from the expert's position the truth may lie, learnt from held-out codes.
 
-What is calibrated is the signed error of the position divided by the expert's own doubt. Codes fall into BINS cells of
-growing doubt (Mondrian); each has its own quantiles, so that easy and hard codes are each covered as often as they
-should. A height that its bounds decide leaves nothing to calibrate: there the interval is the certified bracket, cut at
-random just as often as the coverage asked for wants it (`cut`).
+What is calibrated is the signed error of the position divided by the expert's predicted error. Codes fall into BINS
+cells of growing predicted error (Mondrian); each has its own quantiles, so that easy and hard codes are each covered as
+often as they should. A height that its bounds decide leaves nothing to calibrate: there the interval is the certified
+bracket, truncated at random just as often as the coverage asked for wants it (`truncate`).
 """
 
 from __future__ import annotations
@@ -33,85 +33,87 @@ SLIP = 1e-9
 Floats = NDArray[np.float64]
 
 
-def fit(truth: Floats, position: Floats, doubt: Floats) -> dict[str, Any]:
-    """Calibrate on held-out codes of one tier that experts were asked about.
+def fit(truth: Floats, position: Floats, predicted_error: Floats) -> dict[str, Any]:
+    """Calibrate on held-out codes of one tier that were routed to experts.
 
     Args:
         truth, position: (A,), where in its bracket log2 h lies, and where the expert puts it.
-        doubt: (A,), what the expert expects |truth - position| to be; > 0.
+        predicted_error: (A,), what the expert expects |truth - position| to be; > 0.
 
     Returns:
-        {"edges": BINS - 1 doubts between the cells, "quantiles": BINS lists, one entry for each of LEVELS}.
+        {"edges": BINS - 1 predicted errors between the cells, "quantiles": BINS lists, one entry for each of LEVELS}.
     """
-    edges = np.quantile(doubt, np.arange(1, BINS) / BINS) if len(doubt) else np.zeros(BINS - 1)
-    cell = np.searchsorted(edges, doubt)
-    score = (truth - position) / doubt
+    error = predicted_error
+    edges = np.quantile(error, np.arange(1, BINS) / BINS) if len(error) else np.zeros(BINS - 1)
+    cell = np.searchsorted(edges, error)
+    score = (truth - position) / error
     quantiles = []
     for number in range(BINS):
-        mine = score[cell == number]
-        quantiles.append(np.quantile(mine, LEVELS).tolist() if len(mine) >= FEWEST else UNKNOWN.tolist())
+        of_cell = score[cell == number]
+        quantiles.append(np.quantile(of_cell, LEVELS).tolist() if len(of_cell) >= FEWEST else UNKNOWN.tolist())
     return {"edges": edges.tolist(), "quantiles": quantiles}
 
 
 def interval(
-    table: dict[str, Any], position: Floats, doubt: Floats, coverage: float, most: float = 1.0
+    table: dict[str, Any], position: Floats, predicted_error: Floats, coverage: float, highest: float = 1.0
 ) -> tuple[Floats, Floats]:
-    """Ends of the intervals as positions in the bracket, (A,) each, never outside [0, most].
+    """Ends of the intervals as positions in the bracket, (A,) each, never outside [0, highest].
 
-    Open-ended ones (most = inf) start at 0: a search that has seen the right set has its height there, to SLIP bits.
+    Open-ended ones (highest = inf) start at 0: a search that has visited the right set has its height there, to SLIP
+    bits.
     """
     if coverage >= 1.0:
-        return np.zeros_like(position), np.full_like(position, most)
-    cell = np.searchsorted(np.array(table["edges"]), doubt)
+        return np.zeros_like(position), np.full_like(position, highest)
+    cell = np.searchsorted(np.array(table["edges"]), predicted_error)
 
     def end(level: float) -> Floats:
         at = np.array([np.interp(level, LEVELS, quantiles) for quantiles in table["quantiles"]])
-        reached: Floats = np.clip(position + at[cell] * doubt, 0.0, most)
+        reached: Floats = np.clip(position + at[cell] * predicted_error, 0.0, highest)
         return reached
 
-    if most == np.inf:
+    if highest == np.inf:
         return np.zeros_like(position), end(coverage) + SLIP
     return end((1.0 - coverage) / 2.0), end((1.0 + coverage) / 2.0)
 
 
-def cut(coverage: float, keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+def truncate(coverage: float, seeds: NDArray[np.uint64]) -> tuple[Floats, Floats]:
     """Random pieces (low, high) of [0, 1], (B,) each, that hold any given point with probability `coverage`.
 
     Cut at a random place and keep a side at random: that halves the probability, wherever the point is. A piece is cut
-    as often as need be, the last time with the probability that gives the coverage, so pieces of one key are nested.
-    keys: (B,), the only source of chance.
+    as often as need be, the last time with the probability that gives the coverage, so pieces of one seed are nested.
+    seeds: (B,), the only source of chance.
     """
-    low, high = np.zeros(len(keys)), np.ones(len(keys))
+    low, high = np.zeros(len(seeds)), np.ones(len(seeds))
     times = int(np.log2(1.0 / max(coverage, 1e-9)))
     spared = 2.0 * coverage * 2.0**times - 1.0
     for i in range(times + 1):
-        at, side = low + _uniform(keys, 2 * i + 1) * (high - low), _uniform(keys, 2 * i + 2) < 0.5
-        cuts = (i < times) | (_uniform(keys, 0) >= spared)
+        at, side = low + _uniform(seeds, 2 * i + 1) * (high - low), _uniform(seeds, 2 * i + 2) < 0.5
+        cuts = (i < times) | (_uniform(seeds, 0) >= spared)
         low, high = np.where(cuts & side, at, low), np.where(cuts & ~side, at, high)
     return low, high
 
 
-def keys_of(P: Floats, m: int) -> NDArray[np.uint64]:
+def hashes(P: Floats, m: int) -> NDArray[np.uint64]:
     """A number for each code of a batch (B, k, r) that looks random and depends on nothing but P and m."""
     count, k, r = P.shape
     entries = np.ascontiguousarray(P.reshape(count, k * r) + 0.0).view(np.uint64)  # + 0.0: no negative zero
-    keys = np.full(count, m, np.uint64)
+    found = np.full(count, m, np.uint64)
     for entry in entries.T:
-        keys = mixed(keys ^ entry)
-    return keys
+        found = splitmix64(found ^ entry)
+    return found
 
 
-def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Numbers that look random, of others that need not: splitmix64."""
+def splitmix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random, of others that need not."""
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
-def _uniform(keys: NDArray[np.uint64], number: int) -> Floats:
-    """(B,) in [0, 1): the key's number-th random number."""
-    bits = mixed(keys ^ mixed(np.full(1, number, np.uint64))) >> np.uint64(11)
+def _uniform(seeds: NDArray[np.uint64], number: int) -> Floats:
+    """(B,) in [0, 1): the seed's number-th random number."""
+    bits = splitmix64(seeds ^ splitmix64(np.full(1, number, np.uint64))) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 
 

@@ -21,8 +21,9 @@ from ..data.code_files import silently
 from ..groups import EVALUATOR, RULE, SEARCHED, group_name, searched_sizes, sizes
 from ..numerics.jit import thread_count
 from . import conformal
+from .features import Features
 from .model_store import save_tier
-from .network import Architecture, Expert, Reading, answers, combined, read_codes
+from .network import Architecture, Expert, answers, code_features, combined
 from .rng_streams import draw, stream
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -31,8 +32,8 @@ LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 TESTED_BUDGETS = (100, 300, 1000)
 """Budgets of the held-out searches."""
 
-Known = tuple[tuple[int, ...], Reading, NDArray[np.float64]]
-"""(group, reading, log2 h)"""
+Known = tuple[tuple[int, ...], Features, NDArray[np.float64]]
+"""(group, features, log2 h)"""
 
 
 def held_out(
@@ -45,8 +46,8 @@ def held_out(
     elsewhere: int = 0,
     threads: int | None = None,
 ) -> Iterator[Known]:
-    """Codes of finite height from the named stream, read: `count` a group of the field's groups of a tier, and
-    `elsewhere` for every other size that the tier is for. An open-ended architecture gets SEARCHED under each of
+    """Codes of finite height from the named stream: `count` a group of the course's groups of a tier, and `elsewhere`
+    for every other size that the tier is for. An open-ended architecture gets SEARCHED under each of
     TESTED_BUDGETS, and (n, k, m, budget) for a group.
     """
     searching = architecture.open_ended
@@ -60,7 +61,7 @@ def held_out(
             P, h = draw(rng, group, wanted, kinds, threads=threads)
             if len(P):
                 key = (*group, budget) if searching else group
-                yield key, read_codes(P, group[2], architecture, threads, budget=budget), np.log2(h)
+                yield key, code_features(P, group[2], architecture, threads, budget=budget), np.log2(h)
 
 
 Advance = Callable[[int], None]
@@ -90,7 +91,7 @@ def expected_seconds(tier: str, scanned: Architecture, searched: Architecture) -
     return out[0], out[1]
 
 
-def _some(count: int, share: float) -> int:
+def _part(count: int, share: float) -> int:
     return max(1, round(share * count))
 
 
@@ -102,40 +103,77 @@ def measure(
     The best fixed point of the bracket is chosen on the calibration stream, so that it is judged on fresh codes too.
     share: of the codes.
     """
-    count, elsewhere, tested = (_some(codes, share) for codes in (CALIBRATED, CALIBRATED_ELSEWHERE, TESTED))
+    count, elsewhere, tested = (_part(codes, share) for codes in (CALIBRATED, CALIBRATED_ELSEWHERE, TESTED))
     parts: dict[str, list[Any]] = {"field": [], "other": []}
     fixed = {}
-    for group, reading, log2_h in held_out("calibrate", tier, architecture, count, elsewhere=elsewhere):
+    for group, features, log2_h in held_out("calibrate", tier, architecture, count, elsewhere=elsewhere):
         advance(1)
-        positions, doubt = combined(experts, reading)
-        truth = (log2_h - reading.lower)[reading.asked] / reading.gap[reading.asked]
-        parts["field" if group in EVALUATOR else "other"].append((truth, positions.mean(0), doubt))
-        fixed[group] = best_fixed(reading.lower, reading.gap, log2_h)
-    tables = {where: conformal.fit(*map(np.concatenate, zip(*some, strict=True))) for where, some in parts.items()}
+        positions, predicted_error = combined(experts, features)
+        truth = (log2_h - features.lower)[features.routed] / features.gap[features.routed]
+        parts["field" if group in EVALUATOR else "other"].append((truth, positions.mean(0), predicted_error))
+        fixed[group] = best_fixed(features.lower, features.gap, log2_h)
+    tables = {where: conformal.fit(*map(np.concatenate, zip(*part, strict=True))) for where, part in parts.items()}
     groups: dict[str, dict[str, Any]] = {}
     kinds: dict[str, Any] = {}
     for kind in ALL_KINDS:
         rows, covered, reach = [], [], []
-        for group, reading, log2_h in held_out("test", tier, architecture, tested, kinds=(kind,)):
+        for group, features, log2_h in held_out("test", tier, architecture, tested, kinds=(kind,)):
             advance(1)
-            positions, doubt = combined(experts, reading)
-            figures = _figures(reading, positions, log2_h, fixed[group])
-            groups.setdefault(group_name(group), {})[kind] = figures
-            rows.append(figures)
-            ends = np.array([_interval(tables["field"], reading, positions.mean(0), doubt, level) for level in LEVELS])
-            off, slip = log2_h - reading.lower, 1e-15 * np.abs(log2_h)  # of adding and taking away log2 L
-            covered.append((ends[:, 0] <= off + slip) & (off - slip <= ends[:, 1]))
-            reach.append(ends[:, 1] - ends[:, 0])
+            positions, predicted_error = combined(experts, features)
+            rows.append(_figures(features, positions, log2_h, fixed[group]))
+            groups.setdefault(group_name(group), {})[kind] = rows[-1]
+            inside, length = _coverage(tables["field"], features, positions.mean(0), predicted_error, log2_h)
+            covered.append(inside)
+            reach.append(length)
         if rows:
-            held, length = np.concatenate(covered, 1).mean(1), np.concatenate(reach, 1).mean(1)
-            kinds[kind] = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
-            kinds[kind] |= {
-                "worst_bits": max(row["worst_bits"] for row in rows),
-                "codes": sum(r["codes"] for r in rows),
-            }
-            kinds[kind]["coverage"] = {str(level): float(v) for level, v in zip(LEVELS, held, strict=True)}
-            kinds[kind]["interval_bits"] = {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)}
+            kinds[kind] = _of_kind(rows, np.concatenate(covered, 1), np.concatenate(reach, 1))
     return tables, {"format": "moe_mheight metrics 1", "tier": tier, "groups": groups, "kinds": kinds}
+
+
+def _coverage(
+    table: dict[str, Any],
+    features: Features,
+    position: NDArray[np.float64],
+    predicted_error: NDArray[np.float64],
+    log2_h: NDArray[np.float64],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """(len(LEVELS), B) whether the intervals hold log2 h, and their lengths in bits."""
+    ends = np.array([_interval(table, features, position, predicted_error, level) for level in LEVELS])
+    off, slip = log2_h - features.lower, 1e-15 * np.abs(log2_h)  # of adding and taking away log2 L
+    inside: NDArray[np.bool_] = (ends[:, 0] <= off + slip) & (off - slip <= ends[:, 1])
+    return inside, ends[:, 1] - ends[:, 0]
+
+
+def _of_kind(rows: list[dict[str, Any]], covered: NDArray[np.bool_], reach: NDArray[np.float64]) -> dict[str, Any]:
+    """Figures of one kind of codes, from those of its groups and from (len(LEVELS), B) intervals."""
+    held, length = covered.mean(1), reach.mean(1)
+    return {key: float(np.mean([row[key] for row in rows])) for key in MEANS} | {
+        "worst_bits": max(row["worst_bits"] for row in rows),
+        "codes": sum(row["codes"] for row in rows),
+        "coverage": {str(level): float(v) for level, v in zip(LEVELS, held, strict=True)},
+        "interval_bits": {str(level): float(v) for level, v in zip(LEVELS, length, strict=True)},
+    }
+
+
+Trial = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Of one group and budget: log2 h - log2 L (B,); the members' positions and unvisited gaps (members, B)."""
+
+THRESHOLDS = (0.0, *np.geomspace(1e-4, 0.3, 36))
+"""Bits. From these the threshold is chosen."""
+
+
+def error_at(threshold: float, trials: list[Trial]) -> float:
+    """Mean log of the squared error, relative to the best constant, so that searches that see everything count too."""
+    of_trials = []
+    for truth, positions, unvisited_gap in trials:
+        error = (positions + np.maximum(unvisited_gap - threshold, 0.0)).mean(0) - truth
+        of_trials.append(np.log((np.mean(error**2) + 1e-7) / (np.var(truth) + 1e-7)))
+    return float(np.mean(of_trials))
+
+
+def best_threshold(trials: list[Trial]) -> float:
+    """What an unvisited gap must exceed to count (see `combined`): of THRESHOLDS the one of the least error."""
+    return float(min(THRESHOLDS, key=lambda threshold: error_at(threshold, trials)))
 
 
 def measure_search(
@@ -144,42 +182,35 @@ def measure_search(
     """Calibration under a budget, and figures on fresh codes: for each "n,k,m,budget" the log2-MSE of the lower bound
     alone, of the lower bound and its best constant (chosen on the calibration stream), of the tightest lower bound that
     the same sets give, and of the ensemble."""
-    seen, constants, rows = [], {}, {}
-    for key, reading, log2_h in held_out("calibrate", tier, experts[0].architecture, _some(SEARCHES, share)):
+    trials: list[Trial] = []
+    known, constants, rows = [], {}, {}
+    for key, features, log2_h in held_out("calibrate", tier, experts[0].architecture, _part(SEARCHES, share)):
         advance(1)
-        truth = log2_h - reading.lower  # heights are finite, so all are asked
+        truth = log2_h - features.lower  # heights are finite, so all are routed
         constants[key] = float(truth.mean())
-        positions, beyond, _ = np.stack([answers(expert, reading) for expert in experts], axis=1)
-        seen.append((truth, positions, beyond, reading))
-
-    def missed(threshold: float) -> float:
-        """Relative to the best constant, so that searches which see everything count too."""
-        of_each = []
-        for truth, positions, beyond, _ in seen:
-            error = (positions + np.maximum(beyond - threshold, 0.0)).mean(0) - truth
-            of_each.append(np.log((np.mean(error**2) + 1e-7) / (np.var(truth) + 1e-7)))
-        return float(np.mean(of_each))
-
-    threshold = min((0.0, *np.geomspace(1e-4, 0.3, 36)), key=missed)
+        positions, unvisited_gap, _ = np.stack([answers(expert, features) for expert in experts], axis=1)
+        trials.append((truth, positions, unvisited_gap))
+        known.append((truth, features))
+    threshold = best_threshold(trials)
     parts = []
-    for truth, _, _, reading in seen:
-        positions, doubt = combined(experts, reading, threshold=threshold)
-        parts.append((truth, positions.mean(0), doubt))
+    for truth, features in known:
+        positions, predicted_error = combined(experts, features, threshold=threshold)
+        parts.append((truth, positions.mean(0), predicted_error))
     table = conformal.fit(*map(np.concatenate, zip(*parts, strict=True)))
-    for key, reading, log2_h in held_out("test", tier, experts[0].architecture, _some(SEARCHES, share)):
+    for key, features, log2_h in held_out("test", tier, experts[0].architecture, _part(SEARCHES, share)):
         advance(1)
-        truth = log2_h - reading.lower
-        position = combined(experts, reading, threshold=threshold)[0].mean(0)
-        least = np.clip(reading.low.max(1), 0.0, None)
+        truth = log2_h - features.lower
+        position = combined(experts, features, threshold=threshold)[0].mean(0)
+        tightest = np.clip(features.low.max(1), 0.0, None)
         rows[group_name(key)] = {
             "codes": len(truth),
             "lower_log2_mse": float(np.mean(truth**2)),
             "constant_log2_mse": float(np.mean((truth - constants[key]) ** 2)),
-            "closing_log2_mse": float(np.mean((least - truth) ** 2)),
+            "closing_log2_mse": float(np.mean((tightest - truth) ** 2)),
             "log2_mse": float(np.mean((position - truth) ** 2)),
             "worst_bits": float(np.abs(position - truth).max()),
         }
-    return {"threshold": float(threshold), "calibration": table}, rows
+    return {"threshold": threshold, "calibration": table}, rows
 
 
 def finish(
@@ -218,14 +249,18 @@ def finish(
 
 
 def _interval(
-    table: dict[str, Any], reading: Reading, position: NDArray[np.float64], doubt: NDArray[np.float64], coverage: float
+    table: dict[str, Any],
+    features: Features,
+    position: NDArray[np.float64],
+    predicted_error: NDArray[np.float64],
+    coverage: float,
 ) -> NDArray[np.float64]:
     """Ends of the intervals that `Predictor.predict_interval` gives, (2, B), in bits above the lower bound."""
-    room = reading.ceiling - reading.floor
-    low, high = conformal.cut(coverage, reading.lower.view(np.uint64))
-    ends = np.stack([reading.floor + low * room, reading.floor + high * room])
-    within = np.stack(conformal.interval(table, position, doubt, coverage)) * reading.gap[reading.asked]
-    ends[:, reading.asked] = np.clip(within, reading.floor[reading.asked], reading.ceiling[reading.asked])
+    room = features.ceiling - features.floor
+    low, high = conformal.truncate(coverage, features.lower.view(np.uint64))
+    ends = np.stack([features.floor + low * room, features.floor + high * room])
+    within = np.stack(conformal.interval(table, position, predicted_error, coverage)) * features.gap[features.routed]
+    ends[:, features.routed] = np.clip(within, features.floor[features.routed], features.ceiling[features.routed])
     return ends
 
 
@@ -234,15 +269,15 @@ MEANS = ("log2_mse", "fixed_log2_mse", "bracket_bits", "spread_bits", "asked")
 
 
 def _figures(
-    reading: Reading, positions: NDArray[np.float64], log2_h: NDArray[np.float64], fixed: float
+    features: Features, positions: NDArray[np.float64], log2_h: NDArray[np.float64], fixed: float
 ) -> dict[str, Any]:
-    errors = reading.placed(positions) - log2_h
+    errors = features.log2_heights(positions) - log2_h
     error = errors.mean(0)
-    at_fixed = reading.lower + fixed * reading.gap - log2_h
+    at_fixed = features.lower + fixed * features.gap - log2_h
     seeds = len(errors)
     by_number = {
         str(number): float(
-            np.mean([np.mean(errors[list(some)].mean(0) ** 2) for some in combinations(range(seeds), number)])
+            np.mean([np.mean(errors[list(members)].mean(0) ** 2) for members in combinations(range(seeds), number)])
         )
         for number in range(1, seeds + 1)
     }
@@ -252,8 +287,8 @@ def _figures(
         "worst_bits": float(np.abs(error).max()),
         "fixed_point": fixed,
         "fixed_log2_mse": float(np.mean(at_fixed**2)),
-        "asked": float(reading.asked.mean()),
-        "bracket_bits": float(reading.gap.mean()),
+        "asked": float(features.routed.mean()),
+        "bracket_bits": float(features.gap.mean()),
         "spread_bits": float(errors.std(0).mean()),
         "log2_mse_by_seeds": by_number,
     }
@@ -278,28 +313,31 @@ def best_fixed(lower: NDArray[np.float64], width: NDArray[np.float64], log2_h: N
     return float(np.clip(np.sum(width * (log2_h - lower)) / weight, 0.0, 1.0)) if weight > 0 else 0.5
 
 
+def _card_row(name: str, v: dict[str, Any]) -> str:
+    gain = f"{v['fixed_log2_mse'] / v['log2_mse']:.0f}" if v["fixed_log2_mse"] > 1e-12 else "-"
+    return (
+        f"| {name} | {v['codes']} | {v['log2_mse']:.1e} | {v['fixed_log2_mse']:.1e} | {gain} | "
+        f"{v['worst_bits']:.3f} | {v['bracket_bits']:.4f} |"
+    )
+
+
+def _card_search_row(key: str, v: dict[str, Any]) -> str:
+    *group, budget = key.split(",")
+    return (
+        f"| ({', '.join(group)}) | {budget} | {v['codes']} | {v['log2_mse']:.1e} | {v['closing_log2_mse']:.1e} | "
+        f"{v['constant_log2_mse']:.1e} | {v['lower_log2_mse']:.1e} | {v['worst_bits']:.2f} |"
+    )
+
+
 def card(config: dict[str, Any], metrics: dict[str, Any], seeds: int) -> str:
     """The model card of a tier, from its own config and metrics."""
     made, measured, recipe = config["provenance"], config["measured"], config["recipe"]
-
-    def line(name: str, v: dict[str, Any]) -> str:
-        gain = f"{v['fixed_log2_mse'] / v['log2_mse']:.0f}" if v["fixed_log2_mse"] > 1e-12 else "-"
-        return (
-            f"| {name} | {v['codes']} | {v['log2_mse']:.1e} | {v['fixed_log2_mse']:.1e} | {gain} | "
-            f"{v['worst_bits']:.3f} | {v['bracket_bits']:.4f} |"
-        )
-
-    by_group = "\n".join(line(f"({group.replace(',', ', ')})", v) for group, v in over_kinds(metrics).items())
+    by_group = "\n".join(_card_row(f"({group.replace(',', ', ')})", v) for group, v in over_kinds(metrics).items())
     by_kind = "\n".join(
-        line(kind, v) + " " + " | ".join(f"{100 * share:.1f}" for share in v["coverage"].values()) + " |"
+        _card_row(kind, v) + " " + " | ".join(f"{100 * share:.1f}" for share in v["coverage"].values()) + " |"
         for kind, v in metrics["kinds"].items()
     )
-    by_search = "\n".join(
-        f"| ({', '.join(key.split(',')[:3])}) | {key.split(',')[3]} | {v['codes']} | {v['log2_mse']:.1e} | "
-        f"{v['closing_log2_mse']:.1e} | {v['constant_log2_mse']:.1e} | {v['lower_log2_mse']:.1e} | "
-        f"{v['worst_bits']:.2f} |"
-        for key, v in metrics["search"].items()
-    )
+    by_search = "\n".join(_card_search_row(key, v) for key, v in metrics["search"].items())
     source = RULE[config["tier"]].learns_from
     nearest = f"slack {RULE[source].slack} (at slack 0 brackets are closed and there is nothing to learn)"
     return f"""# The {config["tier"]} expert
@@ -308,7 +346,7 @@ Predicts where in its certified bracket log2 h_m lies, for codes of the {config[
 
 * Data: fresh random codes ({", ".join(recipe["kinds"])}), exact labels, {recipe["chunks"]} chunks of up to
   {recipe["groups"] * recipe["codes"]} codes per member, no code seen twice; sizes 4 <= n <= 12 of
-  {"the tier" if source == config["tier"] else nearest}, half of them from the field's 21 groups.
+  {"the tier" if source == config["tier"] else nearest}, half of them from the course's 21 groups.
 * Made: {made["date"]}, version {made["version"]}, commit {made["commit"]}, torch {made["torch"]}, {made["machine"]},
   device {made["device"]}, {config["trained_minutes"]} minutes.
 * Measured: {measured["date"]}, commit {measured["commit"]}.

@@ -18,12 +18,13 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -38,7 +39,25 @@ from ..groups import TIERS
 from .conformal import check as check_calibration
 from .network import Architecture, Expert
 
-FORMAT = "moe_mheight tier 3"
+FORMAT = "moe_mheight tier 4"
+
+OLD_FORMAT = "moe_mheight tier 3"
+"""Still read: the same numbers, under OLD_NAMES."""
+
+OLD_NAMES = {
+    "mean": "feature_mean",
+    "spread": "feature_std",
+    "enter": "input_layer",
+    "rounds": "blocks",
+    "hear": "context_projection",
+    "widen": "hidden_layer",
+    "narrow": "output_projection",
+    "place": "value_head",
+    "free": "free_head",
+    "unseen": "gap_head",
+    "wonder": "error_head",
+}
+"""What parts of an expert's weights were called in OLD_FORMAT, and are called now."""
 
 MOST_SEEDS = 64
 
@@ -72,7 +91,7 @@ def write_checksums(folder: Path) -> None:
 
 
 class Tier(NamedTuple):
-    """One tier: its config, its ensemble for codes whose every set is looked at, and the one for searches."""
+    """One tier: its config, its ensemble for codes whose every set is visited, and the one for searches."""
 
     config: dict[str, Any]
     experts: list[Expert]
@@ -90,8 +109,8 @@ def save_tier(folder: Path, config: dict[str, Any], weights: dict[str, list[byte
             write_file(folder / f"{view}{number}.safetensors", content)
     for name, text in texts.items():
         write_file(folder / name, text.encode())
-    whole = {"format": FORMAT, **config, "seeds": len(weights["seed"])}
-    write_file(folder / "config.json", (json.dumps(whole, indent=2) + "\n").encode())
+    config = {"format": FORMAT, **config, "seeds": len(weights["seed"])}
+    write_file(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
     write_checksums(folder)
 
 
@@ -123,10 +142,11 @@ def load_tier(folder: Path) -> Tier:
     """
     files = checked_files(folder)
     try:
-        config = json.loads(files["config.json"])
+        config = _in_new_words(json.loads(files["config.json"]))
         if str(config["format"]).startswith("moe_mheight raw"):
             raise ModelError("it holds raw-view experts; moe_mheight.raw.models.RawPredictor loads those")
-        if config["format"] != FORMAT:
+        old = config["format"] == OLD_FORMAT
+        if not old and config["format"] != FORMAT:
             raise ModelError(
                 f"{folder}/config.json has format {brief(config['format'])}, this version reads {FORMAT!r}"
             )
@@ -147,18 +167,34 @@ def load_tier(folder: Path) -> Tier:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = brief(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {brief(error)}"
         raise ModelError(f"{folder}/config.json is missing, incomplete or wrong: {what}") from error
+    renamed = OLD_NAMES if old else {}
     ensembles = [
-        [with_weights(Expert(architecture), folder, files, f"{view}{number}.safetensors") for number in range(seeds)]
+        [
+            with_weights(Expert(architecture), folder, files, f"{view}{number}.safetensors", renamed)
+            for number in range(seeds)
+        ]
         for view, architecture in zip(VIEWS, architectures, strict=True)
     ]
     return Tier(config, *ensembles)
 
 
+def _in_new_words(config: Any) -> Any:
+    """The config, with the names that an architecture has now where it is of OLD_FORMAT."""
+    if config["format"] == OLD_FORMAT:
+        for part in (config, config["search"]):
+            part["architecture"]["kept"] = part["architecture"].pop("tokens")
+    return config
+
+
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 
-def with_weights(network: Module, folder: Path, files: dict[str, bytes], name: str) -> Module:
+def with_weights(
+    network: Module, folder: Path, files: dict[str, bytes], name: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> Module:
     """The network with the weights of one of a folder's files, in eval mode.
+
+    renamed: what parts of the file's names, which are joined by dots, are called in the network.
 
     Raises:
         ModelError: the file is not there, or does not hold exactly the network's weights, all finite.
@@ -166,6 +202,7 @@ def with_weights(network: Module, folder: Path, files: dict[str, bytes], name: s
     if name not in files:
         raise ModelError(f"{folder} has no {name}, though config.json speaks of it")
     found, wanted = unpack(files[name], str(folder / name)), network.state_dict()
+    found = {".".join(renamed.get(part, part) for part in key.split(".")): tensor for key, tensor in found.items()}
     problems = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
     problems += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
     problems += [
@@ -205,10 +242,10 @@ def architecture_config(architecture: Architecture) -> dict[str, Any]:
 
 
 @contextmanager
-def workshop(final: Path, force: bool) -> Iterator[Path]:
-    """Where the folder `final` is made: yields a hidden folder beside it, held for this process, that keeps what is
-    unfinished from one attempt to the next. Its "finished" takes final's name when all went well. Killed in between,
-    the next attempt, and whoever loads the set, finishes that (`folders.restore`).
+def staging_folder(final: Path, force: bool) -> Iterator[Path]:
+    """Where the folder `final` is made: yields a hidden folder beside it, locked for this process, that keeps what is
+    unfinished from one attempt to the next. Its "finished" takes final's name when all went well. After a kill in
+    between, the next attempt, and whoever loads the set, finishes that (`_io.restore`).
 
     Raises:
         ModelError: final exists (and not force). FolderError: another process is at it, or it cannot be written.
@@ -241,30 +278,30 @@ def _empty(partial: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def settled(partial: Path, asked: dict[str, Any], decide: Callable[[], Any]) -> Any:
-    """What was decided when the work in a workshop began with these settings; decided now if it begins now.
+def plan_once(partial: Path, settings: dict[str, Any], decide: Callable[[], Any]) -> Any:
+    """What was decided when the work in a staging folder began with these settings; decided now if it begins now.
 
     Raises:
         ModelError: it began with other settings; the message says which.
     """
     path = partial / "plan.json"
-    asked = json.loads(json.dumps(asked))
+    settings = json.loads(json.dumps(settings))
     if path.exists():
         try:
             begun = json.loads(path.read_text(encoding="utf-8"))
-            theirs, decided = _flat(begun["asked"]), begun["decided"]
+            before, decided = _flat(begun["asked"]), begun["decided"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} is damaged; --force to start over") from error
-        mine = _flat(asked)
-        differ = [key for key in mine if theirs.get(key) != mine[key]]
+        now = _flat(settings)
+        differ = [key for key in now if before.get(key) != now[key]]
         if differ:
             raise ModelError(
                 f"{partial} holds an unfinished training with other settings ({', '.join(differ)}: "
-                f"{brief(theirs.get(differ[0]))} there); repeat those, or --force to start over"
+                f"{brief(before.get(differ[0]))} there); repeat those, or --force to start over"
             )
         return decided
     decided = decide()
-    write_file(path, json.dumps({"asked": asked, "decided": decided}).encode())
+    write_file(path, json.dumps({"asked": settings, "decided": decided}).encode())
     return decided
 
 

@@ -33,7 +33,7 @@ from ..experts.checkpoints import (
     span,
 )
 from ..experts.model_card import provenance
-from ..experts.model_store import MOST_SEEDS, pack, settled, workshop
+from ..experts.model_store import MOST_SEEDS, pack, plan_once, staging_folder
 from ..experts.torch_threads import on_threads
 from ..groups import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
@@ -323,11 +323,11 @@ def train_raw(
     seeds = whole("seeds", seeds, 1, MOST_SEEDS, error=ModelError)
     device = device_of(device)
     originals, validation = of_scope(data.training, scope), of_scope(data.validation, scope)
-    with workshop(models / scope, force) as partial:
+    with staging_folder(models / scope, force) as partial:
         prints = fingerprint(originals), fingerprint(validation)
         workers, threads = share_out(seeds)
         asked = {"recipe": as_json(recipe), "seeds": seeds, "data": prints, "checkpoints": FORMAT}
-        decided = settled(partial, asked, lambda: {"threads": threads, "device": device})
+        decided = plan_once(partial, asked, lambda: {"threads": threads, "device": device})
         threads, device = decided["threads"], device_of(decided["device"])
         training = prepared(originals, recipe)
         members = {

@@ -1,4 +1,4 @@
-"""Brackets hold: lower <= h <= upper on every input, hard ones included, and what tokens contain."""
+"""Brackets hold: lower <= h <= upper on every input, hard ones included, and what kept candidates contain."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from moe_mheight import CodeError, bounds, equivalent, height_profile, random_codes
 from moe_mheight.brackets.bounds import brackets
-from moe_mheight.brackets.irls import BEYOND, CANDIDATES, FIRST, STEPS, TIED, TOKENS
+from moe_mheight.brackets.irls import CANDIDATES, EXTRA, FIRST, KEPT, STEPS, TIED
 from moe_mheight.codes.generators import KINDS
 from moe_mheight.codes.minors import LARGEST_RATIO, whole_minors
 
-NAMES = ("outside", "token_lower", "token_upper", "y", "c", "basic_y", "basic_c")
+NAMES = ("outside", "kept_lower", "kept_upper", "y", "c", "basic_y", "basic_c")
 EXACT = 2e-15  # the exact solver's own rounding, as in test_exact
 
 
@@ -128,8 +128,8 @@ def test_more_steps_never_widen(kind, rng):
                 assert (found.upper <= before.upper).all()
             before = found
         finite = np.isfinite(before.lower)
-        assert (np.diff(before.token_lower[finite], axis=2) >= 0).all()
-        assert (np.diff(before.token_upper[finite], axis=2) <= 0).all()
+        assert (np.diff(before.kept_lower[finite], axis=2) >= 0).all()
+        assert (np.diff(before.kept_upper[finite], axis=2) <= 0).all()
 
 
 def test_neither_threads_nor_neighbours_change_a_bit(rng):
@@ -143,16 +143,16 @@ def test_neither_threads_nor_neighbours_change_a_bit(rng):
 
 @pytest.mark.parametrize("steps", [0, 1, 3, STEPS])
 @pytest.mark.parametrize(("k", "r", "m"), [(4, 5, 2), (6, 3, 1), (2, 2, 1), (2, 1, 1), (1, 5, 4), (5, 4, 4)])
-def test_what_tokens_hold(k, r, m, steps, rng):
+def test_what_kept_candidates_hold(k, r, m, steps, rng):
     n = k + r
     P = random_codes("normal", 50, k, r, rng)
     found = brackets(P, m, steps=steps)
     assert (found.n, found.k, found.m) == (n, k, m)
     assert found.lower.shape == found.upper.shape == (50,)
     assert found.witness.shape == (50, n)
-    assert found.outside.shape == (50, TOKENS, m)
-    assert found.token_lower.shape == found.token_upper.shape == (50, TOKENS, steps + 1 + BEYOND)
-    assert found.y.shape == found.c.shape == (50, TOKENS, n - m)
+    assert found.outside.shape == (50, KEPT, m)
+    assert found.kept_lower.shape == found.kept_upper.shape == (50, KEPT, steps + 1 + EXTRA)
+    assert found.y.shape == found.c.shape == (50, KEPT, n - m)
     assert found.y.dtype == found.c.dtype == np.float32
 
     # distinct coordinates, a first and the others ascending
@@ -160,18 +160,18 @@ def test_what_tokens_hold(k, r, m, steps, rng):
     assert (np.diff(found.outside[:, :, 1:], axis=2) > 0).all()
     assert (found.outside[:, :, :1] != found.outside[:, :, 1:]).all()
     # as many different (S, a) as there are, the last one standing in for those that are missing
-    pairs = min(TOKENS, CANDIDATES, comb(n, m) * m)
+    pairs = min(KEPT, CANDIDATES, comb(n, m) * m)
     for row in found.outside.tolist():
-        tokens = [(token[0], *sorted(token[1:])) for token in row]
-        assert len(set(tokens[:pairs])) == pairs
-        assert set(tokens[pairs:]) <= {tokens[pairs - 1]}
+        candidates_of = [(outside[0], *sorted(outside[1:])) for outside in row]
+        assert len(set(candidates_of[:pairs])) == pairs
+        assert set(candidates_of[pairs:]) <= {candidates_of[pairs - 1]}
 
-    # tokens are chosen after the first steps; the bracket is that of the common ones
-    assert (np.diff(found.token_upper[:, :, min(FIRST, steps)], axis=1) <= 0).all()
-    assert (found.token_upper[:, :, steps] <= found.upper[:, None]).all()
-    assert (found.token_lower[:, :, : steps + 1] <= found.lower[:, None, None]).all()
-    assert (found.token_lower <= height_profile(P)[:, m][:, None, None] * (1 + EXACT)).all()
-    assert (found.token_lower >= 1).all()
+    # kept ones are chosen after the first steps; the bracket is that of the common ones
+    assert (np.diff(found.kept_upper[:, :, min(FIRST, steps)], axis=1) <= 0).all()
+    assert (found.kept_upper[:, :, steps] <= found.upper[:, None]).all()
+    assert (found.kept_lower[:, :, : steps + 1] <= found.lower[:, None, None]).all()
+    assert (found.kept_lower <= height_profile(P)[:, m][:, None, None] * (1 + EXACT)).all()
+    assert (found.kept_lower >= 1).all()
 
     np.testing.assert_allclose(found.y.sum(axis=2), 1, rtol=1e-5)  # float32
     assert (found.y >= 0).all()
@@ -184,15 +184,15 @@ def test_what_tokens_hold(k, r, m, steps, rng):
     assert (found.c >= 0).all()
 
 
-def test_a_token_bounds_its_own_set(rng):
+def test_a_kept_candidate_bounds_its_own_set(rng):
     for k, r, m in [(3, 3, 2), (4, 3, 1), (2, 4, 3)]:
         P = random_codes("normal", 1, k, r, rng)[0]
         found = brackets(P, m)
-        for t in range(0, TOKENS, 3):
+        for t in range(0, KEPT, 3):
             a, *others = found.outside[0, t].tolist()
             S = [i for i in range(k + r) if i != a and i not in others]
             best = brute.best_for(P.tolist(), S, a)
-            for upper in found.token_upper[0, t].tolist():
+            for upper in found.kept_upper[0, t].tolist():
                 assert best <= Fraction(upper)
 
 
@@ -211,7 +211,7 @@ def test_brackets_of_equivalent_codes(rng):
     for k, r, m in [(4, 4, 2), (3, 5, 3), (5, 3, 1)]:
         P = random_codes("normal", 100, k, r, rng)
         one, two = brackets(P, m), brackets(equivalent(P, rng), m)
-        for name in ("lower", "upper", "token_upper", "token_lower"):
+        for name in ("lower", "upper", "kept_upper", "kept_lower"):
             # re-systematising costs rounding, which grows with the height
             np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-6, err_msg=name)
 
@@ -234,14 +234,14 @@ def test_bounds_shapes_and_levels(rng):
     lower, upper = bounds(P, m, steps=1)
     for level in range(1, 5):
         mine = m == level
-        found = brackets(P[mine], level, steps=1, closing=True)
+        found = brackets(P[mine], level, steps=1, tightest=True)
         assert np.array_equal(lower[mine], found.lower)
         assert np.array_equal(upper[mine], found.upper)
     one = bounds(P[4], int(m[4]), steps=1)
     assert one == (lower[4], upper[4])
     assert all(isinstance(value, float) for value in one)
     assert [side.shape for side in bounds(P[:0], 2)] == [(0,), (0,)]
-    assert brackets(P[:0], 2).y.shape == (0, TOKENS, 5)
+    assert brackets(P[:0], 2).y.shape == (0, KEPT, 5)
 
 
 @pytest.mark.parametrize(

@@ -793,7 +793,7 @@ def open_codes(mheight, folder):
 
 def test_a_file_of_rules_routes(mheight, folder, models, monkeypatch):
     """Each tier alone, and a mixture, as the function of the library does it."""
-    monkeypatch.setattr("moe_mheight.experts.network.DECIDED", -1.0)  # else nobody would be asked
+    monkeypatch.setattr("moe_mheight.experts.features.DECIDED", -1.0)  # else nobody would be asked
     monkeypatch.setattr("moe_mheight.brackets.irls.Brackets.tightest", property(lambda b: (b.lower, b.upper)))
     from moe_mheight import Predictor
     from moe_mheight.data.code_files import read
@@ -983,7 +983,7 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
         finite = places & np.isfinite(label)
         bits = np.log2(values["heights"][finite]) - np.log2(label[finite])
         P = np.array([row[3] for row, mine in zip(file["rows"], finite, strict=True) if mine])
-        lower, upper = bounds(P, group[2], closing=False)
+        lower, upper = bounds(P, group[2], tightest=False)
         width = np.log2(upper) - np.log2(lower)
         errors.append((bits**2).mean())
         assert score["tier"] == tier

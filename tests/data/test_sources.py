@@ -18,7 +18,7 @@ from moe_mheight.data.manifests import FINISHED, MANIFEST
 from moe_mheight.data.sources import by_row, of, open_codes, over
 from moe_mheight.errors import FolderError
 from moe_mheight.evaluation import scoring
-from moe_mheight.experts.conformal import mixed
+from moe_mheight.experts.conformal import splitmix64
 from moe_mheight.experts.model_card import best_fixed
 
 GROUPS = ((6, 3, 2), (7, 4, 3), (10, 5, 2))
@@ -26,7 +26,7 @@ GROUPS = ((6, 3, 2), (7, 4, 3), (10, 5, 2))
 
 @pytest.fixture(scope="module")
 def data():
-    """A file's codes, groups mixed."""
+    """A file's codes, groups splitmix64."""
     return shuffled(generate(GROUPS, 70, "integer", 3, scale=5, infinite=True), 3)
 
 
@@ -224,8 +224,8 @@ def test_baselines_know_no_label_of_the_codes_they_are_scored_on(predictor):
     lower, upper = (np.log2(end) for end in bounds(codes.P[finite], 2))
     squares = ((lower + upper) / 2 - log2_h) ** 2
     assert score.bounds_log2_mse == pytest.approx(squares.mean(), rel=1e-9)
-    low, high = (np.log2(end) for end in bounds(codes.P[finite], 2, closing=False))
-    half = mixed(codes.row[finite].astype(np.uint64)) % 2 == 1
+    low, high = (np.log2(end) for end in bounds(codes.P[finite], 2, tightest=False))
+    half = splitmix64(codes.row[finite].astype(np.uint64)) % 2 == 1
     assert 0.4 < half.mean() < 0.6
     off = np.empty(len(low))
     for mine in (half, ~half):

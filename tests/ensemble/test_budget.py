@@ -33,13 +33,13 @@ def test_the_lower_bound_holds_and_no_upper_one_is_claimed(predictor, rng, group
 
 def test_a_budget_for_everything_finds_the_height(rng):
     P, h = draw(rng, (12, 6, 3), 100, ("normal",))
-    found = bounds.brackets(P, 3, budget=220, closing=True)
+    found = bounds.brackets(P, 3, budget=220, tightest=True)
     assert np.mean(np.abs(np.log2(found.lower / h)) < 1e-9) > 0.9
 
 
 def test_more_budget_finds_more(rng):
     P, h = draw(rng, (16, 8, 8), 60, ("normal",))
-    gaps = [np.log2(h / bounds.brackets(P, 8, budget=b, closing=True).lower).mean() for b in (1, 20, 300)]
+    gaps = [np.log2(h / bounds.brackets(P, 8, budget=b, tightest=True).lower).mean() for b in (1, 20, 300)]
     assert gaps[0] > 1.5 * gaps[1] > 1.5 * gaps[2] >= -1e-12
 
 

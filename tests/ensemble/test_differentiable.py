@@ -9,7 +9,7 @@ from tiny_models import tiny_models
 
 from moe_mheight import CodeError, Predictor, random_codes
 from moe_mheight.brackets.bounds import brackets
-from moe_mheight.ensemble.differentiable import unroll
+from moe_mheight.ensemble.differentiable import differentiable_brackets
 from moe_mheight.ensemble.gradients import height_gradient, prediction_gradient, torch_prediction
 
 SIZES = [  # slack 0 to 3; few sets; more sets than can be looked at
@@ -42,26 +42,26 @@ def _no_notes():
 def test_the_same_brackets(n, k, m, budget, rng):
     P = random_codes("normal", 40, k, n - k, rng)
     wanted = brackets(P, m, budget=budget)
-    found = unroll(torch.from_numpy(P), m, budget=budget)
+    found = differentiable_brackets(torch.from_numpy(P), m, budget=budget)
     # rounding outwards costs about 1e-15 times the height, and these have heights up to about 1e5
     close = {"rtol": 1e-9, "atol": 0}
     for name in ("lower", "upper", "elsewhere"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), **close)
     for one, two in zip(found.tightest, wanted.tightest, strict=True):
         np.testing.assert_allclose(one, two, **close)
-    np.testing.assert_allclose(found.tokens.lower, wanted.token_lower, **close)
-    np.testing.assert_allclose(found.tokens.upper, wanted.token_upper, **close)
+    np.testing.assert_allclose(found.kept.lower, wanted.kept_lower, **close)
+    np.testing.assert_allclose(found.kept.upper, wanted.kept_upper, **close)
     for name in PROFILES:  # those are float32
-        np.testing.assert_allclose(getattr(found.tokens, name), getattr(wanted, name), atol=1e-6)
+        np.testing.assert_allclose(getattr(found.kept, name), getattr(wanted, name), atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 13])
 def test_other_numbers_of_steps(steps, rng):
     P = random_codes("normal", 20, 4, 5, rng)
-    wanted, found = brackets(P, 2, steps=steps), unroll(torch.from_numpy(P), 2, steps=steps)
+    wanted, found = brackets(P, 2, steps=steps), differentiable_brackets(torch.from_numpy(P), 2, steps=steps)
     np.testing.assert_allclose(found.lower, wanted.lower, rtol=1e-9)
     np.testing.assert_allclose(found.upper, wanted.upper, rtol=1e-9)
-    np.testing.assert_allclose(found.tokens.upper, wanted.token_upper, rtol=1e-9)
+    np.testing.assert_allclose(found.kept.upper, wanted.kept_upper, rtol=1e-9)
 
 
 def agreement(gradient, direction, change):
@@ -72,13 +72,13 @@ def agreement(gradient, direction, change):
 
 @pytest.mark.parametrize(("n", "k", "m"), [(9, 4, 2), (9, 5, 3), (12, 6, 3), (12, 4, 3)])
 def test_gradients_of_brackets(n, k, m, rng):
-    """Sets that are no tokens decide `elsewhere`: candidates, or the best of those that were only scanned."""
+    """Sets that are not kept decide `elsewhere`: candidates, or the best of those that were only scanned."""
     P = random_codes("normal", 60, k, n - k, rng)
     direction, step = rng.normal(size=P.shape), 1e-6
     there, back = (brackets(P + side * step * direction, m) for side in (1.0, -1.0))
     for name in ("lower", "upper", "elsewhere"):
         x = torch.from_numpy(P).requires_grad_()
-        getattr(unroll(x, m), name).sum().backward()
+        getattr(differentiable_brackets(x, m), name).sum().backward()
         change = (getattr(there, name) - getattr(back, name)) / (2 * step)
         known = (getattr(there, name) > 1.0) & (getattr(back, name) > 1.0)
         # a maximum of minima: a step of 1e-6 crosses a kink now and then
@@ -126,13 +126,12 @@ def test_predictions_of_experts(predictor, n, k, m, count, rng):
 
 @pytest.mark.parametrize("budget", [0, 100])
 def test_predictions_of_other_experts(tmp_path, budget, rng):
-    """Untrained ones, of two tiers at once; under a budget they expect something beyond, as trained ones seldom do."""
+    """Untrained ones, of two tiers at once; under a budget they expect a gap, as trained ones seldom do."""
     models = Predictor.load(tiny_models(tmp_path), router=lambda n, k, m: [0.25, 0.75, 0.0])
     P = random_codes("normal", 1000 if not budget else 20, 4, 8, rng)
     measured = models.measure(P, 3, budget=budget)
-    asked = measured.routed
-    assert np.mean((measured.height > measured.tightest_lower * (1 + 1e-6))[asked]) > 0.3
-    P = P[asked][:20]
+    assert np.mean((measured.height > measured.tightest_lower * (1 + 1e-6))[measured.routed]) > 0.3
+    P = P[measured.routed][:20]
     assert agreeing(models, P, 3, budget, 1e-5, rng) >= ENOUGH
 
 

@@ -13,9 +13,9 @@ from moe_mheight import CodeError, MHeightError, Predictor, m_height
 from moe_mheight.brackets.bounds import brackets
 from moe_mheight.codes.generators import ALL_KINDS, KINDS, random_codes
 from moe_mheight.codes.linear import equivalent
-from moe_mheight.experts import network
+from moe_mheight.experts import features, network
+from moe_mheight.experts.features import features_of
 from moe_mheight.experts.model_store import load_set
-from moe_mheight.experts.network import read
 from moe_mheight.groups import EVALUATOR, HEADLINE
 
 
@@ -122,66 +122,66 @@ def test_what_is_measured(untrained, rng):
         assert all(np.array_equal(one, two) for one, two in zip(untrained.bounds(P, m), tightest, strict=True))
         ends = untrained.intervals_of(P, m, measured, 0.8)
         assert np.array_equal(ends, untrained.predict_interval(P, m, coverage=0.8))
-        asked = read(found).asked
-        assert np.array_equal(asked, column["routed"])
-        assert np.array_equal(asked, ~np.isnan(column["position"]))
-        assert np.array_equal(asked, ~np.isnan(column["predicted_error"]))
+        routed = features_of(found).routed
+        assert np.array_equal(routed, column["routed"])
+        assert np.array_equal(routed, ~np.isnan(column["position"]))
+        assert np.array_equal(routed, ~np.isnan(column["predicted_error"]))
         assert all(np.array_equal(*pair) for pair in zip(found.tightest, tightest, strict=True))
-        position = column["position"][asked]
-        assert ((position >= 0) & (position <= 1) & (column["predicted_error"][asked] > 0)).all()
+        position = column["position"][routed]
+        assert ((position >= 0) & (position <= 1) & (column["predicted_error"][routed] > 0)).all()
         assert (column["std_bits"] >= 0).all()
-        assert (column["std_bits"][~asked] == 0).all()
+        assert (column["std_bits"][~routed] == 0).all()
         names = ("lower", "upper", "tightest_lower", "tightest_upper")
         low, high, floor, ceiling = (np.log2(column[name]) for name in names)
-        place = np.clip(low[asked] + position * (high[asked] - low[asked]), floor[asked], ceiling[asked])
-        np.testing.assert_allclose(np.log2(column["height"][asked]), place, atol=1e-9)
-        decided = ~asked & np.isfinite(ceiling)
+        place = np.clip(low[routed] + position * (high[routed] - low[routed]), floor[routed], ceiling[routed])
+        np.testing.assert_allclose(np.log2(column["height"][routed]), place, atol=1e-9)
+        decided = ~routed & np.isfinite(ceiling)
         assert decided.any()
         np.testing.assert_allclose(np.log2(column["height"][decided]), ((floor + ceiling) / 2)[decided], atol=1e-9)
 
 
 @pytest.fixture
-def ask_all(monkeypatch):
-    """Ask about every open bracket, decided or not."""
-    monkeypatch.setattr(network, "DECIDED", -1.0)
+def route_all(monkeypatch):
+    """Route every open bracket to experts, decided or not."""
+    monkeypatch.setattr(features, "DECIDED", -1.0)
 
 
 def by_hand(predictor, tier, P, m):
-    """Positions, doubts (seeds, A), and the reading, from a tier's networks."""
-    reading = read(brackets(P, m))
-    parts = [torch.from_numpy(part) for part in (reading.tokens, reading.low, reading.high)]
+    """Positions, predicted errors (members, A), and the features, from a tier's networks."""
+    features = features_of(brackets(P, m))
+    parts = [torch.from_numpy(part) for part in (features.kept, features.low, features.high)]
     with torch.no_grad():
         answers = [expert(*parts) for expert in predictor.tiers[tier].experts]
-    positions, _, doubts = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
-    return positions, np.exp(doubts), reading
+    positions, _, errors = np.array([[part.double().numpy() for part in answer] for answer in answers]).swapaxes(0, 1)
+    return positions, np.exp(errors), features
 
 
-def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng, ask_all):
-    """None for one seed; for two half their distance, where they are asked."""
+def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng, route_all):
+    """None for one seed; for two half their distance, where they are routed."""
     one, two = Predictor.load(tiny_models(tmp_path / "one", seeds=1)), Predictor.load(models)
     for (n, k, m), tier in (((9, 4, 2), "low"), ((12, 6, 3), "low"), ((9, 5, 3), "medium")):
         P = np.concatenate([random_codes(kind, 50, k, n - k, rng) for kind in ("normal", "fourier", "small-integer")])
         alone, both = one.measure(P, m), two.measure(P, m)
         assert (alone.std_bits == 0).all()
-        positions, doubts, reading = by_hand(two, tier, P, m)
-        spread, width, asked = np.abs(positions[0] - positions[1]) / 2, reading.gap, reading.asked
-        assert asked.sum() > 20
-        np.testing.assert_allclose(both.std_bits[asked], spread * width[asked], rtol=1e-4, atol=1e-7 * width.max())
-        # where all seeds agree to the last bit of float32, the tokens have closed what the bracket left open
-        assert (both.std_bits[~asked] == 0).all()
-        np.testing.assert_allclose(both.position[asked], positions.mean(0), atol=1e-5)
-        np.testing.assert_allclose(alone.position[asked], positions[0], atol=1e-5)
-        # seeds that disagree are doubted
-        np.testing.assert_allclose(both.predicted_error[asked], doubts.mean(0) + spread, rtol=1e-3, atol=1e-6)
+        positions, errors, features = by_hand(two, tier, P, m)
+        spread, width, routed = np.abs(positions[0] - positions[1]) / 2, features.gap, features.routed
+        assert routed.sum() > 20
+        np.testing.assert_allclose(both.std_bits[routed], spread * width[routed], rtol=1e-4, atol=1e-7 * width.max())
+        # where all seeds agree to the last bit of float32, the candidates have closed what the bracket left open
+        assert (both.std_bits[~routed] == 0).all()
+        np.testing.assert_allclose(both.position[routed], positions.mean(0), atol=1e-5)
+        np.testing.assert_allclose(alone.position[routed], positions[0], atol=1e-5)
+        # members that disagree are trusted less
+        np.testing.assert_allclose(both.predicted_error[routed], errors.mean(0) + spread, rtol=1e-3, atol=1e-6)
 
 
-def test_nobody_is_asked_about_decided_codes(models, rng, monkeypatch):
+def test_no_expert_is_needed_for_decided_codes(models, rng, monkeypatch):
     """At n = 9 nearly all are decided, and then the answer is right whatever the experts would say."""
     seen, real = [], network.answers
 
-    def counted(expert, reading, threads=None):
-        seen.append(len(reading.tokens))
-        return real(expert, reading, threads)
+    def counted(expert, features, threads=None):
+        seen.append(len(features.kept))
+        return real(expert, features, threads)
 
     monkeypatch.setattr(network, "answers", counted)
     predictor, P = Predictor.load(models), random_codes("normal", 2000, 4, 5, rng)
@@ -219,7 +219,7 @@ def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
             assert (low <= before[0]).all()
             assert (high >= before[1]).all()
         before = low, high
-    # at coverage 1 they are the tightest certified bounds, which tokens have narrowed
+    # at coverage 1 they are the tightest certified bounds, which kept candidates have narrowed
     tight = bounds_of(rows)
     np.testing.assert_array_equal(low, tight[:, 0])
     np.testing.assert_array_equal(high, tight[:, 1])
@@ -234,8 +234,8 @@ def bounds_of(rows):
     return np.array([[bound[0] for bound in brackets(P, m).tightest] for _, _, m, P in rows])
 
 
-def test_intervals_are_where_the_calibration_puts_them(models, rng, ask_all):
-    """By hand, for a made-up table: the same in every cell, -1 and 2 doubts from the position at 0.9."""
+def test_intervals_are_where_the_calibration_puts_them(models, rng, route_all):
+    """By hand, for a made-up table: the same in every cell, -1 and 2 predicted errors from the position at 0.9."""
     tiers = load_set(models)
     table = tiers["low"].config["calibration"]["other"]  # (12,6,3) is of that tier; the others keep another table
     line = np.concatenate([np.linspace(-1.1, -0.9, 50), np.linspace(0, 0.1, 105), np.linspace(1.9, 2.1, 50)])

@@ -18,8 +18,8 @@ from moe_mheight.ensemble import router_training
 from moe_mheight.ensemble.router import GATE, QUIET, Gate, load_gate, sealed, slack_weights, table_router
 from moe_mheight.ensemble.router_training import KEPT_OUT, compare, fit_gate, moments, train_router
 from moe_mheight.experts import model_card, network
+from moe_mheight.experts.features import features_of
 from moe_mheight.experts.model_store import load_set
-from moe_mheight.experts.network import read
 from moe_mheight.groups import EVALUATOR, HEADLINE, TIERS, sizes
 
 LOW, MEDIUM, HIGH = np.eye(3)
@@ -334,18 +334,18 @@ def with_gate(tmp_path_factory):
     return folder
 
 
-def opinion(expert, reading):
+def opinion(expert, features):
     """Positions all over the bracket, of each expert its own; what untrained ones say is nearly the same for all."""
-    own = 1e3 * float(expert.enter.bias[0])
-    return 0.5 + 0.5 * np.sin(own + 7.0 * reading.lower[reading.asked])
+    own = 1e3 * float(expert.input_layer.bias[0])
+    return 0.5 + 0.5 * np.sin(own + 7.0 * features.lower[features.routed])
 
 
 @pytest.fixture
 def loud(monkeypatch, models, with_gate):
     """Experts that speak their opinion, of every open bracket and all over it."""
 
-    def answers(expert, reading, threads=None):
-        said = opinion(expert, reading)
+    def answers(expert, features, threads=None):
+        said = opinion(expert, features)
         return np.stack([said, np.zeros_like(said), 0.01 + 0.1 * said])
 
     monkeypatch.setattr(network, "DECIDED", -1.0)
@@ -357,8 +357,8 @@ def by_hand(folder, P, m):
     """log2 heights by each tier's ensemble, (3, B), from the experts' opinions."""
     out = []
     for tier in load_set(folder).values():
-        reading = read(brackets(P, m, steps=tier.experts[0].architecture.steps))
-        out.append(reading.placed(np.mean([opinion(e, reading) for e in tier.experts], axis=0)))
+        features = features_of(brackets(P, m, steps=tier.experts[0].architecture.steps))
+        out.append(features.log2_heights(np.mean([opinion(e, features) for e in tier.experts], axis=0)))
     return np.array(out)
 
 
@@ -483,12 +483,12 @@ def test_the_spread_of_a_mixture_is_that_of_all_who_spoke(loud, with_gate, rng):
     """Standard deviation over six experts, each tier's weight shared by its two."""
     P, m = random_codes("normal", 100, 4, 5, rng), 2
     shares = np.repeat(load_gate(with_gate)(9, 4, m) / 2, 2)
-    reading = read(brackets(P, m))
-    six = np.array([opinion(e, reading) for tier in load_set(with_gate).values() for e in tier.experts])
-    widths = reading.gap[reading.asked]
+    features = features_of(brackets(P, m))
+    six = np.array([opinion(e, features) for tier in load_set(with_gate).values() for e in tier.experts])
+    widths = features.gap[features.routed]
     variance = np.array([np.cov(six[:, i] * w, aweights=shares, ddof=0) for i, w in enumerate(widths)])
     found = Predictor.load(with_gate, router="learned").measure(P, m)
-    np.testing.assert_allclose(found.std_bits[reading.asked], np.sqrt(variance), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.std_bits[features.routed], np.sqrt(variance), rtol=1e-6, atol=1e-12)
     assert (found.std_bits > 1e-4).mean() > 0.25
 
 

@@ -10,20 +10,20 @@ import pytest
 
 from moe_mheight import ModelError
 from moe_mheight.experts import conformal
-from moe_mheight.experts.conformal import check, cut, fit, interval, keys_of
+from moe_mheight.experts.conformal import check, fit, hashes, interval, truncate
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.99)
 MANY = 400_000  # so that 1.5 points are more than four standard errors in each of eight cells, calibration included
 
 
 def made_up(rng, count=MANY):
-    """Errors whose size follows the doubt, and whose law does too: heavy tails where it is small, none where large."""
-    doubt = 10.0 ** rng.uniform(-4.0, -1.5, count)
+    """Errors of the predicted size, whose law follows it too: heavy tails where it is small, none where large."""
+    predicted_error = 10.0 ** rng.uniform(-4.0, -1.5, count)
     position = rng.uniform(0.2, 0.8, count)
     heavy = rng.standard_t(2.5, count)
     light = rng.uniform(-1.0, 3.0, count)
-    truth = np.clip(position + doubt * np.where(doubt < 10.0**-2.75, heavy, light), 0.0, 1.0)
-    return truth, position, doubt
+    truth = np.clip(position + predicted_error * np.where(predicted_error < 10.0**-2.75, heavy, light), 0.0, 1.0)
+    return truth, position, predicted_error
 
 
 def covered(table, sample, coverage):
@@ -47,12 +47,12 @@ def test_each_tail_has_its_half(rng):
     """Errors that are never negative need intervals that begin at the position, not symmetric ones."""
 
     def one_sided():
-        _, position, doubt = made_up(rng)
-        return np.clip(position + doubt * rng.exponential(size=MANY), 0.0, 1.0), position, doubt
+        _, position, predicted_error = made_up(rng)
+        return np.clip(position + predicted_error * rng.exponential(size=MANY), 0.0, 1.0), position, predicted_error
 
-    table, (truth, position, doubt) = fit(*one_sided()), one_sided()
+    table, (truth, position, predicted_error) = fit(*one_sided()), one_sided()
     for coverage in COVERAGES:
-        low, high = interval(table, position, doubt, coverage)
+        low, high = interval(table, position, predicted_error, coverage)
         tail = (1.0 - coverage) / 2.0
         assert (truth < low).mean() == pytest.approx(tail, abs=0.003)
         assert (truth > high).mean() == pytest.approx(tail, abs=0.003)
@@ -60,11 +60,11 @@ def test_each_tail_has_its_half(rng):
 
 
 @pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
-def test_doubts_need_not_have_the_right_scale(factor, rng):
-    truth, position, doubt = made_up(rng, 50_000)
-    table = fit(truth, position, factor * doubt)
-    one = interval(table, position, factor * doubt, 0.9)
-    two = interval(fit(truth, position, doubt), position, doubt, 0.9)
+def test_predicted_errors_need_not_have_the_right_scale(factor, rng):
+    truth, position, predicted_error = made_up(rng, 50_000)
+    table = fit(truth, position, factor * predicted_error)
+    one = interval(table, position, factor * predicted_error, 0.9)
+    two = interval(fit(truth, position, predicted_error), position, predicted_error, 0.9)
     np.testing.assert_allclose(one, two, atol=1e-12)
 
 
@@ -72,7 +72,7 @@ def test_doubts_need_not_have_the_right_scale(factor, rng):
 def test_cuts_hold_any_point_as_often_as_they_should(where, rng):
     keys = rng.integers(0, 2**63, 100_000).astype(np.uint64)
     for coverage in (0.01, 0.2, 0.25, 0.3, *COVERAGES):
-        low, high = cut(coverage, keys)
+        low, high = truncate(coverage, keys)
         assert ((low >= 0) & (low <= high) & (high <= 1)).all()
         assert ((low <= where) & (where <= high)).mean() == pytest.approx(coverage, abs=0.006)
 
@@ -81,11 +81,11 @@ def test_cuts_are_nested_and_depend_on_the_key_alone(rng):
     keys = rng.integers(0, 2**63, 1000).astype(np.uint64)
     before = np.full(1000, 0.5), np.full(1000, 0.5)
     for coverage in (1e-6, 0.1, 0.24, 0.25, 0.3, *COVERAGES, 0.9999, 1.0):
-        low, high = cut(coverage, keys)
+        low, high = truncate(coverage, keys)
         if coverage > 1e-6:
             assert ((low <= before[0]) & (high >= before[1])).all()
         before = low, high
-        again = cut(coverage, keys[::-1])
+        again = truncate(coverage, keys[::-1])
         assert np.array_equal(again[0][::-1], low)
     assert (low == 0).all()
     assert (high == 1).all()
@@ -93,21 +93,21 @@ def test_cuts_are_nested_and_depend_on_the_key_alone(rng):
 
 def test_keys_differ_and_belong_to_the_code(rng):
     P = rng.integers(-2, 3, (3000, 3, 4)).astype(float)
-    keys = keys_of(P, 2)
+    keys = hashes(P, 2)
     assert len(np.unique(keys)) == len(np.unique(P.reshape(3000, -1), axis=0))
-    assert np.array_equal(keys_of(P[7:8], 2), keys[7:8])
-    assert np.array_equal(keys_of(np.where(P == 0, -0.0, P), 2), keys)
-    assert not (keys_of(P, 3) == keys).any()
+    assert np.array_equal(hashes(P[7:8], 2), keys[7:8])
+    assert np.array_equal(hashes(np.where(P == 0, -0.0, P), 2), keys)
+    assert not (hashes(P, 3) == keys).any()
 
 
 def test_open_ended_intervals_start_at_the_bound(rng):
     """And end where that share of codes lies below, so they cover at least as often as they say."""
-    table, (truth, position, doubt) = fit(*made_up(rng)), made_up(rng)
+    table, (truth, position, predicted_error) = fit(*made_up(rng)), made_up(rng)
     for coverage in COVERAGES:
-        low, high = interval(table, position, doubt, coverage, np.inf)
+        low, high = interval(table, position, predicted_error, coverage, np.inf)
         assert (low == 0).all()
         assert (truth <= high).mean() == pytest.approx(coverage, abs=0.005)
-    assert np.isinf(interval(table, position, doubt, 1.0, np.inf)[1]).all()
+    assert np.isinf(interval(table, position, predicted_error, 1.0, np.inf)[1]).all()
 
 
 def test_all_of_the_bracket_at_coverage_one(rng):
@@ -144,10 +144,10 @@ def test_nested(rng):
 @pytest.mark.parametrize("seen", [0, 7, 100])
 def test_where_too_little_was_seen_the_interval_is_the_bracket(seen, rng):
     """No more than a few calibration codes fell into each cell, so nothing may be claimed of the next one."""
-    truth, position, doubt = made_up(rng, 10_000)
-    table = check(fit(truth[:seen], position[:seen], doubt[:seen]))
+    truth, position, predicted_error = made_up(rng, 10_000)
+    table = check(fit(truth[:seen], position[:seen], predicted_error[:seen]))
     for coverage in COVERAGES:
-        low, high = interval(table, position, doubt, coverage)
+        low, high = interval(table, position, predicted_error, coverage)
         assert (low == 0).all()
         assert (high == 1).all()
 

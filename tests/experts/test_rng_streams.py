@@ -39,7 +39,7 @@ def drawn(monkeypatch):
 
     tiers = ("low", "medium")
     monkeypatch.setattr(model_card, "sizes", lambda tier: SIZES)
-    monkeypatch.setattr(model_card, "read_codes", lambda *arguments, **options: None)  # nobody brackets them
+    monkeypatch.setattr(model_card, "code_features", lambda *arguments, **options: None)  # nobody brackets them
     architecture = Architecture(width=8, blocks=1)
     for name in HELD_OUT:
         forget = remembers(model_card, name)

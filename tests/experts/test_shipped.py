@@ -33,7 +33,7 @@ def test_small_enough_to_ship():
 def test_seeds_differ(shipped):
     for _, *both in shipped.values():
         for experts in both:
-            one, two = (expert.state_dict()["enter.weight"] for expert in experts[:2])
+            one, two = (expert.state_dict()["input_layer.weight"] for expert in experts[:2])
             assert not np.allclose(one, two)
 
 
@@ -42,9 +42,9 @@ def test_seeds_differ(shipped):
 def test_figures_of_the_card(shipped, tier, kind):
     _, experts, _ = shipped[tier]
     said, apart = metrics(tier)["groups"], 0
-    for group, reading, log2_h in held_out("test", tier, experts[0].architecture, 1000, kinds=(kind,)):
+    for group, features, log2_h in held_out("test", tier, experts[0].architecture, 1000, kinds=(kind,)):
         figures = said[",".join(map(str, group))][kind]
-        error = reading.placed(combined(experts, reading)[0].mean(0)) - log2_h
+        error = features.log2_heights(combined(experts, features)[0].mean(0)) - log2_h
         found = np.mean(error**2), np.abs(error).max()
         same = found == (
             pytest.approx(figures["log2_mse"], rel=0.05, abs=1e-11),

@@ -11,13 +11,13 @@ import torch
 from moe_mheight import ModelError
 from moe_mheight._io import locked
 from moe_mheight._parallel import workers
-from moe_mheight.codes.generators import ALL_KINDS
+from moe_mheight.codes.generators import ALL_KINDS, random_codes
 from moe_mheight.errors import FolderError
 from moe_mheight.experts import batches, checkpoints, model_card, training
 from moe_mheight.experts.batches import Recipe, chunk
 from moe_mheight.experts.checkpoints import Stage, in_stages, records
 from moe_mheight.experts.model_store import load_tier
-from moe_mheight.experts.network import Architecture, Expert, read_codes
+from moe_mheight.experts.network import Architecture, Expert, code_features
 from moe_mheight.experts.rng_streams import draw, stream
 from moe_mheight.experts.training import Member, advance, train_tier
 from moe_mheight.groups import HEADLINE, sizes, tier_of
@@ -71,12 +71,12 @@ def test_the_expert_answers_inside_the_bracket_whatever_it_reads(rng):
     for parameter in expert.parameters():
         torch.nn.init.normal_(parameter, std=3.0)
     P, _ = draw(rng, (9, 4, 2), 200)
-    reading = read_codes(P, 2, TINY, also=np.ones(len(P), bool))
-    assert len(reading.tokens) > 50
-    tokens = torch.from_numpy(reading.tokens) * 1000.0
-    position, beyond, doubt = expert(tokens, torch.from_numpy(reading.low), torch.from_numpy(reading.high))
-    assert ((position >= 0) & (position <= 1) & (beyond == 0)).all()
-    assert torch.isfinite(doubt).all()
+    features = code_features(P, 2, TINY, also=np.ones(len(P), bool))
+    assert len(features.kept) > 50
+    kept = torch.from_numpy(features.kept) * 1000.0
+    position, unvisited_gap, log_error = expert(kept, torch.from_numpy(features.low), torch.from_numpy(features.high))
+    assert ((position >= 0) & (position <= 1) & (unvisited_gap == 0)).all()
+    assert torch.isfinite(log_error).all()
 
 
 def test_under_a_budget_the_expert_never_answers_below_the_certified_bound(rng):
@@ -84,35 +84,35 @@ def test_under_a_budget_the_expert_never_answers_below_the_certified_bound(rng):
     for parameter in expert.parameters():
         torch.nn.init.normal_(parameter, std=3.0)
     P, h = draw(rng, (12, 6, 3), 100)
-    reading = read_codes(P, 3, expert.architecture, budget=20)
-    assert (reading.lower <= np.log2(h) + 1e-12).all()
-    position, beyond, _ = expert(*map(torch.from_numpy, (reading.tokens, reading.low, reading.high)))
-    assert all(((part >= 0) & torch.isfinite(part)).all() for part in (position, beyond))
+    features = code_features(P, 3, expert.architecture, budget=20)
+    assert (features.lower <= np.log2(h) + 1e-12).all()
+    position, unvisited_gap, _ = expert(*map(torch.from_numpy, (features.kept, features.low, features.high)))
+    assert all(((part >= 0) & torch.isfinite(part)).all() for part in (position, unvisited_gap))
 
 
-def test_the_doubt_teaches_the_position_nothing(rng):
+def test_the_error_head_teaches_the_position_nothing(rng):
     expert = Expert(TINY)
     P, h = draw(rng, (9, 4, 2), 100)
-    batch = batches.as_batch(read_codes(P, 2, TINY, also=np.ones(len(P), bool)), h)
-    *_, doubt = expert(*batch[:3])
-    doubt.sum().backward()
+    batch = batches.as_batch(code_features(P, 2, TINY, also=np.ones(len(P), bool)), h)
+    *_, log_error = expert(*batch[:3])
+    log_error.sum().backward()
     taught = {name.split(".")[0] for name, p in expert.named_parameters() if p.grad is not None and p.grad.any()}
-    assert taught == {"wonder"}
+    assert taught == {"error_head"}
 
 
 def test_under_a_budget_positions_learn_only_from_heights_that_were_seen(rng):
     expert = Expert(replace(TINY, open_ended=True))
     P, h = draw(rng, (12, 6, 3), 200)
-    batch = batches.as_batch(read_codes(P, 3, expert.architecture, budget=220), h)
+    batch = batches.as_batch(code_features(P, 3, expert.architecture, budget=220), h)
     ceiling = batch[2].amax(1).clamp(min=0.0)
     for target, learns in ((ceiling + 0.5, False), (ceiling - 0.01, True)):
         expert.zero_grad()
         training.loss(expert, (*batch[:4], target))[0].backward()
-        assert bool(expert.place.weight.grad.any()) == learns
-        assert expert.unseen.weight.grad.any()
+        assert bool(expert.value_head.weight.grad.any()) == learns
+        assert expert.gap_head.weight.grad.any()
 
 
-def test_a_chunk_under_budgets_holds_what_tokens_leave_open_and_few_others():
+def test_a_chunk_under_budgets_holds_what_kept_candidates_leave_open_and_few_others():
     searching = replace(TINY, open_ended=True)
     recipe = Recipe(tier="low", architecture=searching, groups=12, codes=300, searched=60, easy=0.0, missable=0.0)
     hard = chunk(recipe, 0, 0, 1)
@@ -279,12 +279,12 @@ def test_bad_settings(tmp_path, settings):
 
 def test_best_fixed_point_is_the_best(rng):
     P, h = draw(rng, (9, 4, 2), 300)
-    reading = read_codes(P, 2, TINY)
+    features = code_features(P, 2, TINY)
     log2_h = np.log2(h)
-    best = model_card.best_fixed(reading.lower, reading.gap, log2_h)
+    best = model_card.best_fixed(features.lower, features.gap, log2_h)
 
     def error(at):
-        return np.mean((reading.lower + at * reading.gap - log2_h) ** 2)
+        return np.mean((features.lower + at * features.gap - log2_h) ** 2)
 
     assert all(error(best) <= error(at) + 1e-15 for at in np.linspace(0, 1, 101))
 
@@ -296,12 +296,12 @@ def test_time_is_divided_between_training_and_what_follows():
             plan = training.plan_time(60.0 * minutes, scanned, searched, processes)
             validation = plan.share * processes * searched / 8  # 100 codes of 800
             assert plan.ending == pytest.approx(plan.share * (scanned + searched))
-            assert training.FEWEST <= plan.share <= 1
+            assert training.LEAST_SHARE <= plan.share <= 1
             whole = plan.training + plan.ending + validation + training.STARTING
             if plan.training > 60.0 * minutes / 4 + 1e-9:
                 assert whole == pytest.approx(60.0 * minutes)
                 most = training.HELD_OUT * 60.0 * minutes
-                assert plan.ending + validation <= 1.000001 * most or plan.share == training.FEWEST
+                assert plan.ending + validation <= 1.000001 * most or plan.share == training.LEAST_SHARE
             else:
                 assert whole <= 1.25 * 60.0 * minutes
     assert training.plan_time(60.0 * 60, 30, 300, 4).share == 1
@@ -324,3 +324,46 @@ def test_short_trainings_hold_few_codes_out(quick, tmp_path, monkeypatch):
     # two networks of two chunks, 9 s each, whatever was asked for
     minutes = f"{4 * 9.0 / 60:.1f}", f"{plan.ending / 60:.1f}"
     assert told == ["about {} min of training, then about {} min of calibration and card".format(*minutes)]
+
+
+def test_the_learning_rate_warms_up_and_follows_a_cosine(monkeypatch):
+    """Every step's rate against the formula: from 1 % up to `rate` in a share `warmup`, times half a cosine to 0."""
+    recipe = Recipe(tier="low", architecture=TINY, chunks=10, batch=16, rate=3e-3, warmup=0.2)
+    codes = [torch.rand(40, TINY.kept, TINY.features), torch.zeros(40, TINY.kept), torch.ones(40, TINY.kept)]
+    monkeypatch.setattr(training, "chunk", lambda *_: (*codes, torch.ones(40), torch.rand(40)))
+    monkeypatch.setattr(training, "_known", lambda *_: [])
+    monkeypatch.setattr(training, "validate", lambda *_: {"macro": 0.0})
+    rates, step = [], torch.optim.AdamW.step
+
+    def recorded(self, *arguments):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    stage = Stage()
+    while stage.weights is None:
+        stage = advance((Member(recipe, "seed", 0, 1, "cpu"), stage))
+    done = np.array([(number + at / 40) / 10 for number in range(10) for at in (0, 16, 32)])
+    wanted = 3e-3 * np.minimum(1.0, 0.01 + done / 0.2) * np.cos(np.pi * done / 2) ** 2
+    np.testing.assert_allclose(rates, wanted, rtol=1e-9)
+    assert rates[0] == pytest.approx(3e-5)
+    assert np.argmax(rates) == 6  # of 30 steps, right after the warm-up
+    assert rates[-1] < 0.01 * max(rates)
+
+
+def test_the_threshold_is_the_best_one(monkeypatch, rng):
+    """Gaps of 0.05 are real, those up to 0.01 are noise: a threshold between loses little and drops all noise."""
+    truth = np.where(rng.random(400) < 0.1, 0.05, 0.0) + 1e-4 * rng.random(400)
+    noise = rng.uniform(0.0, 0.01, (3, 400))
+    trials = [(truth, np.zeros((3, 400)), np.where(truth > 0.04, 0.06, noise))]
+    found = model_card.best_threshold(trials)
+    errors = {t: np.mean((np.maximum(trials[0][2] - t, 0.0).mean(0) - truth) ** 2) for t in model_card.THRESHOLDS}
+    assert errors[found] == min(errors.values())
+    assert 0.005 < found < 0.02
+    assert max(errors.values()) > 20 * errors[found]
+    # and it is the one that a tier gets
+    expert = Expert(replace(TINY, open_ended=True)).eval()
+    known = code_features(random_codes("normal", 30, 6, 6, rng), 3, expert.architecture, 1, budget=20)
+    monkeypatch.setattr(model_card, "held_out", lambda *_: [((12, 6, 3, 20), known, known.lower + 0.1)])
+    monkeypatch.setattr(model_card, "best_threshold", lambda trials: 0.125 if len(trials) == 1 else None)
+    assert model_card.measure_search("low", [expert])[0]["threshold"] == 0.125
