@@ -3,7 +3,8 @@
     python benchmarks/house.py [--root FOLDER]
 
 Prints the counts as JSON. Without --root it also writes them to benchmarks/results/house.json and draws
-docs/pictures/house.svg, the picture of docs/contributing.md. FOLDER is another checkout, to compare with.
+docs/pictures/house.svg, the picture of docs/contributing.md. FOLDER is another checkout, to compare with;
+benchmarks/results/house_before.json is that of the tree before there were wings.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def draw(root: Path) -> str:
     parts, y, width = [], 8.0, 520
     for level in range(max(levels.values()), 0, -1):
         row = sorted(wing for wing in wings if levels[wing] == level)
-        sizes = [260 + len(" ".join(text_of(wing, modules, width))) for wing in row]  # more text, more room
+        sizes = [450 + len(" ".join(text_of(wing, modules, width))) for wing in row]  # more text, more room
         widths = [size * (width - 8 - 8 * len(row)) / sum(sizes) for size in sizes]
         texts = [text_of(wing, modules, int((wide - 16) / 6.3)) for wing, wide in zip(row, widths, strict=True)]
         height = 28 + 16 * max(map(len, texts))
