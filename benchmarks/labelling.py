@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from moe_mheight._io import write_file
+
 PUBLISHED = {"rows": 3_830_000, "hours": 8.7, "cores": 64}
 
 
@@ -52,7 +54,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),
     }
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_file(args.out, (json.dumps(result, indent=2) + "\n").encode())
     print(f"{rows} labelled rows in {seconds:.1f} s on {cores} cores, {peak:.2f} GiB peak, file {size / 1e6:.0f} MB")
     print(
         f"published: {PUBLISHED['hours']} h on {PUBLISHED['cores']} cores, {result['core_hours_ratio']} x our core time"

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from moe_mheight import __version__, certify
+from moe_mheight._io import write_file
 from moe_mheight.errors import DataError
 from moe_mheight.proofs.certificate_format import read_certificate
 from moe_mheight.proofs.verify import verify
@@ -66,10 +67,10 @@ def profile(rows: list[list[Fraction]], kind: str) -> list[Fraction | float] | N
     """[h_0, ..., h_r] of the code of P, G or H; None where the matrix has not full rank."""
     if kind == "P":
         return list(brute.profile(rows))
-    whole = [[int(x * den) for x in row] for row, den in zip(rows, map(_denominator, rows), strict=True)]
+    integers = [[int(x * den) for x in row] for row, den in zip(rows, map(_denominator, rows), strict=True)]
     n = len(rows[0])
     for basis in combinations(range(n), len(rows)):
-        M = brute.on_basis(whole, basis)
+        M = brute.on_basis(integers, basis)
         if M is not None:
             D = M[0][basis[0]]
             X = [[Fraction(M[i][j], D) for j in range(n) if j not in basis] for i in range(len(rows))]
@@ -87,15 +88,15 @@ def _denominator(row: list[Fraction]) -> int:
 def true_of(certificate: dict[str, Any], rows: list[list[Fraction]], kind: str) -> bool:
     """Whether what a certificate claims holds for this matrix."""
     heights = profile(rows, kind)
-    m, claim = certificate["m"], certificate["height"]
+    m, height = certificate["m"], certificate["height"]
     if heights is None or m >= len(heights):
         return False
     h = heights[m]
-    if claim == "inf":
+    if height == "inf":
         return h == inf or (certificate["arithmetic"] == "float64" and h > 10**11)
-    if isinstance(claim, str):
-        return Fraction(claim) == h
-    return Fraction(float(claim["lower"])) <= h <= Fraction(float(claim["upper"]))
+    if isinstance(height, str):
+        return Fraction(height) == h
+    return Fraction(float(height["lower"])) <= h <= Fraction(float(height["upper"]))
 
 
 # true certificates
@@ -163,10 +164,10 @@ def length(c: dict[str, Any]) -> int:
 
 
 def a_leaf(c: dict[str, Any], draw: random.Random) -> tuple[Any, ...]:
-    """Mostly a number or a word, by field, so that long lists do not take all."""
-    field = draw.choice([key for key in c if key != "sha256"])
-    inner = [(field, *path) for path in leaves(c[field])] or [(field,)]
-    return draw.choice(inner if draw.random() < 0.9 else [(field,)])
+    """Mostly a number or a word, by key, so that long lists do not take all."""
+    key = draw.choice([key for key in c if key != "sha256"])
+    inner = [(key, *path) for path in leaves(c[key])] or [(key,)]
+    return draw.choice(inner if draw.random() < 0.9 else [(key,)])
 
 
 def numeric(c: dict[str, Any], draw: random.Random) -> None:
@@ -259,7 +260,7 @@ def huge(c: dict[str, Any], draw: random.Random) -> None:
 
 
 def keys(c: dict[str, Any], draw: random.Random) -> None:
-    """A field less, more or by another name."""
+    """A key less, more or by another name."""
     where = draw.choice([c, *[value for value in c.values() if isinstance(value, dict)]])
     key = draw.choice(list(where))
     value = where.pop(key)
@@ -436,12 +437,12 @@ def fault_of(what: str, content: Any, original: Original) -> str | None:
         kind = content.get("matrix", "P")
         if not true_of(content, fractions(content[kind], content["arithmetic"]), kind):
             return "a false certificate was accepted"
-        own = original.certificate.get("matrix", "P")
+        kind = original.certificate.get("matrix", "P")
         try:
-            same = verify(content, original.matrix, matrix=own).accepted
+            same = verify(content, original.matrix, matrix=kind).accepted
         except DataError as error:
             return f"fault: {error}"
-        if same and not true_of(content, fractions(original.matrix), own):
+        if same and not true_of(content, fractions(original.matrix), kind):
             return "a certificate was accepted for a matrix that it is not true of"
     return None
 
@@ -526,7 +527,7 @@ def main() -> None:
         "seconds": round(time.perf_counter() - began, 1),
         **found,
     }
-    args.out.write_text(json.dumps(made, indent=2) + "\n")
+    write_file(args.out, (json.dumps(made, indent=2) + "\n").encode())
     print(json.dumps({key: made[key] for key in ("outcomes", "slowest_s", "faults")}, indent=2))
     raise SystemExit(1 if made["faults"] else 0)
 

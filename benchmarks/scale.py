@@ -47,7 +47,7 @@ def in_turn(ways: dict[str, Any], trials: int = TRIALS) -> dict[str, float]:
     for _ in range(trials):
         for name, way in ways.items():
             seconds[name].append(way())
-    return {name: round(median(some), 2) for name, some in seconds.items()}
+    return {name: round(median(times), 2) for name, times in seconds.items()}
 
 
 def scaling() -> dict[str, Any]:
@@ -228,7 +228,7 @@ def main() -> None:
     for name in args.parts or PARTS:
         found = PARTS[name]() | {"machine": machine()}
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps(known | {name: found}, indent=1) + "\n")
+        write_file(RESULTS, (json.dumps(known | {name: found}, indent=1) + "\n").encode())
         print(f"{name}: {json.dumps({k: v for k, v in found.items() if k != 'machine'})[:1500]}", flush=True)
 
 

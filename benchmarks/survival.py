@@ -29,6 +29,7 @@ from typing import Any
 
 from distributed import Client
 
+from moe_mheight._io import write_file
 from moe_mheight.data.sources import open_codes
 
 RESULTS = Path(__file__).parent / "results" / "survival.json"
@@ -163,7 +164,7 @@ def kills(small: bool) -> dict[str, Any]:
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run("generate", *given, folder / "whole")
+        run("generate", *given, folder / "unbroken")
         found: list[int] = []
 
         def finished() -> int:
@@ -181,7 +182,7 @@ def kills(small: bool) -> dict[str, Any]:
             process.wait()
             found.append(finished() - sum(found))
         run("generate", *given, folder / "broken")
-        assert contents(folder / "broken") == contents(folder / "whole")
+        assert contents(folder / "broken") == contents(folder / "unbroken")
         names = {path.name for path in (folder / "broken").iterdir()}
         manifest = json.loads((folder / "broken" / "manifest.json").read_text())
         assert names == {"manifest.json", *(entry["name"] for entry in manifest["shards"])}, "something is left over"
@@ -204,7 +205,7 @@ def training(small: bool) -> dict[str, Any]:
             given = ["--tier", "low", "--chunks", 10]
         tier, kills = str(given[1]), 2 if small else 3
         given += ["--seeds", 2]
-        seconds = run("train-expert", *given, "--jobs", 2, "--models", folder / "whole")
+        seconds = run("train-expert", *given, "--jobs", 2, "--models", folder / "unbroken")
         seen = []
         kept = folder / "broken" / f".{tier}.unfinished"
         for _ in range(kills):
@@ -225,7 +226,7 @@ def training(small: bool) -> dict[str, Any]:
         moved_to.parent.mkdir()
         (folder / "broken").rename(moved_to)  # as if on another machine
         run("train-expert", *given, "--jobs", 1, "--models", moved_to)
-        assert weights(moved_to / tier) == weights(folder / "whole" / tier)
+        assert weights(moved_to / tier) == weights(folder / "unbroken" / tier)
         with cluster(folder, 2, threads=2) as (address, workers):
             began = time.perf_counter()
             process = start(mheight("train-expert", *given, "--scheduler", address, "--models", folder / "cluster"))
@@ -233,8 +234,8 @@ def training(small: bool) -> dict[str, Any]:
             workers[0].send_signal(signal.SIGKILL)
             finish(process)
             clustered = time.perf_counter() - began
-        assert weights(folder / "cluster" / tier) == weights(folder / "whole" / tier)
-        found = len(weights(folder / "whole" / tier))
+        assert weights(folder / "cluster" / tier) == weights(folder / "unbroken" / tier)
+        found = len(weights(folder / "unbroken" / tier))
     return {
         "command": "mheight train-expert " + " ".join(str(part).replace(name, "DIR") for part in given),
         "measured_last_when_killed": seen,
@@ -250,8 +251,8 @@ def disk(small: bool) -> dict[str, Any]:
     given = ["--groups", "9,4,2;9,5,3", "--rows", rows, "--shard-rows", rows // 10, "--seed", 3, "--jobs", 2]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run("generate", *given, folder / "whole")
-        size = sum(path.stat().st_size for path in (folder / "whole").iterdir())
+        run("generate", *given, folder / "unbroken")
+        size = sum(path.stat().st_size for path in (folder / "unbroken").iterdir())
         small_disk = folder / "disk"
         small_disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size // 2}", "tmpfs", str(small_disk)]
@@ -268,14 +269,14 @@ def disk(small: bool) -> dict[str, Any]:
             _, err = process.communicate()
             assert process.returncode == 2, (process.returncode, err)
             left = sorted(path.name for path in (small_disk / "set").iterdir())
-            whole = contents(folder / "whole")
+            unbroken = contents(folder / "unbroken")
             kept = [n for n in left if n.endswith(".npz")]
-            assert all(contents(small_disk / "set")[n] == whole[n] for n in kept), "a finished shard is damaged"
+            assert all(contents(small_disk / "set")[n] == unbroken[n] for n in kept), "a finished shard is damaged"
             assert not any(n.endswith(".part") for n in left)
             subprocess.run(["mount", "-o", f"remount,size={4 * size}", str(small_disk)], check=True)
             process = start(mheight("generate", *given, "--json", small_disk / "set"))
             finish(process)
-            assert contents(small_disk / "set") == whole
+            assert contents(small_disk / "set") == unbroken
         finally:
             subprocess.run(["umount", str(small_disk)], check=False)
     return {
@@ -305,7 +306,7 @@ def main() -> None:
         print(f"{name}: {json.dumps(found)}", flush=True)
         if not args.small:
             known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            RESULTS.write_text(json.dumps(known | {name: found}, indent=2) + "\n")
+            write_file(RESULTS, (json.dumps(known | {name: found}, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

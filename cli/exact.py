@@ -148,7 +148,7 @@ def _file(
     from moe_mheight.data.sources import open_codes
 
     paths, folder = _destination(labels, force)
-    codes = open_codes(data, partial=labels.partial, most=(labels.shard_rows or 0) if folder else None)
+    codes = open_codes(data, partial=labels.partial, max_rows=(labels.shard_rows or 0) if folder else None)
     if codes.folder is not None and labels.shard_rows is not None:
         raise click.UsageError("--shard-rows is for a file; the shards of a set stay as they are")
     jobs = -1 if folder and threads is None else None
@@ -202,7 +202,7 @@ def _write(paths: list[Path], codes: Any, h: Any) -> None:
     """The codes with their exact heights."""
     from moe_mheight.data import code_files
 
-    exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.whole().items()}
+    exact = {group: code_files.Codes(c.P, c.row, h[c.row]) for group, c in codes.in_memory().items()}
     if len(paths) == 2:
         code_files.write_pair(paths[0], paths[1], exact)
     elif paths[0].suffix == ".npz":

@@ -106,7 +106,7 @@ def command(
     with working(workers, -1 if folder else None) as shared, Progress(total, f"{total} codes", output) as bar:
         settings["advance"] = bar.update
         if folder:
-            generate.generate_set(paths[0], *what, **settings, most=shard_rows, force=force)
+            generate.generate_set(paths[0], *what, **settings, shard_rows=shard_rows, force=force)
         else:
             _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
     if output.as_json:

@@ -218,7 +218,7 @@ def _train_raw(wanted: Ensemble, raw: Raw, output: Output) -> int:
 
     if not raw.data:
         remark(f"no --data: making 108,000 codes as run 1 had, seed {seed}, exact labels", output.quiet)
-    split = divide(open_codes(raw.data).whole() if raw.data else run1_data(seed=seed), seed=seed, rows=raw.rows)
+    split = divide(open_codes(raw.data).in_memory() if raw.data else run1_data(seed=seed), seed=seed, rows=raw.rows)
     settings = _announce(wanted, folder, output)
     with training(f"{wanted.tier}, epochs", output, newest) as report:
         config = train_raw(wanted.tier, folder, split, recipe=recipe, report=report, **settings)

@@ -10,9 +10,9 @@ from .errors import CodeError, MHeightError, brief
 
 
 def whole(
-    name: str, value: Any, least: int, most: int | None = None, *, error: type[MHeightError] = CodeError, more: str = ""
+    name: str, value: Any, low: int, high: int | None = None, *, error: type[MHeightError] = CodeError, more: str = ""
 ) -> int:
-    """The value as an int from `least` to `most`, NumPy's ints included; no bool, no float, no text.
+    """The value as an int from `low` to `high`, NumPy's ints included; no bool, no float, no text.
 
     more: what else the argument may be, for the message.
 
@@ -22,21 +22,21 @@ def whole(
         3
     """
     number = isinstance(value, Integral) and not isinstance(value, bool)
-    if not number or value < least or (most is not None and value > most):
-        rule = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not number or value < low or (high is not None and value > high):
+        rule = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise error(f"{name} must be an int {rule}{more}, got {brief(value)}")
     return int(value)
 
 
-def real(name: str, value: Any, above: float, most: float, *, error: type[MHeightError] = CodeError) -> float:
-    """The value as a float with above < value <= most, or < most where that is infinite."""
+def real(name: str, value: Any, above: float, high: float, *, error: type[MHeightError] = CodeError) -> float:
+    """The value as a float with above < value <= high, or < high where that is infinite."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     try:
         found = float(value) if number else math.nan
     except OverflowError:
         found = math.inf
-    if not above < found <= most or math.isinf(found):
-        rule = f"a number > {above:g}" if math.isinf(most) else f"a number with {above:g} < {name} <= {most:g}"
+    if not above < found <= high or math.isinf(found):
+        rule = f"a number > {above:g}" if math.isinf(high) else f"a number with {above:g} < {name} <= {high:g}"
         raise error(f"{name} must be {rule}, got {brief(value)}")
     return found
 

@@ -129,13 +129,13 @@ def each(
         jobs: workers where nobody asked for others; default one, in this process.
     """
     settings = {"n_jobs": jobs} if asked() is None and jobs is not None else {}
-    owner = os.getpid()
-    calls = (joblib.delayed(_numbered)(function, number, task, owner) for number, task in enumerate(tasks))
+    parent = os.getpid()
+    calls = (joblib.delayed(_numbered)(function, number, task, parent) for number, task in enumerate(tasks))
     try:
         parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch=_ahead(), **settings)
     except ValueError:  # Ray's gives lists only
-        while some := list(islice(calls, 4 * joblib.effective_n_jobs(settings.get("n_jobs")))):
-            yield from joblib.Parallel(**settings)(some)
+        while chunk := list(islice(calls, 4 * joblib.effective_n_jobs(settings.get("n_jobs")))):
+            yield from joblib.Parallel(**settings)(chunk)
         return
     results = parallel(calls)
     try:
@@ -166,18 +166,18 @@ def _ahead() -> int | str:
     return "3*n_jobs"
 
 
-def _numbered(function: Callable[[Task], Result], number: int, task: Task, owner: int) -> tuple[int, Result]:
-    if os.getppid() == owner and os.name != "nt":  # Windows tells the same parent when that has ended
-        _end_with(owner)
+def _numbered(function: Callable[[Task], Result], number: int, task: Task, parent: int) -> tuple[int, Result]:
+    if os.getppid() == parent and os.name != "nt":  # Windows tells the same parent when that has ended
+        _exit_after(parent)
     return number, function(task)
 
 
 @lru_cache
-def _end_with(owner: int) -> None:
-    """End this process, a worker, soon after the one that it works for: killed, that one cannot tell its workers."""
+def _exit_after(parent: int) -> None:
+    """Exit soon after the parent dies; a parent killed by SIGKILL cannot stop its workers."""
 
     def watch() -> None:
-        while os.getppid() == owner:
+        while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(1)
 

@@ -23,8 +23,8 @@ class FolderError(MHeightError):
     """A file or folder cannot be written, or another process is at work in it."""
 
 
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
+_reprs = reprlib.Repr()
+_reprs.maxlevel, _reprs.maxstring, _reprs.maxother = 3, 60, 60
 
 
 def brief(value: object) -> str:
@@ -35,7 +35,7 @@ def brief(value: object) -> str:
         text = " ".join(str(value).split())
     else:
         try:
-            text = _short.repr(value)
+            text = _reprs.repr(value)
         except ValueError:  # an int inside it has more digits than Python prints
             text = f"a {type(value).__name__} of numbers too long to print"
     text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

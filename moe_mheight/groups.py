@@ -51,14 +51,14 @@ def slack_of(n: int, k: int, m: int) -> int:
 
 
 class Rule(NamedTuple):
-    """A tier: which codes are its own, and how it is trained.
+    """A tier: its codes, and how it is trained.
 
     At slack 0 brackets are closed and nothing is left to learn: such a tier learns from the nearest that has open ones.
     At slack 0 and 1 nearly all brackets decide the height by themselves: there is more to learn under a budget.
     """
 
     name: str
-    slack: int  # the least; the next rule's codes have less
+    slack: int  # smallest; the next rule's codes have less
     learns_from: str  # the tier whose sizes it trains on
     minutes: float  # default training time of the ensemble
     scanned: float  # share of that for codes whose every set is looked at; the rest is for searches under a budget
@@ -91,12 +91,14 @@ def in_words() -> str:
         >>> in_words()
         'low s >= 2, medium s = 1, high s = 0'
     """
-    most: int | None = None
+    highest: int | None = None
     parts = []
     for name, slack, *_ in RULES:
-        span = f"s >= {slack}" if most is None else f"s = {slack}" if slack == most else f"{slack} <= s <= {most}"
+        span = (
+            f"s >= {slack}" if highest is None else f"s = {slack}" if slack == highest else f"{slack} <= s <= {highest}"
+        )
         parts.append(f"{name} {span}")
-        most = slack - 1
+        highest = slack - 1
     return ", ".join(parts)
 
 

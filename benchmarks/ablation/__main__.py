@@ -164,7 +164,7 @@ def _train(rows: tuple[Any, ...], request: Request, workers: Workers, output: Ou
     from moe_mheight.raw.data import divide, run1_data
 
     with working(workers), Progress(len(rows) * request.seeds, "runs", output) as bar:
-        split = divide(open_codes(request.data).whole() if request.data else run1_data())
+        split = divide(open_codes(request.data).in_memory() if request.data else run1_data())
 
         def tell(run: dict[str, Any]) -> None:
             bar.note = f"{run['row']}, seed {run['seed']}: {run['validation']['macro']:.4g}"

@@ -66,10 +66,10 @@ def promised(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Head
 
 def refuse_disproportion(numbers: int, length: int, name: str) -> None:
     """Refuse an archive of `length` bytes that promises more numbers than deflated codes have."""
-    most = max(ENTRIES, TIMES * length)
-    if numbers > most:
+    limit = max(ENTRIES, TIMES * length)
+    if numbers > limit:
         raise DataError(
-            f"{name}: its headers promise {numbers:,} numbers, more than {most:,}, the most for a packed file of "
+            f"{name}: its headers promise {numbers:,} numbers, more than {limit:,}, the most for a packed file of "
             f"{length:,} bytes; is it what you mean? Then save it unpacked, with numpy.savez"
         )
 

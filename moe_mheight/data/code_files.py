@@ -148,16 +148,16 @@ def _bytes(path: str | Path) -> bytes:
     """All of a file, unless its beginning says that it is of no kind that is read."""
     try:
         if str(path) == "-":
-            return _whole(sys.stdin.buffer, "-")
+            return _read_all(sys.stdin.buffer, "-")
         with open(path, "rb") as handle:
-            return _whole(handle, str(path))
+            return _read_all(handle, str(path))
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
         if isinstance(error, DataError):
             raise
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or brief(error)}") from error
 
 
-def _whole(handle: BinaryIO, name: str) -> bytes:
+def _read_all(handle: BinaryIO, name: str) -> bytes:
     start = handle.read(HEAD)
     _kind(start, name)
     return start + handle.read()

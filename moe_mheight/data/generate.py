@@ -21,9 +21,9 @@ from ..numerics.jit import LANES, compiled, over_batch
 from .manifests import Shard
 from .rows import Codes, Data, silently
 from .shards import build
-from .sources import shard_rows
+from .sources import rows_of_shard
 
-MOST_SHARDS = 1_000_000
+MAX_SHARDS = 1_000_000
 """Of a set, whose manifest names them all."""
 
 PIECE = 65536
@@ -66,12 +66,12 @@ def generate(
     advance: Callable[[int], None] = silently,
     threads: int | None = None,
 ) -> Iterator[tuple[Group, Codes]]:
-    """Labelled random codes, one group after the other, by the workers at hand (`jobs.workers`).
+    """Labelled random codes, one group after the other, by the workers at hand (`workers`).
 
     Args:
         groups: (n, k, m) each.
         rows: codes per group.
-        kind: see `kinds.random_codes`.
+        kind: see `generators.random_codes`.
         seed: the same seed gives the same codes, for each group on its own.
         scale: of the kind "integer".
         infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.
@@ -100,9 +100,9 @@ Draw = tuple[Group, int, int]
 """A group, which of its shards, and its rows."""
 
 
-def _draws(groups: dict[Group, int], most: int | None = None) -> Iterator[Draw]:
+def _draws(groups: dict[Group, int], max_rows: int | None = None) -> Iterator[Draw]:
     for group, rows in groups.items():
-        step = most or shard_rows(group[0])
+        step = max_rows or rows_of_shard(group[0])
         for number, first in enumerate(range(0, rows, step)):
             yield group, number, min(step, rows - first)
 
@@ -122,10 +122,10 @@ def draw_shard(
     P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
     while found < rows:
         count = min(PIECE, int(1.1 * (rows - found)) + 16)
-        some = random_codes(kind, count, k, n - k, rng, scale=scale)
-        heights = m_height(some, m, threads=threads)
+        chunk = random_codes(kind, count, k, n - k, rng, scale=scale)
+        heights = m_height(chunk, m, threads=threads)
         kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
-        P[found : found + len(kept)], h[found : found + len(kept)] = some[kept], heights[kept]
+        P[found : found + len(kept)], h[found : found + len(kept)] = chunk[kept], heights[kept]
         found, drawn = found + len(kept), drawn + count
         if found < rows and drawn > 1_000_000 and found < drawn / 1000:
             raise DataError(
@@ -143,18 +143,18 @@ def generate_set(
     *,
     scale: int = 100,
     infinite: bool = False,
-    most: int | None = None,
+    shard_rows: int | None = None,
     force: bool = False,
     advance: Callable[[int], None] = silently,
 ) -> dict[str, Any]:
-    """Labelled random codes as a folder of shards, made by the workers at hand (`jobs.workers`), resumed if begun.
+    """Labelled random codes as a folder of shards, made by the workers at hand (`workers`), resumed if begun.
 
     Whoever makes them, in whatever order and after whatever interruption: the same settings give the same bytes.
 
     Args:
         folder: of the set.
-        most: rows of a shard, default `sources.shard_rows`; a setting like the others, since every shard draws from a
-            stream of its own.
+        shard_rows: rows of a shard, default `sources.rows_of_shard`; a setting like the others, since every shard
+            draws from a stream of its own.
         force: start over whatever is there.
         Others: as in `generate`.
 
@@ -166,12 +166,12 @@ def generate_set(
     """
     settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
     make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
-    count = sum(-(-rows // (most or shard_rows(n))) for n, _, _ in groups)
-    if count > MOST_SHARDS:
-        raise DataError(f"{count:,} shards are too many, at most {MOST_SHARDS:,}; give more rows a shard")
-    draws = list(_draws(dict.fromkeys(groups, rows), most))
-    shards = tuple(Shard(f"{group_name(group, '_')}-{i:05d}.npz", {group: some}) for group, i, some in draws)
-    settings |= {"shard_rows": most}
+    count = sum(-(-rows // (shard_rows or rows_of_shard(n))) for n, _, _ in groups)
+    if count > MAX_SHARDS:
+        raise DataError(f"{count:,} shards are too many, at most {MAX_SHARDS:,}; give more rows a shard")
+    draws = list(_draws(dict.fromkeys(groups, rows), shard_rows))
+    shards = tuple(Shard(f"{group_name(group, '_')}-{i:05d}.npz", {group: size}) for group, i, size in draws)
+    settings |= {"shard_rows": shard_rows}
     return build(folder, shards, draws.__getitem__, make, settings, force=force, advance=advance)
 
 
@@ -191,11 +191,11 @@ def _invariants(P, exact_below, masks, first, source, entry, sign, parts, out): 
     low = np.empty_like(minor)
     total = np.empty((parts.shape[0], LANES))
     sums = np.empty((4, LANES))
-    sure, whole = np.empty(LANES), np.empty(LANES)
+    sure, integral = np.empty(LANES), np.empty(LANES)
     for start in range(0, count, LANES):
         stop = min(start + LANES, count)
         load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, whole)
+        minor_lanes(x, exact_below, first, source, entry, sign, parts, minor, low, total, sure, integral)
         sums[:] = 0.0
         for b in range(minor.shape[0]):
             for lane in range(LANES):
@@ -240,11 +240,11 @@ def orbit_ids(P: NDArray[np.float64]) -> NDArray[np.int64]:
     orbit = np.zeros(count, np.int64)
     for key, tolerance in zip(keys.T, [1e-8, *[1e-6] * (keys.shape[1] - 1)], strict=True):
         order = np.lexsort((key, orbit))
-        apart = (np.diff(orbit[order]) > 0) | (np.diff(key[order]) > tolerance)
-        orbit[order] = np.concatenate([[0], np.cumsum(apart)])
-    least = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(least, orbit, first)
-    return least[orbit][copies.reshape(-1)]
+        is_new = (np.diff(orbit[order]) > 0) | (np.diff(key[order]) > tolerance)
+        orbit[order] = np.concatenate([[0], np.cumsum(is_new)])
+    first_of_orbit = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first_of_orbit, orbit, first)
+    return first_of_orbit[orbit][copies.reshape(-1)]
 
 
 def split(data: Data, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""What a folder of shards says of itself: its manifest, which shards are finished, and whether they are whole.
+"""What a folder of shards says of itself: its manifest, and which shards are finished and match their checksums.
 
 SET/manifest.json         format, settings, versions, the shards with their rows; when complete, their SHA-256
 SET/9_4_2-00000.npz       one shard: some rows of one group, P and h, or of several groups, with their order
@@ -54,8 +54,8 @@ def begin(settings: dict[str, Any], shards: tuple[Shard, ...]) -> dict[str, Any]
         {"name": s.name, "rows": s.rows, "groups": {group_name(g): rows for g, rows in s.groups.items()}}
         for s in shards
     ]
-    whole = {"format": FORMAT, "complete": False, "settings": settings, "versions": versions(), "shards": entries}
-    plain: dict[str, Any] = json.loads(json.dumps(whole))  # as it will be read again
+    begun = {"format": FORMAT, "complete": False, "settings": settings, "versions": versions(), "shards": entries}
+    plain: dict[str, Any] = json.loads(json.dumps(begun))  # as it will be read again
     return plain
 
 
@@ -95,12 +95,12 @@ def read(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not valid JSON: {brief(error)}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path} is not of the format {FORMAT!r}")
-    shards, whole = manifest.get("shards"), manifest.get("complete")
-    if not isinstance(whole, bool) or not isinstance(shards, list) or not all(map(_right, shards)):
+    shards, is_complete = manifest.get("shards"), manifest.get("complete")
+    if not isinstance(is_complete, bool) or not isinstance(shards, list) or not all(map(_right, shards)):
         raise DataError(f"{path} is damaged")
     if len({entry["name"] for entry in shards}) < len(shards):
         raise DataError(f"{path} is damaged: a shard stands twice")
-    if whole and not all(isinstance(entry.get("sha256"), str) for entry in shards):
+    if is_complete and not all(isinstance(entry.get("sha256"), str) for entry in shards):
         raise DataError(f"{path} says complete, but has no checksums")
     return manifest
 
@@ -113,8 +113,8 @@ def ours(folder: Path) -> bool:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        own = (MANIFEST, FINISHED, "lock")
-        return all(meant(p.name) in own or re.fullmatch(NAME, meant(p.name)) for p in folder.iterdir())
+        names = (MANIFEST, FINISHED, "lock")
+        return all(meant(p.name) in names or re.fullmatch(NAME, meant(p.name)) for p in folder.iterdir())
     return isinstance(found, dict) and str(found.get("format")).startswith("moe_mheight shards")
 
 

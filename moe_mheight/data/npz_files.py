@@ -34,22 +34,12 @@ def from_npz(content: bytes, name: str) -> Data:
     for key in sorted(key for key in found if key.endswith("/P")):
         if not re.fullmatch(r"\d{1,3}_\d{1,3}_\d{1,3}/P", key):
             raise DataError(f"{name}: the array {brief(key)} is not named like 9_4_2/P")
-        n, k, m = group = parse_group(key[:-2], "_")
         if found[key].ndim != 3:
             raise DataError(f"{name}, {key}: must have shape (B, k, n - k), got {found[key].shape}")
         if len(found[key]):
-            try:
-                check_row(n, k, m, found[key][0], max_n=BITS)
-                P, _ = check_P(found[key], max_n=BITS)
-            except CodeError as error:
-                raise DataError(f"{name}, {key}: {error}{shape_hint(n, k, found[key])}") from error
-            stem = key[:-2]
-            h = check_heights(found[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in found else None
-            row = found.get(f"{stem}/row", np.arange(total, total + len(P)))
-            if row.shape != (len(P),) or row.dtype.kind not in "iu" or (h is not None and len(h) != len(P)):
-                raise DataError(f"{name}, {stem}: row must hold whole numbers, and P, h and row be of one length")
-            data[group] = Codes(P, row.astype(np.int64), h)
-            total += len(P)
+            group = parse_group(key[:-2], "_")
+            data[group] = _codes(found, key, group, total, name)
+            total += len(data[group].P)
     if not data:
         raise DataError(f"{name} holds no group of codes (arrays named like 9_4_2/P)")
     if len({codes.h is None for codes in data.values()}) > 1:
@@ -57,6 +47,21 @@ def from_npz(content: bytes, name: str) -> Data:
     if not np.array_equal(np.sort(np.concatenate([codes.row for codes in data.values()])), np.arange(total)):
         raise DataError(f"{name}: the row numbers are not a permutation of 0..{total - 1}")
     return data
+
+
+def _codes(found: dict[str, NDArray[Any]], key: str, group: Group, first_row: int, name: str) -> Codes:
+    """One group's codes; first_row is the place of the first where the file does not say their rows."""
+    try:
+        check_row(*group, found[key][0], max_n=BITS)
+        P, _ = check_P(found[key], max_n=BITS)
+    except CodeError as error:
+        raise DataError(f"{name}, {key}: {error}{shape_hint(*group[:2], found[key])}") from error
+    stem = key[:-2]
+    h = check_heights(found[f"{stem}/h"], f"{name}, {stem}/h") if f"{stem}/h" in found else None
+    row = found.get(f"{stem}/row", np.arange(first_row, first_row + len(P)))
+    if row.shape != (len(P),) or row.dtype.kind not in "iu" or (h is not None and len(h) != len(P)):
+        raise DataError(f"{name}, {stem}: row must hold whole numbers, and P, h and row be of one length")
+    return Codes(P, row.astype(np.int64), h)
 
 
 def _npz_arrays(content: bytes, name: str) -> dict[str, NDArray[Any]]:

@@ -189,12 +189,12 @@ class _Unpickler(_InPython):  # type: ignore[misc]
 
     def load_int(self) -> None:
         line = self.readline().strip()
-        self.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else self._whole(line))
+        self.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else self._integer(line))
 
     def load_long(self) -> None:
-        self.append(self._whole(self.readline().strip().removesuffix(b"L")))
+        self.append(self._integer(self.readline().strip().removesuffix(b"L")))
 
-    def _whole(self, line: bytes) -> int:
+    def _integer(self, line: bytes) -> int:
         if len(line) > 2.4 * LONGEST_INT:
             raise DataError(f"refused: a whole number of {len(line)} digits")
         return int(line)
@@ -241,9 +241,9 @@ def load(content: bytes, name: str) -> Any:
         raise DataError(f"{name} is not a readable pickle ({type(error).__name__}: {brief(error)})") from error
 
 
-def _count(value: Any, most: int, length: int) -> None:
-    """Refuse more than `most` entries, in lists and arrays together."""
-    left = most
+def _count(value: Any, limit: int, length: int) -> None:
+    """Refuse more than `limit` entries, in lists and arrays together."""
+    left = limit
 
     def walk(value: Any, depth: int) -> None:
         nonlocal left
@@ -255,8 +255,8 @@ def _count(value: Any, most: int, length: int) -> None:
             left -= len(value)
         if left < 0:
             raise DataError(
-                f"refused: the same lists or arrays stand in so many places that they have more than {most:,} entries, "
-                f"of a file of {length:,} bytes; write each row once, or an .npz"
+                f"refused: the same lists or arrays stand in so many places that they have more than {limit:,} "
+                f"entries, of a file of {length:,} bytes; write each row once, or an .npz"
             )
         if type(value) in (list, tuple):
             for inner in value:

@@ -40,7 +40,7 @@ def build(
         folder: of the set; new, or one that was begun with the same settings.
         shards: all of them.
         task: what it takes to make a shard, by its number; asked for when its turn comes.
-        make: a shard's codes, with heights, from its task; it must pickle, and may run anywhere (see `jobs.workers`).
+        make: a shard's codes, with heights, from its task; it must pickle, and may run anywhere (see `workers`).
         settings: everything that decides the codes, plain values.
         force: start over whatever is there.
         advance: told how many rows were made, or found made.
@@ -82,10 +82,10 @@ def build(
             done[name] = sha256(content).hexdigest()
             append(folder / FINISHED, manifests.line(name, done[name]))
             advance(missing[at][1].rows)
-        whole = manifests.complete(begun, done)
-        write_file(folder / MANIFEST, manifests.to_bytes(whole))
+        complete = manifests.complete(begun, done)
+        write_file(folder / MANIFEST, manifests.to_bytes(complete))
         (folder / FINISHED).unlink(missing_ok=True)
-    return whole
+    return complete
 
 
 def _made(make: Callable[[Task], Data], wanted: dict[str, str], work: tuple[Shard, Task]) -> bytes:

@@ -28,9 +28,9 @@ PIECE = 16384
 """Short codes worked on between two looks at the progress bar."""
 
 
-def some(most: int, n: int, upto: int, least: int) -> int:
-    """`most` codes of length n, or fewer beyond the length `upto`, where work doubles with every coordinate."""
-    return max(least, most >> max(0, n - upto))
+def chunk_rows(max_rows: int, n: int, full_up_to: int, min_rows: int) -> int:
+    """How many codes of length n at a time: beyond the length `full_up_to` half as many for every coordinate."""
+    return max(min_rows, max_rows >> max(0, n - full_up_to))
 
 
 Result = TypeVar("Result")
@@ -68,25 +68,25 @@ class Source:
             yield {g: Codes(c.P, c.row + start, c.h) for g, c in self.read(i).items()}
             start += shard.rows
 
-    def whole(self) -> Data:
+    def in_memory(self) -> Data:
         """All codes in memory."""
         parts: dict[Group, list[Codes]] = {}
         for piece in self.pieces():
             for group, codes in piece.items():
                 parts.setdefault(group, []).append(codes)
-        return {group: _joined(some) for group, some in sorted(parts.items())}
+        return {group: _joined(found) for group, found in sorted(parts.items())}
 
 
-def _joined(some: list[Codes]) -> Codes:
-    h = [codes.h for codes in some if codes.h is not None]
-    P, row = (np.concatenate([getattr(codes, name) for codes in some]) for name in ("P", "row"))
-    return Codes(P, row, np.concatenate(h) if len(h) == len(some) else None)
+def _joined(parts: list[Codes]) -> Codes:
+    h = [codes.h for codes in parts if codes.h is not None]
+    P, row = (np.concatenate([getattr(codes, name) for codes in parts]) for name in ("P", "row"))
+    return Codes(P, row, np.concatenate(h) if len(h) == len(parts) else None)
 
 
-def of(data: Data, most: int | None = None) -> Source:
+def of(data: Data, max_rows: int | None = None) -> Source:
     """Codes in memory, cut in the order of their rows into pieces of that many, or in one."""
     rows = code_files.count(data)
-    step = most or max(1, rows)
+    step = max_rows or max(1, rows)
     starts = range(0, rows, step)
 
     def read(i: int) -> Data:
@@ -110,13 +110,13 @@ def _stamp(data: Data) -> str:
     return digest.hexdigest()
 
 
-def open_codes(paths: Sequence[str | Path], *, partial: bool = False, most: int | None = None) -> Source:
+def open_codes(paths: Sequence[str | Path], *, partial: bool = False, max_rows: int | None = None) -> Source:
     """Codes of a folder of shards, or of a file as `files.read` takes it.
 
     Args:
         paths: a folder; or one or two files.
         partial: of a set that is not complete take what is there, rows numbered as they come.
-        most: rows of a piece, of a file, by default all of them; 0 for as many as make good shards. A set has its own.
+        max_rows: of a piece, of a file, by default all of them; 0 for as many as make good shards. A set has its own.
 
     Raises:
         DataError: unreadable or broken, or a set that is not complete (and not partial); while pieces are read, a shard
@@ -125,16 +125,16 @@ def open_codes(paths: Sequence[str | Path], *, partial: bool = False, most: int 
     if len(paths) == 1 and str(paths[0]) != "-" and Path(paths[0]).is_dir():
         return _set(Path(paths[0]), partial)
     data = code_files.read(paths)
-    return of(data, min(shard_rows(n) for n, _, _ in data) if most == 0 else most)
+    return of(data, min(rows_of_shard(n) for n, _, _ in data) if max_rows == 0 else max_rows)
 
 
 SHARD = 1 << 18
 """Rows of a shard of short codes."""
 
 
-def shard_rows(n: int) -> int:
+def rows_of_shard(n: int) -> int:
     """Rows of a shard of codes of length n, half a second to some seconds of work."""
-    return some(SHARD, n, 9, least=64)
+    return chunk_rows(SHARD, n, 9, min_rows=64)
 
 
 def _set(folder: Path, partial_too: bool) -> Source:
@@ -175,7 +175,7 @@ def _set(folder: Path, partial_too: bool) -> Source:
 def over(
     source: Source | Data, function: Callable[[Codes, Group], Result], advance: Callable[[int], None] = silently
 ) -> Iterator[tuple[int, NDArray[np.int64], Result]]:
-    """function(codes, group) of all rows, some thousands at a time, by the workers at hand (`jobs.workers`; then the
+    """function(codes, group) of all rows, some thousands at a time, by the workers at hand (`workers`; then the
     function must pickle), as they are done.
 
     Yields:
@@ -188,7 +188,7 @@ def over(
     def tasks() -> Iterator[tuple[Codes, Group]]:
         for piece in source.pieces():
             for group, codes in piece.items():
-                step = some(PIECE, group[0], 12, least=8)
+                step = chunk_rows(PIECE, group[0], 12, min_rows=8)
                 for at in range(0, len(codes.P), step):
                     rows = slice(at, at + step)
                     number = next(numbers)

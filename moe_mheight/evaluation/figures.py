@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..brackets.bounds import brackets
 from ..codes.minors import smallest_minors
-from ..data.sources import some
+from ..data.sources import chunk_rows
 from ..errors import brief
 from ..experts.measurement import Measurement
 from ..experts.network import answers, read
@@ -226,7 +226,7 @@ def _width(sample: Sample) -> tuple[Floats, Floats]:
 
 
 def _minor(sample: Sample) -> tuple[Floats, Floats]:
-    few = sample.first(some(DRAWN, sum(sample.P.shape[1:]), 14, least=MINOR_CODES))
+    few = sample.first(chunk_rows(DRAWN, sum(sample.P.shape[1:]), 14, min_rows=MINOR_CODES))
     return smallest_minors(few.P)[0], np.abs(few.missed)
 
 

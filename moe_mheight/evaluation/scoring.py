@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..codes.generators import KINDS
 from ..data.code_files import Codes, Data, Group, silently
-from ..data.sources import Source, of, over, some
+from ..data.sources import Source, chunk_rows, of, over
 from ..errors import DataError
 from ..exact.heights import m_height
 from ..experts.conformal import mixed
@@ -211,7 +211,7 @@ def evaluate(
 
 
 def _most(keep: int, group: Group) -> int:
-    return some(keep, group[0], 12, least=1)
+    return chunk_rows(keep, group[0], 12, min_rows=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """A certificate's file: read with nothing taken on trust, its keys, types, sizes and numbers checked.
 
-What it says is checked by `verification`.
+What it says is checked by `verify`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ _LARGEST_FILE = 512 << 20
 
 _RATIONAL = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:/([1-9][0-9]*))?")
 _MASK = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
+Number = Callable[..., Fraction]
+"""Reads one number: (value, where it stands for the message, its longest text)."""
+
 _KEYS = {"format", "arithmetic", "n", "k", "m", "P", "height", "witness", "bases", "made_by", "sha256"}
 
 
 @dataclass(frozen=True)
-class Claim:
+class Parsed:
     """A certificate in numbers; lower and upper are None when the height is infinite."""
 
     arithmetic: str
@@ -47,8 +50,8 @@ class Claim:
     """That matrix."""
     order: list[int]
     """Coordinate j of [I | P] is column order[j] of that matrix."""
-    whole: int | None
-    """What makes every minor of P whole, if something smaller than the product of denominators is known."""
+    scale: int | None
+    """Makes every minor of P an integer; None where no number smaller than the product of denominators is known."""
     height: str
     lower: Fraction | None
     upper: Fraction | None
@@ -127,70 +130,26 @@ def shown(x: Fraction) -> str:
         return f"about 2^{x.numerator.bit_length() - x.denominator.bit_length()}"
 
 
-def as_claim(certificate: object) -> Claim:
-    """A certificate's keys, types, sizes and numbers checked, and nothing of what it says."""
-    if not isinstance(certificate, dict):
-        raise DataError(f"a certificate is a dict or the path of a file, got {brief(certificate)}")
-    if certificate.get("format") not in FORMATS:
-        raise DataError(
-            f"format must be one of {', '.join(map(repr, FORMATS))}, got {brief(certificate.get('format'))}"
-        )
-    infinite = certificate.get("height") == "inf"
-    real = certificate.get("arithmetic") == "float64"
-    matrix = certificate.get("matrix", "P") if certificate["format"] == FORMATS[1] else "P"
-    if matrix not in ("P", "G", "H"):
-        raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
-    keys = _KEYS | ({"matrix"} if certificate["format"] == FORMATS[1] else set())
-    keys |= set() if matrix == "P" else {matrix, "order"}
-    _check_keys("the certificate", certificate, keys, set() if infinite else {"dual"})
-    if certificate["arithmetic"] not in ("rational", "float64"):
-        raise DataError(f'arithmetic must be "rational" or "float64", got {brief(certificate["arithmetic"])}')
-    if not (infinite or real or "dual" in certificate):
-        raise DataError("a rational certificate of a finite height has a dual; this one has none")
-    for key in ("made_by", "sha256"):
-        if not isinstance(certificate[key], str):
-            raise DataError(f"{key} must be a string, got {brief(certificate[key])}")
-    n = _whole(certificate["n"], "n", 2, 64)
-    k = _whole(certificate["k"], "k", 1, n - 1)
-    m = _whole(certificate["m"], "m", 1, n - k)
+def parse(certificate: object) -> Parsed:
+    """A certificate's keys, types, sizes and numbers checked, and nothing of what it says.
 
-    number = _double if real else _rational
-    # a P that stands for another matrix is checked against it before anything is made of its entries
-    longest = LONGEST_ENTRY if matrix == "P" else LONGEST
-    P = [_numbers(row, f"P[{i}]", n - k, number, longest) for i, row in enumerate(_list(certificate["P"], "P", k))]
-    given, order = P, list(range(n))
-    if matrix != "P":
-        rows = _list(certificate[matrix], matrix, k if matrix == "G" else None)
-        if matrix == "H" and not n - k <= len(rows) <= 64:
-            raise DataError(f"H must have n - k = {n - k} to 64 rows, got {len(rows)}")
-        given = [_numbers(row, f"{matrix}[{i}]", n, number, LONGEST_ENTRY) for i, row in enumerate(rows)]
-        order = _some_coordinates(certificate["order"], "order", n)
-        if len(order) != n:
-            raise DataError(f"order must hold all n = {n} columns, got {len(order)}")
+    Raises:
+        DataError: one of them is not as it must be; the message says which.
+    """
+    certificate, matrix = _with_its_keys(certificate)
+    infinite = certificate["height"] == "inf"
+    real = certificate["arithmetic"] == "float64"
+    n = _integer(certificate["n"], "n", 2, 64)
+    k = _integer(certificate["k"], "k", 1, n - 1)
+    m = _integer(certificate["m"], "m", 1, n - k)
+    P, given, order = _matrices(certificate, matrix, n, k, _double if real else _rational)
     height, lower, upper = _height(certificate["height"], real)
-
-    witness = certificate["witness"]
-    _check_keys("witness", witness, {"u", "outside"}, {"u_low"})
-    either = _either if real else _rational
-    u = _numbers(witness["u"], "witness.u", k, either)
-    if "u_low" in witness:
-        low = _numbers(witness["u_low"], "witness.u_low", k, either)
-        u = [x + z for x, z in zip(u, low, strict=True)]
-    outside = _some_coordinates(witness["outside"], "witness.outside", n)
-    if len(outside) != m:
-        raise DataError(f"witness.outside must hold m = {m} coordinates, got {len(outside)}")
-
-    dual = None
-    if "dual" in certificate:
-        _check_keys("dual", certificate["dual"], {"a", "basis", "y"}, set())
-        basis = _some_coordinates(certificate["dual"]["basis"], "dual.basis", n)
-        y = _numbers(certificate["dual"]["y"], "dual.y", len(basis), number)
-        dual = _whole(certificate["dual"]["a"], "dual.a", 0, n - 1), basis, y
-
+    u, outside = _witness(certificate["witness"], n, k, m, _either if real else _rational)
+    dual = _dual(certificate["dual"], n, _double if real else _rational) if "dual" in certificate else None
     masks = _masks(certificate["bases"], n, k)
     if infinite and masks:
         raise DataError(f"bases must be empty when the height is infinite, got {len(masks)}")
-    return Claim(
+    return Parsed(
         arithmetic=certificate["arithmetic"],
         n=n,
         k=k,
@@ -199,7 +158,7 @@ def as_claim(certificate: object) -> Claim:
         matrix=matrix,
         given=given,
         order=order,
-        whole=None,
+        scale=None,
         height=height,
         lower=lower,
         upper=upper,
@@ -209,6 +168,69 @@ def as_claim(certificate: object) -> Claim:
         masks=masks,
         digest_is_right=digest(certificate) == certificate["sha256"],
     )
+
+
+def _with_its_keys(certificate: object) -> tuple[dict[str, Any], str]:
+    """The certificate, which has all keys that it must have and no others, and of which matrix it is."""
+    if not isinstance(certificate, dict):
+        raise DataError(f"a certificate is a dict or the path of a file, got {brief(certificate)}")
+    if certificate.get("format") not in FORMATS:
+        raise DataError(
+            f"format must be one of {', '.join(map(repr, FORMATS))}, got {brief(certificate.get('format'))}"
+        )
+    names_matrix = certificate["format"] == FORMATS[1]
+    matrix = certificate.get("matrix", "P") if names_matrix else "P"
+    if matrix not in ("P", "G", "H"):
+        raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
+    infinite = certificate.get("height") == "inf"
+    keys = _KEYS | ({"matrix"} if names_matrix else set()) | (set() if matrix == "P" else {matrix, "order"})
+    _check_keys("the certificate", certificate, keys, set() if infinite else {"dual"})
+    if certificate["arithmetic"] not in ("rational", "float64"):
+        raise DataError(f'arithmetic must be "rational" or "float64", got {brief(certificate["arithmetic"])}')
+    if not (infinite or certificate["arithmetic"] == "float64" or "dual" in certificate):
+        raise DataError("a rational certificate of a finite height has a dual; this one has none")
+    for key in ("made_by", "sha256"):
+        if not isinstance(certificate[key], str):
+            raise DataError(f"{key} must be a string, got {brief(certificate[key])}")
+    return certificate, matrix
+
+
+def _matrices(
+    certificate: dict[str, Any], matrix: str, n: int, k: int, number: Number
+) -> tuple[list[list[Fraction]], list[list[Fraction]], list[int]]:
+    """P, the matrix that the certificate is of, and the order of its columns."""
+    # a P that stands for another matrix is checked against it before anything is made of its entries
+    longest = LONGEST_ENTRY if matrix == "P" else LONGEST
+    P = [_numbers(row, f"P[{i}]", n - k, number, longest) for i, row in enumerate(_list(certificate["P"], "P", k))]
+    if matrix == "P":
+        return P, P, list(range(n))
+    rows = _list(certificate[matrix], matrix, k if matrix == "G" else None)
+    if matrix == "H" and not n - k <= len(rows) <= 64:
+        raise DataError(f"H must have n - k = {n - k} to 64 rows, got {len(rows)}")
+    given = [_numbers(row, f"{matrix}[{i}]", n, number, LONGEST_ENTRY) for i, row in enumerate(rows)]
+    order = _coordinates(certificate["order"], "order", n)
+    if len(order) != n:
+        raise DataError(f"order must hold all n = {n} columns, got {len(order)}")
+    return P, given, order
+
+
+def _witness(witness: Any, n: int, k: int, m: int, number: Number) -> tuple[list[Fraction], list[int]]:
+    _check_keys("witness", witness, {"u", "outside"}, {"u_low"})
+    u = _numbers(witness["u"], "witness.u", k, number)
+    if "u_low" in witness:
+        low = _numbers(witness["u_low"], "witness.u_low", k, number)
+        u = [x + z for x, z in zip(u, low, strict=True)]
+    outside = _coordinates(witness["outside"], "witness.outside", n)
+    if len(outside) != m:
+        raise DataError(f"witness.outside must hold m = {m} coordinates, got {len(outside)}")
+    return u, outside
+
+
+def _dual(dual: Any, n: int, number: Number) -> tuple[int, list[int], list[Fraction]]:
+    _check_keys("dual", dual, {"a", "basis", "y"}, set())
+    basis = _coordinates(dual["basis"], "dual.basis", n)
+    y = _numbers(dual["y"], "dual.y", len(basis), number)
+    return _integer(dual["a"], "dual.a", 0, n - 1), basis, y
 
 
 def _check_keys(where: str, value: object, needed: set[str], allowed: set[str]) -> None:
@@ -221,7 +243,7 @@ def _check_keys(where: str, value: object, needed: set[str], allowed: set[str]) 
 
 
 def _height(value: object, real: bool) -> tuple[str, Fraction | None, Fraction | None]:
-    """The claim as text, and its two sides."""
+    """The height stated as text, and its two sides."""
     if value == "inf":
         return "inf", None, None
     if not real:
@@ -251,16 +273,14 @@ def _masks(value: object, n: int, k: int) -> list[int]:
     return masks
 
 
-def _some_coordinates(value: object, where: str, n: int) -> list[int]:
-    found = [_whole(j, f"{where}[{i}]", 0, n - 1) for i, j in enumerate(_list(value, where))]
+def _coordinates(value: object, where: str, n: int) -> list[int]:
+    found = [_integer(j, f"{where}[{i}]", 0, n - 1) for i, j in enumerate(_list(value, where))]
     if len(set(found)) != len(found):
         raise DataError(f"{where} must not repeat a coordinate, got {brief(found)}")
     return found
 
 
-def _numbers(
-    value: object, where: str, length: int, number: Callable[..., Fraction], longest: int = LONGEST
-) -> list[Fraction]:
+def _numbers(value: object, where: str, length: int, number: Number, longest: int = LONGEST) -> list[Fraction]:
     return [number(x, f"{where}[{i}]", longest) for i, x in enumerate(_list(value, where, length))]
 
 
@@ -270,7 +290,7 @@ def _list(value: object, where: str, length: int | None = None) -> list[Any]:
     return value
 
 
-def _whole(value: object, where: str, low: int, high: int) -> int:
+def _integer(value: object, where: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise DataError(f"{where} must be a whole number from {low} to {high}, got {brief(value)}")
     return value

@@ -2,7 +2,7 @@
 
 A certificate names a matrix P, G or H. It holds a codeword of its code that attains the height, the dual vector that
 shows that it is the best for its own S and a, and the bases that show that no other S and a does better: for every a
-and every T of m - 1 other coordinates one of them avoids both, and has |y|_1 <= the height. `verification` checks that,
+and every T of m - 1 other coordinates one of them avoids both, and has |y|_1 <= the height. `verify` checks that,
 by code of its own.
 
 For matrices of integers and fractions all numbers are fractions and the height is one. Other matrices stand for the
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from hashlib import sha256
 from math import inf, nextafter
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from ..exact.branch_and_bound import pruned_search
 from ..exact.result import Height, Progress, silent
 from ..numerics import rationals
 from ..numerics.bitsets import BITS
-from .certificate_format import LONGEST, LONGEST_ENTRY
+from .certificate_format import LONGEST, LONGEST_ENTRY, digest
 from .repair import Exact, HolesError, mend
 from .verify import verify
 
@@ -81,7 +80,7 @@ def certify(
     time_limit: float | None = None,
     watch: Callable[[Progress], None] = silent,
 ) -> dict[str, Any]:
-    """The m-height of a code as a certificate that `mheight verify` and `verification.verify` check.
+    """The m-height of a code as a certificate that `mheight verify` and `verify` check.
 
     Args:
         P: the matrix; ints, Fractions, text such as "-3/4", or floats. Floats that are not all integers stand for
@@ -94,7 +93,7 @@ def certify(
         threads, time_limit, watch: as in `m_height`.
 
     Returns:
-        A dict of JSON types; see `verification` for what is in it.
+        A dict of JSON types; see `verify` for what is in it.
 
     Raises:
         CodeError: P or m is out of range, or numbers become too long to be written down.
@@ -204,8 +203,7 @@ def _read(matrix: Any, kind: str) -> _Code:
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
     """With the digest of all the rest, by which a slip of the pen is noticed before anything is computed."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return {**content, "sha256": sha256(text.encode()).hexdigest()}
+    return {**content, "sha256": digest(content)}
 
 
 def _frame(code: _Code, m: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Whether few coordinates can hit every set of a family, for the check of certificates: bit masks in NumPy.
 
-The searches that make certificates have their own way (`hitting`); this one is the check's, and `mending` borrows it.
+The searches that make certificates have their own, `exact.hitting_set`. This one is the check's; `repair` uses it too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HittingSets:
         free = family & np.uint64(~K & (1 << self.n) - 1)
         sizes = _sizes(free)
         branch = free[sizes.argmin()]
-        if not branch or self._apart(free, sizes, t):
+        if not branch or self._too_many_disjoint(free, sizes, t):
             return None
         if t == 2:
             pair = self._pair(family)
@@ -48,13 +48,13 @@ class HittingSets:
             K |= 1 << b
         return None
 
-    def _apart(self, free: Masks, sizes: NDArray[np.integer[Any]], t: int) -> bool:
+    def _too_many_disjoint(self, free: Masks, sizes: NDArray[np.integer[Any]], t: int) -> bool:
         """Whether t + 1 masks are pairwise disjoint, small ones first: t coordinates then miss one."""
         for _ in range(t + 1):
             if not len(free):
                 return False
-            apart = free & free[sizes.argmin()] == 0
-            free, sizes = free[apart], sizes[apart]
+            disjoint = free & free[sizes.argmin()] == 0
+            free, sizes = free[disjoint], sizes[disjoint]
         return True
 
     def _pair(self, family: Masks) -> int | None:

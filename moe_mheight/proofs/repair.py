@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..numerics import rationals
 from .hitting_set_check import HittingSets, coordinates
 
-MOST = 20_000
+MAX_SETS = 20_000
 """Sets solved before we give up: some minutes."""
 
 
@@ -70,8 +70,10 @@ def mend(code: Exact, masks: set[int], U: Fraction, deadline: float | None = Non
         family = _family(all_masks, table, a, U)
         while (T := search.find(family, code.m - 1)) is not None:
             solved += 1
-            if solved > MOST or (deadline is not None and time.monotonic() > deadline):
-                raise HolesError("the time is over" if solved <= MOST else f"more than {MOST:,} sets are to be solved")
+            if solved > MAX_SETS:
+                raise HolesError(f"more than {MAX_SETS:,} sets are to be solved")
+            if deadline is not None and time.monotonic() > deadline:
+                raise HolesError("the time is over")
             S = [j for j in range(n) if j != a and not T >> j & 1]
             z, basis, y, u = rationals.best_of_set(code.P, S, a, den=code.den)
             if z is None:

@@ -1,7 +1,7 @@
 """Exact row reduction for the check of certificates: which code [I | P] a matrix P, G or H stands for.
 
-Pivots in whole numbers divide without remainder (Edmonds). The searches that make certificates have their own way
-(`rationals`); this one is for the check alone.
+Pivots in integers divide without remainder (Edmonds). The searches that make certificates have their own,
+`numerics.rationals`. This one is for the check alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import DataError, MHeightError, brief
 
 Rational = list[list[Fraction]]
 
-_MOST_BITS = 2**15
+_MAX_BITS = 2**15
 """Bits of all rows together, each by its longest entry: they bound every minor, and so the time that pivots take."""
 
 
@@ -71,9 +71,9 @@ def systematic(rows: Rational, kind: str, order: Sequence[int], k: int) -> tuple
         ReductionError: the code of this matrix is not of dimension k, or those columns do not determine it.
     """
     inside, outside = (order[:k], order[k:]) if kind == "G" else (order[k:], order[:k])
-    table = [_whole(row) for row in rows]
-    if sum(max(abs(x).bit_length() for x in row) for row in table) > _MOST_BITS:
-        raise ReductionError(f"{kind} has more than {_MOST_BITS} bits, too many for exact elimination")
+    table = [_integers(row) for row in rows]
+    if sum(max(abs(x).bit_length() for x in row) for row in table) > _MAX_BITS:
+        raise ReductionError(f"{kind} has more than {_MAX_BITS} bits, too many for exact elimination")
     D, at = 1, [-1] * len(table)
     for j in inside:
         p = next((p for p, row in enumerate(table) if at[p] < 0 and row[j]), None)
@@ -88,24 +88,24 @@ def systematic(rows: Rational, kind: str, order: Sequence[int], k: int) -> tuple
     return X if kind == "G" else [[-x for x in column] for column in zip(*X, strict=True)], abs(D)
 
 
-def _whole(row: Sequence[Fraction]) -> list[int]:
-    """The row times what makes it whole and as small as can be."""
+def _integers(row: Sequence[Fraction]) -> list[int]:
+    """The row scaled to the smallest integers."""
     den = lcm(*(x.denominator for x in row))
-    whole = [int(x * den) for x in row]
-    common = gcd(*whole) or 1
-    return [x // common for x in whole]
+    integers = [int(x * den) for x in row]
+    common = gcd(*integers) or 1
+    return [x // common for x in integers]
 
 
 def pivot(table: list[list[int]], before: int, p: int, j: int) -> int:
     """Column j becomes the unit one of row p, times the number returned, which takes the place of `before`."""
-    own = table[p]
-    now = own[j]
+    pivot_row = table[p]
+    now = pivot_row[j]
     for q, row in enumerate(table):
         if q == p:
             continue
         factor = row[j]
         if factor:
-            table[q] = [(now * x - factor * z) // before for x, z in zip(row, own, strict=True)]
+            table[q] = [(now * x - factor * z) // before for x, z in zip(row, pivot_row, strict=True)]
         elif now != before:
             table[q] = [now * x // before for x in row]
     return now
@@ -118,11 +118,11 @@ class Tableau:
     So the division in a pivot leaves no remainder, and column a is D y for the y of G_B y = g_a.
     """
 
-    def __init__(self, G: Rational, whole: int | None = None) -> None:
-        """whole: an s, where a smaller one than products of denominators is known."""
+    def __init__(self, G: Rational, scale: int | None = None) -> None:
+        """scale: an s, where a smaller one than products of denominators is known."""
         k = len(G)
-        by_row = prod(lcm(*(x.denominator for x in row)) for row in G) if whole is None else whole
-        by_column = prod(lcm(*(x.denominator for x in c)) for c in zip(*G, strict=True)) if whole is None else whole
+        by_row = prod(lcm(*(x.denominator for x in row)) for row in G) if scale is None else scale
+        by_column = prod(lcm(*(x.denominator for x in c)) for c in zip(*G, strict=True)) if scale is None else scale
         self.D = min(by_row, by_column)
         self.rows = [[int(self.D * x) for x in row] for row in G]
         self.basis = list(range(k))

@@ -25,7 +25,8 @@ lower <= h_m <= upper for the code whose entries are exactly those doubles. An i
 h_m is infinite when some nonzero codeword has n - m zeros. Real codes hardly ever have exact zeros, so in float64 a
 codeword of height above 1e11 counts as infinite too, as it does in the rest of this package; the verdict says which.
 
-This module, `claims`, `reductions` and `transversals` use no code of the solvers that make certificates.
+This module, `certificate_format`, `dual_bounds`, `row_reduction` and `hitting_set_check` use no code of the solvers
+that make certificates.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, brief
-from .certificate_format import Claim, as_claim, open_certificate, shown
-from .hitting_set_check import HittingSets, coordinates, members
+from .certificate_format import Parsed, open_certificate, parse, shown
+from .dual_bounds import residual, rounded_bound, within_exactly, within_in_floats
+from .hitting_set_check import HittingSets, coordinates
 from .row_reduction import Rational, ReductionError, Tableau, exact_rows, systematic
 
 COUNTS_AS_INFINITE = 10**11
@@ -56,7 +57,7 @@ class Verdict:
         accepted: whether the height is proven.
         reason: one line: what was proven and how, or the first thing that is not.
         n, k, m, arithmetic: as the certificate states them.
-        height: the claim: a fraction such as "5/3", "inf", or "[lower, upper]".
+        height: what is claimed: a fraction such as "5/3", "inf", or "[lower, upper]".
         bases: how many sets B the certificate lists.
         nodes: how many nodes the search for hitting sets had.
         missing: (a, T) that no listed B avoids, where that is why it is refused.
@@ -117,75 +118,75 @@ def verify(
     h_1 of the code with P = [[2]], whose codewords are the multiples of (1, 2), is 2:
 
     >>> from moe_mheight.proofs.certificate_format import digest
-    >>> claim = {"format": "moe_mheight certificate 1", "arithmetic": "rational", "n": 2, "k": 1, "m": 1, "P": [["2"]]}
-    >>> claim |= {"height": "2", "witness": {"u": ["1"], "outside": [1]}, "dual": {"a": 1, "basis": [0], "y": ["2"]}}
-    >>> claim |= {"bases": ["1", "2"], "made_by": "hand"}
-    >>> verdict = verify(claim | {"sha256": digest(claim)})
+    >>> stated = {"format": "moe_mheight certificate 1", "arithmetic": "rational", "n": 2, "k": 1, "m": 1, "P": [["2"]]}
+    >>> stated |= {"height": "2", "witness": {"u": ["1"], "outside": [1]}, "dual": {"a": 1, "basis": [0], "y": ["2"]}}
+    >>> stated |= {"bases": ["1", "2"], "made_by": "hand"}
+    >>> verdict = verify(stated | {"sha256": digest(stated)})
     >>> verdict.accepted, verdict.height
     (True, '2')
-    >>> claim["height"] = "5/2"
-    >>> verify(claim | {"sha256": digest(claim)}).reason
+    >>> stated["height"] = "5/2"
+    >>> verify(stated | {"sha256": digest(stated)}).reason
     'the codeword has height 2, not 5/2'
-    >>> claim["height"] = "2"
-    >>> verify(claim | {"sha256": digest(claim)}, [[3, 6]], matrix="G").accepted
+    >>> stated["height"] = "2"
+    >>> verify(stated | {"sha256": digest(stated)}, [[3, 6]], matrix="G").accepted
     True
     """
-    claim = as_claim(open_certificate(certificate) if isinstance(certificate, (str, os.PathLike)) else certificate)
+    parsed = parse(open_certificate(certificate) if isinstance(certificate, (str, os.PathLike)) else certificate)
     if matrix not in (None, "P", "G", "H"):
         raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
-    kind = matrix or claim.matrix
+    kind = matrix or parsed.matrix
     rows = None if code is None else exact_rows(code, kind)
-    search = HittingSets(claim.n)
+    search = HittingSets(parsed.n)
     try:
-        accepted, reason, missing = True, _proof(claim, rows, kind, search, advance), None
+        accepted, reason, missing = True, _proof(parsed, rows, kind, search, advance), None
     except _NotProvenError as error:
         accepted, reason, missing = False, str(error), error.missing
     advance(1.0)
     return Verdict(
         accepted,
         reason,
-        claim.n,
-        claim.k,
-        claim.m,
-        claim.arithmetic,
-        claim.height,
-        len(claim.masks),
+        parsed.n,
+        parsed.k,
+        parsed.m,
+        parsed.arithmetic,
+        parsed.height,
+        len(parsed.masks),
         search.nodes,
         missing,
-        claim.matrix,
+        parsed.matrix,
         code is not None,
     )
 
 
 def _proof(
-    claim: Claim, rows: Rational | None, kind: str, search: HittingSets, advance: Callable[[float], None]
+    parsed: Parsed, rows: Rational | None, kind: str, search: HittingSets, advance: Callable[[float], None]
 ) -> str:
     """Every check in turn; one line that says what they prove."""
-    if not claim.digest_is_right:
+    if not parsed.digest_is_right:
         raise _NotProvenError("the sha256 is not that of the contents: the file was damaged or edited")
-    claim = _of_its_matrix(claim)
+    parsed = _of_its_matrix(parsed)
     same = ""
     if rows is not None:
-        _check_same_code(claim, rows, kind)
+        _check_same_code(parsed, rows, kind)
         same = f"; the {kind} given has this very code"
-    return _proven(claim, search, advance) + same
+    return _proven(parsed, search, advance) + same
 
 
-def _of_its_matrix(claim: Claim) -> Claim:
-    """The claim with the exact P of the matrix that it names; the P stated is that one, or rounded from it."""
-    if claim.matrix == "P":
-        return claim
+def _of_its_matrix(parsed: Parsed) -> Parsed:
+    """The certificate with the exact P of the matrix that it names; the P stated is that one, or rounded from it."""
+    if parsed.matrix == "P":
+        return parsed
     try:
-        P, whole = systematic(claim.given, claim.matrix, claim.order, claim.k)
+        P, scale = systematic(parsed.given, parsed.matrix, parsed.order, parsed.k)
     except ReductionError as error:
         raise _NotProvenError(str(error)) from None
-    for i, (row, stated) in enumerate(zip(P, claim.P, strict=True)):
+    for i, (row, stated) in enumerate(zip(P, parsed.P, strict=True)):
         for j, (x, y) in enumerate(zip(row, stated, strict=True)):
-            if x != y if claim.arithmetic == "rational" else not _rounds_to(x, y):
+            if x != y if parsed.arithmetic == "rational" else not _rounds_to(x, y):
                 raise _NotProvenError(
-                    f"P[{i}][{j}] is {shown(y)}, but {claim.matrix} in this order of its columns has {shown(x)} there"
+                    f"P[{i}][{j}] is {shown(y)}, but {parsed.matrix} in this order of its columns has {shown(x)} there"
                 )
-    return replace(claim, P=P, whole=whole)
+    return replace(parsed, P=P, scale=scale)
 
 
 def _rounds_to(x: Fraction, y: Fraction) -> bool:
@@ -196,218 +197,100 @@ def _rounds_to(x: Fraction, y: Fraction) -> bool:
         return False
 
 
-def _check_same_code(claim: Claim, rows: Rational, kind: str) -> None:
+def _check_same_code(parsed: Parsed, rows: Rational, kind: str) -> None:
     n = len(rows[0]) + (len(rows) if kind == "P" else 0)
-    if n != claim.n:
-        raise _NotProvenError(f"the certificate is about a code of length {claim.n}; the {kind} given has length {n}")
+    if n != parsed.n:
+        raise _NotProvenError(f"the certificate is about a code of length {parsed.n}; the {kind} given has length {n}")
     if kind == "P":
         rows = [[Fraction(i == j) for j in range(len(rows))] + row for i, row in enumerate(rows)]
     try:
-        P, _ = systematic(rows, "H" if kind == "H" else "G", claim.order, claim.k)
+        P, _ = systematic(rows, "H" if kind == "H" else "G", parsed.order, parsed.k)
     except ReductionError as error:
         raise _NotProvenError(f"the certificate is about another code than the {kind} given: {error}") from None
-    if P != claim.P:
-        i, j = next((i, j) for i, row in enumerate(P) for j, x in enumerate(row) if x != claim.P[i][j])
+    if P != parsed.P:
+        i, j = next((i, j) for i, row in enumerate(P) for j, x in enumerate(row) if x != parsed.P[i][j])
         raise _NotProvenError(
             f"the certificate is about another code: in its order of columns P[{i}][{j}] of [I | P] is "
-            f"{shown(claim.P[i][j])}, and {shown(P[i][j])} for the {kind} given"
+            f"{shown(parsed.P[i][j])}, and {shown(P[i][j])} for the {kind} given"
         )
 
 
-def _proven(claim: Claim, search: HittingSets, advance: Callable[[float], None]) -> str:
-    _check_witness(claim)
-    if claim.upper is None:
-        if _vanishes(claim):
-            return f"h_{claim.m} is infinite: a codeword has n - m = {claim.n - claim.m} zeros or more"
-        return f"h_{claim.m} counts as infinite: a codeword has a height above 1e11, the rule for real codes"
-    if claim.dual is not None:
-        _check_dual(claim, *claim.dual)
-    within = _within_exactly(claim, advance) if claim.arithmetic == "rational" else _within_in_floats(claim, advance)
-    masks = np.array(claim.masks, dtype=np.uint64)
+def _proven(parsed: Parsed, search: HittingSets, advance: Callable[[float], None]) -> str:
+    _check_witness(parsed)
+    if parsed.upper is None:
+        if _vanishes(parsed):
+            return f"h_{parsed.m} is infinite: a codeword has n - m = {parsed.n - parsed.m} zeros or more"
+        return f"h_{parsed.m} counts as infinite: a codeword has a height above 1e11, the rule for real codes"
+    if parsed.dual is not None:
+        _check_dual(parsed, *parsed.dual)
+    within = within_exactly(parsed, advance) if parsed.arithmetic == "rational" else within_in_floats(parsed, advance)
+    masks = np.array(parsed.masks, dtype=np.uint64)
     # neighbours in an ascending list are alike; shuffled, a few masks speak for all of them
     order = np.random.default_rng(0).permutation(len(masks))
     masks, within = masks[order], within[order]
-    for a in range(claim.n):
-        T = search.find(masks[within[:, a]], claim.m - 1)
+    for a in range(parsed.n):
+        T = search.find(masks[within[:, a]], parsed.m - 1)
         if T is not None:
             # a is in none of the masks, and a hitting set stays one when it grows
             T &= ~(1 << a)
-            spare = [b for b in range(claim.n) if b != a and not T >> b & 1]
-            hit = sorted([*coordinates(T), *spare[: claim.m - 1 - T.bit_count()]])
+            spare = [b for b in range(parsed.n) if b != a and not T >> b & 1]
+            hit = sorted([*coordinates(T), *spare[: parsed.m - 1 - T.bit_count()]])
             raise _NotProvenError(
-                f"not proven: no listed set that avoids a = {a} and T = {hit} has |y|_1 <= {claim.bound}",
+                f"not proven: no listed set that avoids a = {a} and T = {hit} has |y|_1 <= {parsed.bound}",
                 (a, tuple(hit)),
             )
-        advance((1 + (a + 1) / claim.n) / 2)
-    relation = "=" if claim.arithmetic == "rational" else "is in"
-    return f"h_{claim.m} {relation} {claim.height}: a codeword proves one side, {len(masks)} sets of columns the other"
+        advance((1 + (a + 1) / parsed.n) / 2)
+    relation = "=" if parsed.arithmetic == "rational" else "is in"
+    return (
+        f"h_{parsed.m} {relation} {parsed.height}: a codeword proves one side, {len(masks)} sets of columns the other"
+    )
 
 
-def _check_witness(claim: Claim) -> None:
+def _check_witness(parsed: Parsed) -> None:
     """The codeword is one, is sorted as the certificate says, and has the height claimed."""
-    sizes = [abs(x) for x in claim.codeword]
+    sizes = [abs(x) for x in parsed.codeword]
     down = sorted(sizes, reverse=True)
-    top, mth = down[0], down[claim.m]
+    top, mth = down[0], down[parsed.m]
     if not top:
         raise _NotProvenError("the witness is the zero codeword")
-    if sizes[claim.outside[0]] != top:
-        raise _NotProvenError(f"coordinate {claim.outside[0]}, first in outside, is not a largest one of the codeword")
-    if max(size for j, size in enumerate(sizes) if j not in claim.outside) != mth:
-        raise _NotProvenError(f"witness.outside = {claim.outside} are not m largest coordinates of the codeword")
-    if claim.lower is None:
-        if mth and (claim.arithmetic == "rational" or top <= COUNTS_AS_INFINITE * mth):
+    if sizes[parsed.outside[0]] != top:
+        raise _NotProvenError(f"coordinate {parsed.outside[0]}, first in outside, is not a largest one of the codeword")
+    if max(size for j, size in enumerate(sizes) if j not in parsed.outside) != mth:
+        raise _NotProvenError(f"witness.outside = {parsed.outside} are not m largest coordinates of the codeword")
+    if parsed.lower is None:
+        if mth and (parsed.arithmetic == "rational" or top <= COUNTS_AS_INFINITE * mth):
             raise _NotProvenError(f"the codeword has height {shown(top / mth)}, not inf")
     elif not mth:
-        raise _NotProvenError(f"the codeword has n - m zeros, so the height is infinite, not {claim.height}")
-    elif claim.arithmetic == "rational" and top != claim.lower * mth:
-        raise _NotProvenError(f"the codeword has height {shown(top / mth)}, not {claim.bound}")
-    elif top < claim.lower * mth:
-        raise _NotProvenError(f"the codeword has height {float(top / mth)!r}, below {float(claim.lower)!r}")
+        raise _NotProvenError(f"the codeword has n - m zeros, so the height is infinite, not {parsed.height}")
+    elif parsed.arithmetic == "rational" and top != parsed.lower * mth:
+        raise _NotProvenError(f"the codeword has height {shown(top / mth)}, not {parsed.bound}")
+    elif top < parsed.lower * mth:
+        raise _NotProvenError(f"the codeword has height {float(top / mth)!r}, below {float(parsed.lower)!r}")
 
 
-def _vanishes(claim: Claim) -> bool:
-    return sum(x == 0 for x in claim.codeword) >= claim.n - claim.m
+def _vanishes(parsed: Parsed) -> bool:
+    return sum(x == 0 for x in parsed.codeword) >= parsed.n - parsed.m
 
 
-def _check_dual(claim: Claim, a: int, basis: list[int], y: list[Fraction]) -> None:
+def _check_dual(parsed: Parsed, a: int, basis: list[int], y: list[Fraction]) -> None:
     """The dual solution of the witness's own linear program; a float64 one need not be exact."""
-    assert claim.upper is not None
-    if a != claim.outside[0]:
-        raise _NotProvenError(f"dual.a = {a} is not the witness's largest coordinate {claim.outside[0]}")
-    if set(basis) & set(claim.outside):
-        raise _NotProvenError(f"dual.basis = {basis} meets witness.outside = {claim.outside}")
-    if claim.arithmetic == "rational":
-        if any(_residual(claim.G, basis, a, y)):
+    assert parsed.upper is not None
+    if a != parsed.outside[0]:
+        raise _NotProvenError(f"dual.a = {a} is not the witness's largest coordinate {parsed.outside[0]}")
+    if set(basis) & set(parsed.outside):
+        raise _NotProvenError(f"dual.basis = {basis} meets witness.outside = {parsed.outside}")
+    if parsed.arithmetic == "rational":
+        if any(residual(parsed.G, basis, a, y)):
             raise _NotProvenError(f"dual.y does not solve G_B y = g_a for a = {a}")
-        if sum(map(abs, y)) != claim.upper:
-            raise _NotProvenError(f"dual.y has |y|_1 = {shown(Fraction(sum(map(abs, y))))}, not {claim.bound}")
+        if sum(map(abs, y)) != parsed.upper:
+            raise _NotProvenError(f"dual.y has |y|_1 = {shown(Fraction(sum(map(abs, y))))}, not {parsed.bound}")
         return
-    bound = _bound(claim.G, basis, a, y)
+    bound = rounded_bound(parsed.G, basis, a, y)
     if bound is None:
         raise _NotProvenError(f"dual.y does not solve G_B y = g_a for a = {a}, not even nearly")
-    if bound > claim.upper:
-        tableau = Tableau(claim.G, claim.whole)
+    if bound > parsed.upper:
+        tableau = Tableau(parsed.G, parsed.scale)
         tableau.move_to(basis)
         exact = tableau.norm(a)
-        if exact is None or exact > claim.upper:
-            raise _NotProvenError(f"dual.y proves only {shown(bound)} for a = {a}, not {claim.bound}")
-
-
-def _residual(G: list[list[Fraction]], basis: list[int], a: int, y: list[Fraction]) -> list[Fraction]:
-    """rho = g_a - G_B y."""
-    return [row[a] - sum((row[j] * x for j, x in zip(basis, y, strict=True)), Fraction(0)) for row in G]
-
-
-def _bound(G: list[list[Fraction]], basis: list[int], a: int, y: list[Fraction]) -> Fraction | None:
-    """U_B = |y|_1 / (1 - |rho|_1), exactly; None when |rho|_1 >= 1."""
-    off = sum(map(abs, _residual(G, basis, a, y)), Fraction(0))
-    return sum(map(abs, y), Fraction(0)) / (1 - off) if off < 1 else None
-
-
-def _within_exactly(claim: Claim, advance: Callable[[float], None]) -> NDArray[np.bool_]:
-    """For every listed B and every a: a is not in B, and |y|_1 <= U in whole numbers."""
-    assert claim.upper is not None
-    U = claim.upper
-    within = np.zeros((len(claim.masks), claim.n), dtype=bool)
-    tableau = Tableau(claim.G, claim.whole)
-    for i, mask in enumerate(claim.masks):
-        tableau.move_to(coordinates(mask))
-        most = U.numerator * abs(tableau.D) // U.denominator
-        within[i] = [
-            total is not None and total <= most and not mask >> a & 1 for a, total in enumerate(tableau.sums())
-        ]
-        if i % 256 == 0:
-            advance(i / len(claim.masks) / 2)
-    return within
-
-
-def _within_in_floats(claim: Claim, advance: Callable[[float], None]) -> NDArray[np.bool_]:
-    """For every listed B and every a: a is not in B, and U_B <= U, by rounding bounds or else in fractions."""
-    assert claim.upper is not None
-    masks = np.array(claim.masks, dtype=np.uint64)
-    held = members(masks, claim.n)
-    within = np.zeros_like(held)
-    unsure = np.zeros_like(held)
-    G = np.array([[float(x) for x in row] for row in claim.G])
-    size = held.sum(axis=1)
-    pieces = [
-        rows[i : i + 512]
-        for s in np.unique(size)
-        for rows in [np.flatnonzero(size == s)]
-        for i in range(0, len(rows), 512)
-    ]
-    done = 0
-    for rows in pieces:
-        B = np.nonzero(held[rows])[1].reshape(len(rows), -1)
-        within[rows], unsure[rows] = _within_rounded(G, B, float(claim.upper))
-        done += len(rows)
-        advance(done / len(masks) / 4)
-    within &= ~held
-    unsure &= ~held
-    tableau = Tableau(claim.G, claim.whole)
-    left = np.flatnonzero(unsure.any(axis=1))
-    for tried, i in enumerate(left):
-        basis = coordinates(claim.masks[i])
-        tableau.move_to(basis)
-        for a in np.flatnonzero(unsure[i]):
-            bound = tableau.norm(int(a))
-            if bound is None:
-                bound = _refined(claim.G, basis, int(a))
-            within[i, a] = bound is not None and bound <= claim.upper
-        advance((1 + tried / len(left)) / 4)
-    return within
-
-
-def _within_rounded(
-    G: NDArray[np.float64], B: NDArray[np.int64], U: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where U_B <= U whatever the rounding was, and where fractions may yet show it, for sets B of one size, (b, s).
-
-    A sum of k products is off by at most gamma_k = k v / (1 - k v) times the sum of their sizes, v = 2^-53, in whatever
-    order they are added (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). slack is above
-    gamma_(k + 8), room for the few operations more that there are and for a G that is rounded from fractions (v more),
-    and tiny is above all that underflow can lose.
-    """
-    k = len(G)
-    slack, tiny = (k + 8) * 2.0**-52, 1e-300
-    G_B = np.moveaxis(G[:, B], 1, 0)
-    with np.errstate(all="ignore"):
-        y = _solutions(G_B, G)
-        size = np.abs(y).sum(axis=1)
-        rho = np.abs(G - G_B @ y) + slack * (np.abs(G_B) @ np.abs(y) + np.abs(G))
-        off = rho.sum(axis=1) * (1 + slack) + tiny
-        bound = (size * (1 + slack) + tiny) / (1 - off) * (1 + slack)
-        # comparisons with NaN are false, so what overflowed is not proven
-        within = (off < 0.5) & (bound <= U)
-        # y is off by G_B^-1 rho, and the first k columns of y are G_B^-1: far above U no more digits can help
-        reach = 4 * size[:, :k].max(axis=1, keepdims=True) * off
-        near = (off < 1) & (size <= U * (1 + 1e-3)) & (size - reach <= U)
-        # where floats say nothing at all, k columns that are badly scaled may still be a basis
-        unsure = ~within & (near | (~(off < 1) if B.shape[1] == k else False))
-    return within, unsure
-
-
-def _solutions(G_B: NDArray[np.float64], G: NDArray[np.float64]) -> NDArray[np.float64]:
-    """y with G_B y = G, nearly, for a batch; nothing is concluded from how good they are. NaN where there is none."""
-    count, k, s = G_B.shape
-    try:
-        return np.asarray(np.linalg.solve(G_B, G[None]) if s == k else np.linalg.pinv(G_B) @ G, dtype=np.float64)
-    except np.linalg.LinAlgError:
-        if count == 1:
-            return np.full((1, s, G.shape[1]), np.nan)
-        # one singular matrix stops a whole batch: halve until it is alone
-        return np.concatenate([_solutions(half, G) for half in (G_B[: count // 2], G_B[count // 2 :])])
-
-
-def _refined(G: list[list[Fraction]], basis: list[int], a: int) -> Fraction | None:
-    """U_B for a set B that spans g_a only nearly: y in floats, twice improved by its exact residual."""
-    y = [Fraction(0)] * len(basis)
-    try:
-        inverse = np.linalg.pinv(np.array([[float(row[j]) for j in basis] for row in G]).reshape(len(G), len(basis)))
-        for _ in range(3):
-            step = inverse @ np.array([float(x) for x in _residual(G, basis, a, y)])
-            y = [x + Fraction(float(d)) for x, d in zip(y, step, strict=True)]
-    except (np.linalg.LinAlgError, OverflowError, ValueError):
-        # too large or too badly conditioned for floats; Fraction refuses infinity and NaN with these errors
-        return None
-    return _bound(G, basis, a, y)
+        if exact is None or exact > parsed.upper:
+            raise _NotProvenError(f"dual.y proves only {shown(bound)} for a = {a}, not {parsed.bound}")

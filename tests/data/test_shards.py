@@ -33,7 +33,7 @@ GROUPS = ((6, 3, 2), (7, 4, 3))
 
 
 def make(path, **changes):
-    settings = {"rows": 230, "kind": "scaled-integer", "seed": 5, "most": 100} | changes
+    settings = {"rows": 230, "kind": "scaled-integer", "seed": 5, "shard_rows": 100} | changes
     return generate_set(path, GROUPS, **settings)
 
 
@@ -104,7 +104,7 @@ def test_what_is_damaged_or_missing_is_made_again(whole, tmp_path):
     with pytest.raises(DataError, match="checksum"):
         list(stream(path))
     told = []
-    generate_set(path, GROUPS, 230, "scaled-integer", 5, most=100, advance=told.append)
+    generate_set(path, GROUPS, 230, "scaled-integer", 5, shard_rows=100, advance=told.append)
     assert told[0] == 260  # found made
     assert sum(told) == 460
     assert contents(path) == contents(whole[0])
@@ -140,7 +140,7 @@ def test_killed_at_random_moments_the_bytes_are_the_same(tmp_path):
     """A real process, killed for good, several times; in the end nothing is lost, doubled or left over."""
     program = (
         "from moe_mheight.data.generate import generate_set\nfrom pathlib import Path\n"
-        "generate_set(Path({!r}), ((6, 3, 2), (7, 4, 3)), 300000, 'scaled-integer', 1, most=10000)"
+        "generate_set(Path({!r}), ((6, 3, 2), (7, 4, 3)), 300000, 'scaled-integer', 1, shard_rows=10000)"
     )
 
     def start(name):
@@ -168,7 +168,7 @@ def test_other_settings_are_refused_and_force_starts_over(tmp_path):
     make(path)
     for changes, message in (
         ({"kind": "normal"}, "kind 'scaled-integer' there, 'normal' here"),
-        ({"rows": 231, "most": 50}, r"rows 230 there, 231 here \(and shard_rows\)"),
+        ({"rows": 231, "shard_rows": 50}, r"rows 230 there, 231 here \(and shard_rows\)"),
     ):
         with pytest.raises(FolderError, match=message):
             make(path, **changes)

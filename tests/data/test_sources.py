@@ -49,7 +49,7 @@ def test_pieces_are_cut_in_the_order_of_rows(data):
         assert sorted(places) == list(range(len(rows), len(rows) + shard.rows))
         rows += listed({g: Codes(c.P, c.row - len(rows), c.h) for g, c in piece.items()})
     assert rows == whole
-    assert listed(source.whole()) == whole
+    assert listed(source.in_memory()) == whole
 
 
 def test_a_file_becomes_a_set_with_true_labels(data, tmp_path):
@@ -60,7 +60,7 @@ def test_a_file_becomes_a_set_with_true_labels(data, tmp_path):
         ",".join(map(str, g)): int((codes.row >= 192).sum()) for g, codes in data.items()
     }
     source = open_codes([tmp_path / "set"])
-    assert listed(source.whole()) == listed(data)
+    assert listed(source.in_memory()) == listed(data)
     assert source.groups == tuple(data)
     found = audit(of(wrong), h=exact_heights(source))
     finite = sum(int(np.isfinite(codes.h).sum()) for codes in data.values())
@@ -106,7 +106,7 @@ def test_other_rows_of_a_shard_are_refused(data, tmp_path):
     label_set(tmp_path / "set", of(data, 64))
     with pytest.raises(FolderError, match="other shards, of 64 rows and not 50"):
         label_set(tmp_path / "set", of(data, 50))
-    assert listed(open_codes([tmp_path / "set"]).whole()) == listed(data)
+    assert listed(open_codes([tmp_path / "set"]).in_memory()) == listed(data)
 
 
 def test_memory_does_not_grow_with_the_rows(monkeypatch):
@@ -149,7 +149,7 @@ def test_a_set_that_is_not_complete(data, tmp_path):
     (tmp_path / "set" / FINISHED).write_bytes(b"".join(manifests.line(*entry) for entry in done.items()))
     source = open_codes([tmp_path / "set"], partial=True)
     assert [shard.name for shard in source.shards] == names[1:3]
-    assert listed(source.whole()) == listed(data)[64:192]
+    assert listed(source.in_memory()) == listed(data)[64:192]
 
 
 def test_one_piece_is_in_memory_at_a_time(data, monkeypatch):
@@ -178,8 +178,8 @@ def test_long_codes_go_in_small_pieces(rng):
     data = {(28, 4, 2): Codes(rng.normal(size=(20, 4, 24)), np.arange(20), None)}
     sizes = [len(rows) for _, rows, _ in over(data, lambda codes, group: None)]
     assert sizes == [8, 8, 4]
-    assert [sources.shard_rows(n) for n in (4, 9, 10, 16, 21, 64)] == [1 << 18, 1 << 18, 1 << 17, 2048, 64, 64]
-    assert [shard.rows for shard in of(data, sources.shard_rows(28)).shards] == [20]
+    assert [sources.rows_of_shard(n) for n in (4, 9, 10, 16, 21, 64)] == [1 << 18, 1 << 18, 1 << 17, 2048, 64, 64]
+    assert [shard.rows for shard in of(data, sources.rows_of_shard(28)).shards] == [20]
 
 
 def test_by_row_of_nothing():
@@ -278,7 +278,7 @@ def test_commands_take_a_file_or_a_set(mheight, folder, data):  # noqa: F811
     code, out, err = mheight("exact", "rows.pkl", "heights.pkl", "--out", "set", "--shard-rows", 64, "--jobs", 1)
     assert (code, err) == (0, "wrote 210 rows to set, a folder of shards (--out codes.npz for one file)\n")
     assert out.startswith("210 labels: 210 right")
-    assert listed(open_codes(["set"]).whole()) == listed(data)
+    assert listed(open_codes(["set"]).in_memory()) == listed(data)
     for command in (["predict"], ["predict", "--bounds", "--interval", 0.9], ["exact"], ["exact", "--json"]):
         assert mheight(*command, "set") == mheight(*command, "codes.json")
     one, two = (
