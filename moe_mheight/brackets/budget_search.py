@@ -31,7 +31,7 @@ from ..codes.linear import check_m, check_P
 from ..codes.minors import load_lanes
 from ..errors import CodeError
 from ..numerics.bitsets import LONGEST, as_permutations, largest_set, next_set, random_set, slot_of
-from ..numerics.jit import LANES, compiled, side_by_side, thread_count
+from ..numerics.jit import LANES, compiled, embedded, side_by_side, thread_count
 from ..numerics.least_squares import fill, load_generator, orthonormalise, projection
 from ..numerics.swaps import Sets, fill_queue, push, swap_one, swap_two
 from .irls import CANDIDATES
@@ -110,7 +110,7 @@ class Swaps(NamedTuple):
     into: Any
 
 
-@compiled
+@embedded
 def _new_chains(slots):  # type: ignore[no-untyped-def]
     return Chains(
         np.zeros(LANES, np.int64),
@@ -124,7 +124,7 @@ def _new_chains(slots):  # type: ignore[no-untyped-def]
     )
 
 
-@compiled
+@embedded
 def _new_sets(solved, n):  # type: ignore[no-untyped-def]
     return Sets(
         np.empty((n, LANES)),
@@ -197,7 +197,7 @@ def _place(now, active, A):  # type: ignore[no-untyped-def]
             A[b, lane] = place
 
 
-@compiled
+@embedded
 def _try_swaps(solved, sets, swaps, slack, turn):  # type: ignore[no-untyped-def]
     """The best swaps of every coordinate and of some pairs of them; returns the turn of the next pair."""
     A, X, noise, reach, into = solved.A, solved.X, sets.noise, swaps.reach, swaps.into
@@ -235,7 +235,7 @@ def _keep(kept, code, mask, a, value):  # type: ignore[no-untyped-def]
     values[at], masks[at], places[at] = value, mask, a
 
 
-@compiled
+@embedded
 def _keep_best(kept, code, solved, lane, mask):  # type: ignore[no-untyped-def]
     """Keep the (S, a) of one set that are among the best."""
     A, X, norm, height = solved.A, solved.X, solved.norm, solved.height
@@ -249,7 +249,7 @@ def _keep_best(kept, code, solved, lane, mask):  # type: ignore[no-untyped-def]
             _keep(kept, code, mask, A[b, lane], value)
 
 
-@compiled
+@embedded
 def _follow_heights(chains, solved, lane, m):  # type: ignore[no-untyped-def]
     """Go on to the set that the best codeword of this one names, where it is better; queue those of others."""
     n = solved.height.shape[0]
@@ -276,7 +276,7 @@ def _follow_heights(chains, solved, lane, m):  # type: ignore[no-untyped-def]
             push(chains.queue, chains.worth, mask, value)
 
 
-@compiled
+@embedded
 def _follow_swaps(chains, A, swaps, lane, factor):  # type: ignore[no-untyped-def]
     """Go on to the set of the best swap instead, where that is better still; queue the others."""
     reach, m = swaps.reach, A.shape[0]
@@ -317,7 +317,7 @@ class Room(NamedTuple):
     swaps: Any
 
 
-@compiled
+@embedded
 def _new_room(n, settings):  # type: ignore[no-untyped-def]
     m, slots = settings.m, 2
     while slots < 2 * settings.budget and not settings.everything_fits:
@@ -350,7 +350,7 @@ def _visit_all(room, settings, kept, code):  # type: ignore[no-untyped-def]
         done += active
 
 
-@compiled
+@embedded
 def _visit_best(room, settings, k, kept, code):  # type: ignore[no-untyped-def]
     """Visit the most promising sets of one code, those of its queue first."""
     chains, solved, m = room.chains, room.solved, settings.m

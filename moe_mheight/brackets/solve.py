@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics.jit import LANES, compiled, inlined
+from ..numerics.jit import LANES, compiled, embedded, inlined
 from ..numerics.least_squares import add_product, fill, invert_outside
 
 GROUP = 4
@@ -57,7 +57,7 @@ class Space(NamedTuple):
     edges: Any
 
 
-@compiled
+@embedded
 def new_solved(n, m):  # type: ignore[no-untyped-def]
     """Room for what LANES sets tell."""
     return Solved(
@@ -72,7 +72,7 @@ def new_solved(n, m):  # type: ignore[no-untyped-def]
     )
 
 
-@compiled
+@embedded
 def new_space(n, m, network):  # type: ignore[no-untyped-def]
     # ranking needs no more than float32, and sorting it is twice as fast
     return Space(
@@ -134,7 +134,7 @@ def _add_dot(out, x, y):  # type: ignore[no-untyped-def]
         add_product(out, x[b], y[b])
 
 
-@compiled
+@embedded
 def _codewords(N, solved, space):  # type: ignore[no-untyped-def]
     """X and Y of the sets."""
     A, Y, block, N_A = solved.A, solved.Y, space.block, space.N_A
@@ -156,7 +156,7 @@ def _codewords(N, solved, space):  # type: ignore[no-untyped-def]
             _add_dot(Y[j, b], solved.X[b], N_A[j])
 
 
-@compiled
+@embedded
 def _fill_columns(N, solved, space, first):  # type: ignore[no-untyped-def]
     """The columns of W from the first one of a group on, their norms, and copies of them to sort."""
     W, Y, N_A, norm, size, edges = solved.W, solved.Y, space.N_A, solved.norm, space.size, space.edges
@@ -176,7 +176,7 @@ def _fill_columns(N, solved, space, first):  # type: ignore[no-untyped-def]
                 copy[lane] = value
 
 
-@compiled
+@embedded
 def _rank_columns(solved, space, first):  # type: ignore[no-untyped-def]
     """Heights of the columns of a group, and the sets that they name."""
     n, m = solved.height.shape[0], solved.A.shape[0]
