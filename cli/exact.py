@@ -106,9 +106,9 @@ def command(
 ) -> int:
     """Exact m-heights of the codes in DATA.
 
-    DATA is the peers' pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz, a .json or a
-    folder of shards (`mheight generate`); - reads standard input. With labels, they are compared with the exact
-    heights, and wrong and truly infinite ones are listed. Without, the heights are printed, one a line, inf for
+    DATA is a pair of pickles (rows [n, k, m, P] and heights), as peers of the course that this comes from exchange them,
+    a single pickle of rows, an .npz, a .json or a folder of shards (`mheight generate`); - reads standard input. With
+    labels, they are compared with the exact heights, and wrong and truly infinite ones are listed. Without, the heights are printed, one a line, inf for
     infinite ones. An --out without an ending is a folder of shards, in the order of DATA, for any number of codes: made
     by all cores or a cluster, and the same command goes on where an interrupted one stopped.
 
