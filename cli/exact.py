@@ -106,11 +106,12 @@ def command(
 ) -> int:
     """Exact m-heights of the codes in DATA.
 
-    DATA is the peers' pair of pickles (rows [n, k, m, P] and heights), a single pickle of rows, an .npz, a .json or a
-    folder of shards (`mheight generate`); - reads standard input. With labels, they are compared with the exact
-    heights, and wrong and truly infinite ones are listed. Without, the heights are printed, one a line, inf for
-    infinite ones. An --out without an ending is a folder of shards, in the order of DATA, for any number of codes: made
-    by all cores or a cluster, and the same command goes on where an interrupted one stopped.
+    DATA is a pair of pickles (rows [n, k, m, P] and heights), as peers of the course that this comes from exchange
+    them, a single pickle of rows, an .npz, a .json or a folder of shards (`mheight generate`); - reads standard input.
+    With labels, they are compared with the exact heights, and wrong and truly infinite ones are listed. Without, the
+    heights are printed, one a line, inf for infinite ones. An --out without an ending is a folder of shards, in the
+    order of DATA, for any number of codes: made by all cores or a cluster, and the same command goes on where an
+    interrupted one stopped.
 
     One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
