@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.torch import load, save
+from tiny_models import tiny_models
 
-from moe_mheight import Predictor
+from moe_mheight import ModelError, Predictor, random_codes
+from moe_mheight.experts import features as experts_features
 from moe_mheight.experts.model_card import held_out, over_kinds
-from moe_mheight.experts.model_store import load_set, shipped_folder
+from moe_mheight.experts.model_store import FORMAT, OLD_FORMAT, OLD_NAMES, load_set, shipped_folder, write_checksums
 from moe_mheight.experts.network import combined
 from moe_mheight.groups import EVALUATOR, TIERS, tier_of
 
@@ -92,3 +95,42 @@ def test_the_learned_router_is_no_worse():
     assert compared["kept out"]["sizes"] > 20
     assert all(compared[part]["ratio"] <= 1.02 for part in ("fitted", "field", "kept out"))
     Predictor.load(router="learned")
+
+
+def test_the_shipped_weights_have_todays_names():
+    for tier in TIERS:
+        assert json.loads((shipped_folder() / tier / "config.json").read_text())["format"] == FORMAT
+
+
+def test_models_of_the_older_format_load(tmp_path, rng, monkeypatch):
+    """The same weights under the names of format 3: the same predictions, to the last bit."""
+    new, old = tiny_models(tmp_path / "new"), tiny_models(tmp_path / "old")
+    names = {name: before for before, name in OLD_NAMES.items()}
+    for folder in old.iterdir():
+        for path in folder.glob("*.safetensors"):
+            tensors = load(path.read_bytes())
+            renamed = {".".join(names.get(part, part) for part in key.split(".")): x for key, x in tensors.items()}
+            assert "enter.weight" in renamed
+            path.write_bytes(save(renamed))
+        config = json.loads((folder / "config.json").read_text())
+        for part in (config, config["search"]):
+            part["architecture"]["tokens"] = part["architecture"].pop("kept")
+        (folder / "config.json").write_text(json.dumps(config | {"format": OLD_FORMAT}))
+        write_checksums(folder)
+    monkeypatch.setattr(experts_features, "DECIDED", -1.0)  # every open bracket is routed
+    P = random_codes("normal", 50, 6, 6, rng)
+    for budget in (0, 50):
+        one, two = (Predictor.load(folder).measure(P, 3, budget=budget) for folder in (new, old))
+        assert one.routed.any()
+        assert np.array_equal(one.height, two.height)
+        assert np.array_equal(one.predicted_error, two.predicted_error, equal_nan=True)
+    (tmp_path / "old/low/config.json").write_text(json.dumps(config | {"format": FORMAT, "tier": "low"}))
+    write_checksums(tmp_path / "old/low")
+    with pytest.raises(ModelError, match="'tokens'"):
+        Predictor.load(tmp_path / "old")
+
+
+def test_a_predictor_says_what_it_is():
+    said = repr(Predictor.load(router="learned"))
+    assert said == f"Predictor(low 5+5, medium 5+5, high 5+5 members, router Gate, from {shipped_folder()})"
+    assert "from memory" in repr(Predictor(load_set(shipped_folder())))
