@@ -348,7 +348,7 @@ def loud(monkeypatch, models, with_gate):
         said = opinion(expert, features)
         return np.stack([said, np.zeros_like(said), 0.01 + 0.1 * said])
 
-    monkeypatch.setattr(network, "DECIDED", -1.0)
+    monkeypatch.setattr("moe_mheight.experts.features.DECIDED", -1.0)
     monkeypatch.setattr(Brackets, "tightest", property(lambda b: (b.lower, b.upper)))
     monkeypatch.setattr(network, "answers", answers)
 
