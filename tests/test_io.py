@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import started
 from tiny_models import tiny_models
 
 import moe_mheight
@@ -125,12 +126,9 @@ for _ in range(200):
 
 
 def test_two_processes_write_the_same_files(tmp_path):
-    processes = [subprocess.Popen([sys.executable, "-c", MANY, name], cwd=tmp_path) for name in "xy"]
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    line = [sys.executable, "-c", MANY]
+    with started([*line, "x"], cwd=tmp_path) as one, started([*line, "y"], cwd=tmp_path) as other:
+        assert [one.wait(timeout=300), other.wait(timeout=300)] == [0, 0]
     found = texts(tmp_path)
     assert set(found) == {"a", "rows", "heights"}
     assert found["a"] in ("x" * 50_000, "y" * 50_000)

@@ -152,34 +152,49 @@ def errors(report: Report) -> Picture:
 def pictures(
     predictor: Any, report: Report, covered: dict[str, Any] | None, routed: dict[int, Any], threads: int | None
 ) -> Iterable[Picture]:
-    scores, names = report.scores, [group_name(score.group) for score in report.scores]
-    tall = 1.7 + 0.25 * len(names)
-    yield errors(report)
+    """All pictures of the page, from the most asked for to the least."""
     parts: dict[str, list[Sample]] = defaultdict(list)
     for group, (sample, *_) in report.kept.items():
         parts[tier_of(*group)].append(sample.first(DRAWN))
-    for tier in (tier for tier in TIERS if tier in parts):
-        finite = [(np.isfinite(s.true) & np.isfinite(s.measured.height), s) for s in parts[tier]]
-        truth = np.concatenate([np.log2(s.true[at]) for at, s in finite])
-        known = Measurement.join([s.measured[at] for at, s in finite])
-        low, high, said = np.log2(known.lower), np.log2(known.upper), np.log2(known.height)
-        yield Picture(
-            f"predicted-{tier}", f"Predicted against true, {tier} tier",
-            "Each code has a bar: how far the certified bracket that experts answer in reaches, seen from the exact "
-            "height. The circle is how far the prediction is off. The scale is logarithmic either way from 0.", 3.6,
-            partial(charts.predicted, log2_h=truth, low=low, high=high, said=said),
-        )  # fmt: skip
+    yield errors(report)
+    yield from (_predicted(tier, parts[tier]) for tier in TIERS if tier in parts)
     if covered is not None:
-        yield Picture(
-            "calibration", "Calibration of the intervals",
-            "The share of intervals that hold the exact height, less their nominal coverage. Within the grey band, "
-            "chance explains the difference. Where bounds decide a height, as for all but "
-            f"{report.asked:,} of {sum(s.codes for s in scores):,} codes, the interval is a piece of the bounds, "
-            "truncated at random to that coverage. Dashed: only codes that the router sent to experts, where a tier "
-            f"has {FEW} or more.", 3.8,
-            partial(charts.calibration, **covered),
-        )  # fmt: skip
-    drawn = sorted(routed, key=lambda n: -sum(s.codes for s in scores if s.group[0] == n))[:MAX_SIZES]
+        yield _calibration(report, covered)
+    yield from _routers(report, routed)
+    if covered is not None:
+        yield _std(predictor, report, threads)
+    yield _widths(parts)
+    yield _minors(parts)
+    yield _timings(report)
+
+
+def _predicted(tier: str, samples: list[Sample]) -> Picture:
+    finite = [(np.isfinite(s.true) & np.isfinite(s.measured.height), s) for s in samples]
+    truth = np.concatenate([np.log2(s.true[at]) for at, s in finite])
+    known = Measurement.join([s.measured[at] for at, s in finite])
+    low, high, said = np.log2(known.lower), np.log2(known.upper), np.log2(known.height)
+    return Picture(
+        f"predicted-{tier}", f"Predicted against true, {tier} tier",
+        "Each code has a bar: how far the certified bracket that experts answer in reaches, seen from the exact "
+        "height. The circle is how far the prediction is off. The scale is logarithmic either way from 0.", 3.6,
+        partial(charts.predicted, log2_h=truth, low=low, high=high, said=said),
+    )  # fmt: skip
+
+
+def _calibration(report: Report, covered: dict[str, Any]) -> Picture:
+    return Picture(
+        "calibration", "Calibration of the intervals",
+        "The share of intervals that hold the exact height, less their nominal coverage. Within the grey band, "
+        "chance explains the difference. Where bounds decide a height, as for all but "
+        f"{report.asked:,} of {sum(s.codes for s in report.scores):,} codes, the interval is a piece of the bounds, "
+        "truncated at random to that coverage. Dashed: only codes that the router sent to experts, where a tier "
+        f"has {FEW} or more.", 3.8,
+        partial(charts.calibration, **covered),
+    )  # fmt: skip
+
+
+def _routers(report: Report, routed: dict[int, Any]) -> Iterable[Picture]:
+    drawn = sorted(routed, key=lambda n: -sum(s.codes for s in report.scores if s.group[0] == n))[:MAX_SIZES]
     rest = [str(n) for n in routed if n not in drawn]
     for n in sorted(drawn):
         yield Picture(
@@ -187,35 +202,47 @@ def pictures(
             "Gate weights of the tiers for every (k, m). A cell of two colours mixes the answers of two tiers. "
             "Framed: groups of this data." + (f" Not drawn: n = {', '.join(rest)}, see report.json." if rest else "")
             + _left_out(routed[n]),
-            4.4, partial(charts.routing, n=n, marked={score.group for score in scores},
+            4.4, partial(charts.routing, n=n, marked={score.group for score in report.scores},
                          weights={cell: w for cell, w in routed[n].items() if not isinstance(w, str)}),
         )  # fmt: skip
-    if covered is not None:
-        points = {tier: [_members(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}
-        yield Picture(
-            "spread", "Std of the members against error",
-            "The members of the top-1 tier answer for every open bracket here, also where tighter bounds decide the "
-            "height and nobody needs them. Where members differ, they err.", 4.2,
-            partial(charts.against, points=_joined(points), x="standard deviation over the members, bits"),
-        )  # fmt: skip
+
+
+def _std(predictor: Any, report: Report, threads: int | None) -> Picture:
+    points = {tier: [_members(predictor, s, g[2], threads) for g, s in _samples(report, tier)] for tier in TIERS}
+    return Picture(
+        "spread", "Std of the members against error",
+        "The members of the top-1 tier answer for every open bracket here, also where tighter bounds decide the "
+        "height and nobody needs them. Where members differ, they err.", 4.2,
+        partial(charts.against, points=_joined(points), x="standard deviation over the members, bits"),
+    )  # fmt: skip
+
+
+def _widths(parts: dict[str, list[Sample]]) -> Picture:
     points = {tier: [_width(s) for s in parts.get(tier, [])] for tier in TIERS}
-    yield Picture(
+    return Picture(
         "width", "Error against the width of the bracket",
         "The bracket is the one that experts answer in. Each point is a code, and lines join the medians of up to "
         "eight bins. Errors far below the width are those of codes that tighter bounds decide.", 4.2,
         partial(charts.against, points=_joined(points), x="width of the bracket, bits"),
     )  # fmt: skip
+
+
+def _minors(parts: dict[str, list[Sample]]) -> Picture:
     points = {tier: [_minor(s) for s in parts.get(tier, [])] for tier in TIERS}
-    yield Picture(
+    return Picture(
         "minor", "Error against the smallest minor",
         "The smallest minor that is not 0, relative to the largest (that of the identity, 1, counts too), says how "
         "near k columns come to dependence. The nearer, the larger heights can be, and the more digits they cost.", 4.2,
         partial(charts.against, points=_joined(points), x="smallest minor over the largest"),
     )  # fmt: skip
-    yield Picture(
+
+
+def _timings(report: Report) -> Picture:
+    scores, names = report.scores, [group_name(score.group) for score in report.scores]
+    return Picture(
         "timings", "Time a code",
         "Predictions with their brackets, and the exact solver, which is faster for short codes.",
-        tall, partial(charts.timings, names=names, columns={
+        1.7 + 0.25 * len(names), partial(charts.timings, names=names, columns={
             "predict": [s.predict_microseconds for s in scores], "exact": [s.exact_microseconds for s in scores],
         }),
     )  # fmt: skip

@@ -21,7 +21,7 @@ def test_survival(check, tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=400,
+        timeout=1200,
     )
     if "no way to mount" in done.stdout + done.stderr:
         pytest.skip("no small disk can be mounted here: not root, and no user namespaces")

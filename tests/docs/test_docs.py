@@ -292,7 +292,7 @@ def test_search_in_a_browser(site, screenshots):
         page.goto((site / "howto" / "predict.html").as_uri())
         page.click(".md-search__input")
         page.keyboard.type("certificate")
-        page.wait_for_selector(".md-search-result__item", timeout=20_000)
+        page.wait_for_selector(".md-search-result__item", timeout=120_000)
         found = [link.get_attribute("href") for link in page.query_selector_all(".md-search-result__link")]
         chromium.close()
     assert any("moe_mheight.proofs.certify" in url for url in found)
