@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from moe_mheight.cli import ensemble_eval
+from moe_mheight.cli import ensemble_eval, options
 
 from moe_mheight import m_height
 from moe_mheight.brackets.bounds import bounds
@@ -58,7 +58,7 @@ def test_bounds_that_fail_are_counted(count):
 
 
 def test_the_command_shows_them(monkeypatch):
-    monkeypatch.setattr(ensemble_eval, "load_predictor", lambda *_: Wrong(FAULTS))
+    monkeypatch.setattr(options.Ensemble, "load", lambda _: Wrong(FAULTS))
     arguments = ["--groups", ",".join(map(str, GROUP)), "--rows", "20", "--show", "0"]
     done = CliRunner().invoke(ensemble_eval.command, [*arguments, "--json"], catch_exceptions=False)
     assert [group["violations"] for group in json.loads(done.stdout)["groups"]] == [len(FAULTS)]
