@@ -18,6 +18,17 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
 
+SLOW_FIXTURES = {"site", "exported", "graphs", "ensemble", "drawn"}
+"""Each takes many seconds, and so does a test that needs it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
+
+
 def _enumerate():
     from moe_mheight import height_profile, minimum_distance, witness
 

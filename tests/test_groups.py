@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from moe_mheight import groups
 from moe_mheight.groups import OPEN, RULE, RULES, TIERS, in_words, searched_sizes, sizes, tier_of
 
@@ -98,6 +100,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_fourth_tier_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FOURTH, str(tmp_path)],

@@ -125,6 +125,7 @@ for _ in range(200):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_files(tmp_path):
     line = [sys.executable, "-c", MANY]
     with started([*line, "x"], cwd=tmp_path) as one, started([*line, "y"], cwd=tmp_path) as other:
@@ -247,6 +248,7 @@ with replacing(Path("rows"), Path("heights")) as handles:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
 def test_a_process_that_is_really_killed(tmp_path):
     for number in count():
@@ -565,6 +567,7 @@ for write in (
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no such limit there")
 def test_every_writer_on_a_full_disk(tmp_path):
     """One line, and what was there stays; what stands for the disk is a limit of 20 kB a file."""

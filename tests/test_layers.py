@@ -146,6 +146,7 @@ def test_commands_import_what_they_need_when_they_run():
                 assert {alias.name.split(".")[0] for alias in node.names} <= light, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_rooms_import_in_any_order(seed):
     names = sorted(f"moe_mheight.{name}" for name in ROOMS)

@@ -85,6 +85,7 @@ def test_priorities_change_what_they_name():
     assert (everything.network, everything.augment, everything.labels) == ("gated", ("geometric",), "copied")
 
 
+@pytest.mark.slow
 def test_a_run_again_gives_the_same_figures(results, data, tmp_path):
     first, _ = results
     again = run_table(ROWS[1:3], data, tmp_path, seeds=2, jobs=1)
@@ -165,6 +166,7 @@ def test_comparisons_by_hand():
     assert page.in_words(unclear, base).startswith("made no clear difference")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page(mheight, folder):
     pytest.importorskip("matplotlib")
     rows = [
@@ -257,6 +259,7 @@ def test_data_that_cannot_be_split(mheight, folder, rng):
 # the other commands on the raw view
 
 
+@pytest.mark.slow
 def test_training_scoring_and_predicting_by_command(mheight, folder):
     write_npz(folder / "codes.npz", run1_data(30, seed=6).items())
     arguments = [

@@ -160,6 +160,7 @@ def test_the_first_set_is_better_than_the_best_of_many_random_ones(k, r, m, rng)
     assert np.mean(better) >= 0.9
 
 
+@pytest.mark.slow
 def test_a_larger_budget_helps(rng):
     P = random_codes("normal", 40, 16, 16, rng)
     few, many = search(P, 10, 2)[1][:, 0], search(P, 10, 1000)[1][:, 0]

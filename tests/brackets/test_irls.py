@@ -72,6 +72,7 @@ def test_bounds_close_unless_told_not_to(n, k, m, rng):
         assert np.array_equal(found[1], wanted.upper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize("tightest", [False, True])
 def test_steps_that_accelerate_are_never_worse_than_none(tightest, kind, rng):

@@ -63,6 +63,7 @@ def test_help_has_examples_and_is_quick():
     assert all(name in texts[""] for name in COMMANDS)
 
 
+@pytest.mark.slow
 def test_exit_codes_of_the_program(folder):
     """The installed script, where there is one, and `python -m`."""
     wrong = write_json(folder / "wrong", ROWS, [2.0, *HEIGHTS[1:]])
@@ -79,6 +80,7 @@ def test_exit_codes_of_the_program(folder):
         assert done.stderr.count("\n") == (code == 2)
 
 
+@pytest.mark.slow
 def test_exact_and_generate_start_without_torch(folder):
     script = (
         "import sys, moe_mheight.cli.main as cli\n"
@@ -92,6 +94,7 @@ def test_exact_and_generate_start_without_torch(folder):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_failure(folder):
     """As in `mheight exact rows | head -1`: more is printed than a pipe holds."""
     write_json(folder / "rows", ROWS * 2000)
@@ -104,6 +107,7 @@ def test_a_reader_that_leaves_early_is_no_failure(folder):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_standard_output_on_a_full_disk(folder):
     write_json(folder / "rows", ROWS)
@@ -526,6 +530,7 @@ def test_trouble_while_writing_leaves_what_was_there(trouble, out, mheight, fold
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_file_that_grows_too_large(folder):
     """The operating system's own refusal, half-way through."""
     pytest.importorskip("resource")
@@ -906,6 +911,7 @@ def test_train_router_help_has_an_example(mheight):
     assert "--router learned" in examples
 
 
+@pytest.mark.slow
 def test_train_router(mheight, folder, monkeypatch):
     """The file it makes, what it prints, and that the others read it."""
     from moe_mheight.ensemble import router_training

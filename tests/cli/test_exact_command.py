@@ -155,6 +155,7 @@ def test_integers_and_fractions_that_float64_would_round(mheight, folder):
     assert Fraction(found["lower"]) <= truth[2] <= Fraction(found["upper"])
 
 
+@pytest.mark.slow
 def test_an_unfinished_search_writes_no_certificate(mheight, folder):
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))
     m_height(LONG, 3)
@@ -170,6 +171,7 @@ def test_an_unfinished_search_writes_no_certificate(mheight, folder):
     assert found["lower"] < float(found["upper"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_says_what_it_has(folder):
     np.savez(folder / "code.npz", P=np.random.default_rng(0).normal(size=(24, 24)))

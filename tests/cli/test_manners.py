@@ -141,6 +141,7 @@ def test_options_are_not_broken_at_hyphens(helped):
             assert not re.search(r"--?\w+(-\w+)*-\n", helped(command, columns))
 
 
+@pytest.mark.slow
 def test_python_m_is_the_same_program():
     done = python("-m", "moe_mheight", "generate", "--help", env=environment())
     assert done.stdout.startswith("Usage: mheight generate [OPTIONS]")
@@ -199,6 +200,7 @@ def test_two_files_that_differ_in_case_only(mheight, folder):
 # terminals
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}])
 def test_no_colours(no_color, folder):
@@ -216,6 +218,7 @@ def test_no_colours(no_color, folder):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.slow
 @posix
 def test_a_dumb_terminal_gets_no_escapes(folder):
     arguments = ["generate", "codes.npz", "--rows", 3000, "--groups", "4,2,2", "--force"]
@@ -235,6 +238,7 @@ with Progress(1000, "h_9", Output()) as bar:
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("columns", [60, 200])
 def test_progress_stays_on_its_line(columns, folder):
@@ -253,6 +257,7 @@ def test_progress_stays_on_its_line(columns, folder):
     assert ("[" + "#" * 30 + "]" in shown[-1]) == (columns == 200)
 
 
+@pytest.mark.slow
 @posix
 def test_tables_fit_the_terminal(mheight, folder, models, monkeypatch):
     write_json(folder / "rows.json", ROWS * 5)
@@ -277,6 +282,7 @@ def test_tables_fit_the_terminal(mheight, folder, models, monkeypatch):
         assert [cell for part in found[name][::repeated] for cell in part] == list(cells), name
 
 
+@pytest.mark.slow
 @posix
 def test_an_explanation_fits_the_terminal(folder, models):
     np.savez("code.npz", P=np.random.default_rng(0).normal(size=(10, 10)))
@@ -345,11 +351,13 @@ def assert_nobody_minds(lines, *libraries):
         assert (code, text) == (0 if line else 2, ""), line
 
 
+@pytest.mark.slow
 @posix
 def test_readers_of_help_that_leave_early(folder):
     assert_nobody_minds([["--help"], ["--version"], [], *([name, "--help"] for name in COMMANDS)])
 
 
+@pytest.mark.slow
 @posix
 def test_readers_that_leave_early(folder, models):
     """Of more than a pipe holds, and of less."""
@@ -383,6 +391,7 @@ def unread(line, **options):
     return process.returncode, err
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_verdict_nobody_reads_stands(flags, mheight, folder, models):
@@ -407,6 +416,7 @@ def test_a_verdict_nobody_reads_stands(flags, mheight, folder, models):
     assert found == {line: (code, "") for line, code in lines.items()}
 
 
+@pytest.mark.slow
 @posix
 def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):
     write_json(folder / "wrong.json", ROWS * 3000, [2.0] * len(ROWS) * 3000)
@@ -422,6 +432,7 @@ def test_a_reader_that_leaves_in_the_middle_changes_no_verdict(folder):
         process.stderr.close()
 
 
+@pytest.mark.slow
 @posix
 def test_nobody_reads_standard_error(folder):
     lines = [["generate", "codes.npz", "--rows", 5], ["exact", "missing"], ["nonsense"]]
@@ -430,6 +441,7 @@ def test_nobody_reads_standard_error(folder):
     assert Path("codes.npz").exists()
 
 
+@pytest.mark.slow
 def test_progress_in_a_file_is_silent_or_json(mheight, folder):
     arguments = ["generate", "--rows", 200_000, "--groups", "9,4,2;9,4,3;9,4,4", "--threads", 1]
     for flags, silent in (["codes.npz"], True), (["more.npz", "--json"], False):
@@ -607,6 +619,7 @@ def test_ctrl_c_ends_the_command(how, folder):
     assert cold(folder, *how.split(), "exact", "rows.json") == (130, "", "interrupted\n")
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_while_a_kernel_compiles(folder):
     np.savez("code.npz", P=np.arange(1.0, 21.0).reshape(4, 5) ** 1.5)
@@ -666,6 +679,7 @@ def without_encoding(path):
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *COMMAND_LINE.glob("*.py")])
 
 
+@pytest.mark.slow
 def test_text_has_an_encoding(tmp_path):
     """Windows would take a code page."""
     assert len(SOURCES) > 60
@@ -733,6 +747,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_that_are_spawned(mheight, folder):
     """As on macOS and Windows, where nothing is inherited."""
     Path("spawn.py").write_text(SPAWN, encoding="utf-8")
@@ -745,6 +760,7 @@ def test_workers_that_are_spawned(mheight, folder):
     assert all(Path("set", name).read_bytes() == Path("same", name).read_bytes() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_streams_that_are_closed(folder, closed):

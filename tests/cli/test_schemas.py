@@ -171,6 +171,7 @@ def test_exact(printed, folder):
     check("audit", printed("exact", "set"))
 
 
+@pytest.mark.slow
 def test_exact_of_one_code(printed, folder):
     np.savez("P.npz", P=np.array(P))
     np.savez("real.npz", P=np.array(P) / 7.0)
@@ -213,6 +214,7 @@ def test_predict_of_one_matrix(flags, printed, folder, models):
     check("predict", printed("predict", "P.npz", "--matrix", "P", "--models", models, *flags))
 
 
+@pytest.mark.slow
 def test_explain(printed, folder, models):
     write_json(folder / "rows.json", [*ROWS, [20, 10, 2, np.random.default_rng(0).normal(size=(10, 10)).tolist()]])
     for row in (0, 2, len(ROWS)):
@@ -238,11 +240,13 @@ def test_ensemble_eval(printed, models):
     check("evaluation", document)
 
 
+@pytest.mark.slow
 def test_train_expert(printed, quick):
     document = printed("train-expert", "--tier", "medium", "--models", "mine", "--seeds", 1, "--chunks", 2, "-q")
     check("training", document)
 
 
+@pytest.mark.slow
 def test_train_expert_raw(printed):
     printed("generate", "codes.npz", "--rows", 12, "-q")
     tiny = [
@@ -273,6 +277,7 @@ def test_train_router(printed, folder, monkeypatch):
     check("router", printed("train-router", "--models", "mine", "--codes", 20, "-q"))
 
 
+@pytest.mark.slow
 def test_export_onnx(printed, models):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="an extra")

@@ -66,6 +66,7 @@ def test_every_function_takes_every_matrix(code, predictor, as_type):
         assert float(Fraction(made["height"])) == pytest.approx(truth[2], rel=1e-15)
 
 
+@pytest.mark.slow
 def test_codewords_are_of_the_matrix_given(code):
     _, G, H = code
     for M, matrix in ((G, "G"), (H, "H")):

@@ -126,6 +126,7 @@ def least_singular_values(P):
     return np.min(sets, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r"), [(2, 3), (4, 3), (4, 5), (5, 4), (6, 2)])
 def test_near_singular_columns_nearly_are(k, r, rng):
     P = random_codes("near-singular", 1000, k, r, rng)
@@ -239,6 +240,7 @@ def test_vandermonde_codes_hold_the_polynomials(rng):
         assert min(apart) < 1e-6
 
 
+@pytest.mark.slow
 def test_vandermonde_codes_are_maximum_distance_separable(rng):
     for k, r in [*SHORT, (8, 8)]:
         P = random_codes("vandermonde", 100, k, r, rng)

@@ -186,6 +186,7 @@ def test_exact_copies_and_scaled_columns(rng):
     assert ids.tolist() == [*range(10), *range(10), *range(20, 30)]
 
 
+@pytest.mark.slow
 def test_all_signed_matrices_of_a_small_size(rng):
     """All 81 codes of length 4 with entries 0, +-1, sorted into orbits by going through all their symmetries."""
     every = np.array(list(product((-1, 0, 1), repeat=4)), float).reshape(-1, 2, 2)

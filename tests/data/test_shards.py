@@ -72,6 +72,7 @@ def test_a_set_holds_labelled_codes(whole):
     assert sorted(contents(path)) == sorted([MANIFEST, *(entry["name"] for entry in manifest["shards"])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "backend"), [(2, "threading"), (3, "loky")])
 def test_workers_change_no_byte(jobs, backend, whole, tmp_path):
     with workers(jobs, backend):
@@ -134,6 +135,7 @@ def test_an_interruption_loses_nothing(whole, tmp_path, monkeypatch):
     assert contents(path) == contents(whole[0])
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_bytes_are_the_same(tmp_path):
     """A real process, killed for good, several times; in the end nothing is lost, doubled or left over."""
     program = (
@@ -334,6 +336,7 @@ def test_each_by_other_packages_backends(jobs):
         assert sorted(each(square, range(20), jobs=2)) == [(i, i * i) for i in range(20)]
 
 
+@pytest.mark.slow
 def test_each_obeys_those_who_asked_first():
     def threads(config, jobs, meet=False):
         seen, together = set(), threading.Barrier(2, timeout=300)

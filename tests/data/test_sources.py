@@ -67,6 +67,7 @@ def test_a_file_becomes_a_set_with_true_labels(data, tmp_path):
     assert len(found.wrong) == finite
 
 
+@pytest.mark.slow
 def test_workers_and_pieces_change_nothing(data, tmp_path):
     label_set(tmp_path / "one", of(data, 64))
     with workers(2, "loky"):
@@ -272,6 +273,7 @@ def test_the_fixed_point_of_halves(rng):
 # the commands
 
 
+@pytest.mark.slow
 def test_commands_take_a_file_or_a_set(mheight, folder, data):
     write_json(Path("codes.json"), data)
     write_pair(Path("rows.pkl"), Path("heights.pkl"), data)

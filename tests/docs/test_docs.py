@@ -161,6 +161,7 @@ RUN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     for name in EXTRAS.get(page, ()):
@@ -283,6 +284,7 @@ def test_narrow_windows(site, screenshots):
     assert not [line for line in wrong if not re.search(r": <m\w+> ", line)]  # formulas scroll by themselves
 
 
+@pytest.mark.slow
 def test_search_in_a_browser(site, screenshots):
     from playwright.sync_api import sync_playwright
 
@@ -348,6 +350,7 @@ def test_reference_has_every_command(site, built):
         assert line.split()[0] in text
 
 
+@pytest.mark.slow
 def test_notebook(tmp_path):
     """Executed from top to bottom, it prints what is kept in it, up to digits."""
     nbclient = pytest.importorskip("nbclient")

@@ -17,6 +17,7 @@ def test_the_picture_is_of_these_imports():
     assert house.PICTURE.read_text(encoding="utf-8") == house.draw(ROOT), RULES
 
 
+@pytest.mark.slow
 def test_the_wings_are_those_that_are_kept():
     kept = json.loads(house.RESULT.read_text(encoding="utf-8"))
     assert kept["wings"] == house.measured(ROOT)["wings"], RULES

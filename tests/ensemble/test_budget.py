@@ -37,6 +37,7 @@ def test_a_budget_for_everything_finds_the_height(rng):
     assert np.mean(np.abs(np.log2(found.lower / h)) < 1e-9) > 0.9
 
 
+@pytest.mark.slow
 def test_more_budget_finds_more(rng):
     P, h = draw(rng, (16, 8, 8), 60, ("normal",))
     gaps = [np.log2(h / bounds.brackets(P, 8, budget=b, tightest=True).lower).mean() for b in (1, 20, 300)]

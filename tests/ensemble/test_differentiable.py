@@ -38,6 +38,7 @@ def _no_notes():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m", "budget"), SIZES)
 def test_the_same_brackets(n, k, m, budget, rng):
     P = random_codes("normal", 40, k, n - k, rng)
@@ -85,6 +86,7 @@ def test_gradients_of_brackets(n, k, m, rng):
         assert np.mean(agreement(x.grad.numpy(), direction, change)[known] < 1e-3) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "k", "m"), [(9, 4, 2), (9, 4, 3), (9, 4, 4), (9, 4, 5), (9, 6, 2), (9, 6, 3), (6, 3, 2), (12, 4, 3)]
 )
@@ -116,6 +118,7 @@ def agreeing(predictor, P, m, budget, step, rng):
     return np.mean(agreement(gradient, direction, (there - back) / (2 * step)) < 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m", "count"), [(9, 4, 2, 16_000), (12, 4, 3, 1000), (12, 6, 3, 8000)])
 def test_predictions_of_experts(predictor, n, k, m, count, rng):
     P = random_codes("normal", count, k, n - k, rng)
@@ -135,6 +138,7 @@ def test_predictions_of_other_experts(tmp_path, budget, rng):
     assert agreeing(models, P, 3, budget, 1e-5, rng) >= ENOUGH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m", "budget"), [(20, 10, 6, 300), (16, 8, 4, 100), (9, 4, 2, 20)])
 def test_predictions_under_a_budget(predictor, n, k, m, budget, rng):
     P = random_codes("normal", 20, k, n - k, rng)

@@ -111,6 +111,7 @@ def test_a_pipeline_of_exact_features_finds_what_they_decide(group):
 # the regressor
 
 
+@pytest.mark.slow
 def test_learns_heights_of_codes_it_has_not_seen():
     """Without the bracket, from exact labels: more than half of the variance, where the mean explains none."""
     P = np.random.default_rng(1).normal(size=(500, 2, 3))
@@ -298,6 +299,7 @@ def test_cross_validation_on_rows(mixed):
     assert np.allclose(cross_val_score(model, rows, cv=3, error_score="raise"), given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [

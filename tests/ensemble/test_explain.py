@@ -100,6 +100,7 @@ def test_the_others_have_the_entries_of_the_code(rng):
     assert ((with_zero == 0).sum((1, 2)) == 1).all()
 
 
+@pytest.mark.slow
 def test_the_time_told_is_that_of_solving(monkeypatch):
     """Not that of the compiler, which comes first, once."""
     from moe_mheight.exact import branch_and_bound, heights
@@ -152,6 +153,7 @@ def test_sentences(predictor, rng):
     ]
 
 
+@pytest.mark.slow
 def test_long_codes(predictor, rng):
     found = explain(random_codes("normal", 1, 10, 10, rng)[0], 3, predictor)
     assert found.distance is None

@@ -95,6 +95,7 @@ def test_torch(rng):
     assert single.grad.shape == (3, 4)
 
 
+@pytest.mark.slow
 def test_descent_finds_better_codes(rng):
     P = torch.from_numpy(random_codes("normal", 8, 4, 5, rng)).requires_grad_()
     before = torch_height(P, 3).detach().clone()

@@ -85,6 +85,7 @@ def test_files_describe_themselves(exported):
         assert list(ends) == [*INPUTS, *OUTPUTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 64])
 def test_other_batches_and_inputs(exported, predictor, count, rng):
     """Inputs that no code has, too."""
@@ -141,6 +142,7 @@ def _refuses(rename):
     return renamed
 
 
+@pytest.mark.slow
 def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkeypatch):
     real = exports._graph
 
@@ -185,6 +187,7 @@ def test_an_export_is_replaced_and_nothing_else(models, graphs, tmp_path, monkey
         export_onnx(models, models, force=True)
 
 
+@pytest.mark.slow
 def test_the_command(models, graphs, tmp_path, capfd):
     before = logging.root.manager.disable
     run = CliRunner().invoke(mheight, ["export-onnx", str(tmp_path / "one"), "--models", str(models), "--json"])

@@ -192,6 +192,7 @@ def test_no_expert_is_needed_for_decided_codes(models, rng, monkeypatch):
     assert np.abs(np.log2(measured.height / m_height(P, 2)))[decided].max() < 1e-6
 
 
+@pytest.mark.slow
 def test_intervals_of_decided_codes_cover_as_often_as_they_say(models, rng):
     """No experts, no slack: the certified bounds are cut so that coverage is right all the same."""
     predictor, P = Predictor.load(models), random_codes("normal", 4000, 4, 5, rng)
@@ -207,6 +208,7 @@ def test_intervals_of_decided_codes_cover_as_often_as_they_say(models, rng):
         before = low, high
 
 
+@pytest.mark.slow
 def test_intervals_are_nested_and_inside_the_bounds(untrained, rng):
     rows = mixed_rows(rng, [*HEADLINE, (12, 6, 3), (4, 1, 2)], 5, ALL_KINDS)
     lower, upper = untrained.bounds(rows)

@@ -225,6 +225,7 @@ def mean_log_ratio(gate, errors):
     return np.log(ratios).mean()
 
 
+@pytest.mark.slow
 def test_the_better_expert_is_found():
     """At slack 1 the expert of slack 0 is a hundred times better; elsewhere the table is right."""
     errors = {s: independent(100, 1, 0.01) if s[0] - s[1] - s[2] == 1 else independent(1, 100, 100) for s in OPEN}
@@ -235,6 +236,7 @@ def test_the_better_expert_is_found():
     assert mean_log_ratio(gate, errors) < 0.9 * np.mean([np.log(0.01) if n - k - m == 1 else 0 for n, k, m in OPEN])
 
 
+@pytest.mark.slow
 def test_the_better_expert_is_found_by_length():
     """The gate sees more than the slack."""
     errors = {s: independent(1, 100, 0.01) if s[0] >= 9 else independent(1, 100, 100) for s in sizes("low")}
@@ -243,6 +245,7 @@ def test_the_better_expert_is_found_by_length():
     assert all(gate(*s)[0] > 0.8 for s in errors if s[0] <= 8)
 
 
+@pytest.mark.slow
 def test_equally_good_independent_experts_are_mixed():
     """Half and half halves the error."""
     errors = {s: independent(100, 1, 1) if s[0] - s[1] - s[2] == 1 else independent(1, 100, 100) for s in OPEN}
@@ -267,6 +270,7 @@ def test_the_table_stays_where_nothing_is_to_gain():
     assert -0.02 < mean_log_ratio(gate, errors) < 0.02
 
 
+@pytest.mark.slow
 def test_every_size_counts_the_same():
     """Errors of any unit: scaling one size's moments changes nothing but rounding."""
     errors = {s: independent(100, 1, 0.3) if s[0] - s[1] - s[2] == 1 else independent(1, 3, 4) for s in OPEN}
@@ -276,6 +280,7 @@ def test_every_size_counts_the_same():
         np.testing.assert_allclose(one(*s), two(*s), atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_size_without_errors_does_no_harm():
     """Brackets of one size may close exactly; the others' gate is fitted all the same."""
     errors = {s: independent(100, 1, 0.01) if s[0] - s[1] - s[2] == 1 else independent(1, 100, 100) for s in OPEN}
@@ -283,6 +288,7 @@ def test_a_size_without_errors_does_no_harm():
     assert gate(9, 4, 4)[2] > 0.9
 
 
+@pytest.mark.slow
 def test_the_fit_repeats_to_the_bit():
     errors = {s: independent(1, 2, 3 + s[0]) for s in OPEN}
     torch.manual_seed(1)

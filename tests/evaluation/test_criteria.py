@@ -350,6 +350,7 @@ def test_lines_for_people(mheight, folder, models):
     assert len({len(line) for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_the_gap_of_models_that_know_it(mheight, models, monkeypatch):
     arguments = ["ensemble-eval", "--models", models, "--criteria", "run2", *FEW]
     code, out, _ = mheight(*arguments, "--json")
@@ -368,6 +369,7 @@ def test_the_gap_of_models_that_know_it(mheight, models, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_the_release_is_judged_by_default(mheight, folder, models, monkeypatch):
     """Without DATA and --models only; the shipped models meet their goals."""
     code, out, err = mheight("ensemble-eval", *FEW, "--json")

@@ -317,6 +317,7 @@ def test_a_bracket_without_an_end_is_drawn_to_the_edge(tmp_path):
     assert np.isfinite(off.get_ylim()).all()
 
 
+@pytest.mark.slow
 def test_badly_scaled_codes_are_reported_too(tmp_path):
     rng = np.random.default_rng(0)
     rows = [[12, 6, 3, (rng.normal(size=(6, 6)) * np.exp(rng.normal(size=(6, 6)) * 7)).tolist()] for _ in range(60)]
@@ -363,6 +364,7 @@ def test_a_sample_prefers_no_kind_of_code():
     assert 0.35 < np.mean(kept.rows % 2) < 0.65
 
 
+@pytest.mark.slow
 def test_nothing_kept_nothing_reported(tmp_path):
     from moe_mheight.evaluation.report import write_report
 
@@ -382,6 +384,7 @@ def run(*args):
     return CliRunner().invoke(mheight, [str(a) for a in args])
 
 
+@pytest.mark.slow
 def test_codes_of_infinite_height_only(tmp_path):
     rows = [[4, 2, 2, [[1, 1], [0, 0]]]] * 3
     (tmp_path / "codes.json").write_text(json.dumps(rows))
@@ -390,6 +393,7 @@ def test_codes_of_infinite_height_only(tmp_path):
     assert "log2-MSE" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     args = ("ensemble-eval", "--groups", "5,2,2", "--rows", 8, "--show", 0, "--report", tmp_path / "a" / "b")
     done = run(*args)
@@ -409,6 +413,7 @@ def test_the_command(tmp_path):
     assert "error.png exists" in str(run(*args[:-1], tmp_path / "other").exception)
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_finished_leaves_nothing(made, tmp_path, monkeypatch):
     from moe_mheight.evaluation import report as module
 
@@ -430,6 +435,7 @@ def test_a_report_that_cannot_be_finished_leaves_nothing(made, tmp_path, monkeyp
     assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "old").iterdir()} == older
 
 
+@pytest.mark.slow
 def test_names_that_are_not_text(made, tmp_path):
     from moe_mheight.evaluation.report import write_report
 
@@ -437,6 +443,7 @@ def test_names_that_are_not_text(made, tmp_path):
     assert "bad\\udcff.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_router_that_knows_few_sizes(made, tmp_path):
     from moe_mheight.ensemble.router import slack_weights
     from moe_mheight.evaluation.report import write_report
@@ -481,6 +488,7 @@ def test_without_the_extra_nothing_is_computed(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_raw_view_too(tmp_path):
     models = Path(__file__).parents[2] / "models" / "raw"
     if not models.exists():
@@ -491,10 +499,12 @@ def test_the_raw_view_too(tmp_path):
     assert not list(tmp_path.glob("router*"))
 
 
+@pytest.mark.slow
 def test_in_a_browser(made, screenshots):
     assert screenshots.problems([made[0] / "report.html"]) == []
 
 
+@pytest.mark.slow
 def test_tables_sort(made, screenshots):
     from playwright.sync_api import sync_playwright
 

@@ -270,6 +270,7 @@ def test_relaxed_bounds_hold(rng, monkeypatch):
     assert all(p.upper >= truth for p in seen)
 
 
+@pytest.mark.slow
 def test_interrupted(rng):
     """Ctrl-C while threads search: the bracket with details, KeyboardInterrupt without."""
     P = rng.normal(size=(20, 20))

@@ -362,6 +362,7 @@ def test_equals_linear_programs(kind, rng):
             assert m_height(P, m) == pytest.approx(linear_program_height(P, m), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "ternary"])
 def test_equals_the_published_package(kind, rng):
     published = pytest.importorskip("analog_ecc_heights")

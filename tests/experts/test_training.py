@@ -112,6 +112,7 @@ def test_under_a_budget_positions_learn_only_from_heights_that_were_seen(rng):
         assert expert.gap_head.weight.grad.any()
 
 
+@pytest.mark.slow
 def test_a_chunk_under_budgets_holds_what_kept_candidates_leave_open_and_few_others():
     searching = replace(TINY, open_ended=True)
     recipe = Recipe(tier="low", architecture=searching, groups=12, codes=300, searched=60, easy=0.0, missable=0.0)
@@ -125,6 +126,7 @@ def test_a_chunk_under_budgets_holds_what_kept_candidates_leave_open_and_few_oth
     assert (target >= -1e-6).all()
 
 
+@pytest.mark.slow
 def test_training_learns_and_loads(quick, tmp_path):
     told = []
 
@@ -160,6 +162,7 @@ def without_times(history):
     return [{**json.loads(line), "minutes": None} for line in history.splitlines()]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, monkeypatch):
     settings = {"seeds": 1, "chunks": 4, "architecture": TINY, "device": "cpu"}
     train_tier("medium", tmp_path / "unbroken", **settings)
@@ -190,6 +193,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(quick, tmp_path, mon
     assert without_times(histories[0]) == without_times(histories[1])
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_counts_as_none(quick, tmp_path, monkeypatch):
     settings = {"seeds": 1, "chunks": 2, "architecture": TINY, "device": "cpu"}
     train_tier("medium", tmp_path / "whole", **settings)
@@ -232,6 +236,7 @@ def test_two_trainings_in_one_place_are_refused(quick, tmp_path):
     assert (partial / "seed0.jsonl").read_text() == "theirs"
 
 
+@pytest.mark.slow
 def test_force_replaces_what_is_finished_and_what_is_not(quick, tmp_path):
     (tmp_path / "low").mkdir()
     (tmp_path / "low" / "old").touch()
@@ -307,6 +312,7 @@ def test_time_is_divided_between_training_and_what_follows():
     assert training.plan_time(60.0 * 60, 30, 300, 4).share == 1
 
 
+@pytest.mark.slow
 def test_short_trainings_hold_few_codes_out(quick, tmp_path, monkeypatch):
     """What is planned is told first, kept, and what calibration and figures take."""
     told, shares = [], []

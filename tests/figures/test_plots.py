@@ -132,6 +132,7 @@ def shown_texts(figure):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_picture_is_whole_and_its_texts_do_not_overlap(name, rng, tmp_path, figures):
     DRAWINGS[name](rng, tmp_path / "drawn.png")
@@ -150,6 +151,7 @@ def test_a_picture_is_whole_and_its_texts_do_not_overlap(name, rng, tmp_path, fi
             assert min(across, up) < 2.0, (text, other)
 
 
+@pytest.mark.slow
 def test_a_history_may_lack_anything_but_seed_and_epoch(rng, tmp_path):
     records = history(rng, HEADLINE[:3], 2, 6)
     records[0]["validation"] = None
@@ -164,6 +166,7 @@ def test_a_history_may_lack_anything_but_seed_and_epoch(rng, tmp_path):
     check_png(tmp_path / "drawn.png")
 
 
+@pytest.mark.slow
 def test_a_history_names_every_group_the_best_epoch_and_the_phases(rng, tmp_path, figures):
     records = history(rng, HEADLINE, 2, 30, phases=3)
     best = records[17]
@@ -176,6 +179,7 @@ def test_a_history_names_every_group_the_best_epoch_and_the_phases(rng, tmp_path
     assert {"phase 2", "phase 3", "low tier", "medium tier", "high tier", "2 members, 30 epochs"} <= set(said)
 
 
+@pytest.mark.slow
 def test_a_scatter_says_what_it_left_out(rng, tmp_path, figures):
     log2_h, predicted, groups = predictions(rng, HEADLINE, 6000)
     log2_h[:7], predicted[5:11], predicted[11], predicted[12] = np.inf, -np.inf, np.nan, 500.0
@@ -199,11 +203,13 @@ def test_a_scatter_says_what_it_left_out(rng, tmp_path, figures):
     assert drawn == finite.sum()
 
 
+@pytest.mark.slow
 def test_a_scatter_of_nothing_finite(tmp_path):
     plots.predictions_scatter(np.full(2, np.inf), np.ones(2), [(9, 4, 2), (9, 4, 3)], tmp_path / "drawn.png")
     check_png(tmp_path / "drawn.png")
 
 
+@pytest.mark.slow
 def test_an_ablation_may_lack_figures_and_a_reference(tmp_path, figures):
     rows = [
         {"name": "costs $5 and $6", "mean": 0.5, "values": [0.4, None, 0.6], "reference": False},
@@ -227,6 +233,7 @@ def test_an_ablation_is_logarithmic_beyond_a_factor_of_8(factor, scale, tmp_path
     assert figures[0].axes[0].get_xscale() == scale
 
 
+@pytest.mark.slow
 def test_curves_drop_what_their_axes_cannot_show(tmp_path, figures):
     series = {
         "minor": ([0.0, 1.0, 2.0, None], [0.3, 0.02, 0.2, 0.1], [0.1, 0.05, None, 0.1]),
@@ -285,6 +292,7 @@ def test_a_picture_that_fails_leaves_the_old_file(rng, tmp_path, monkeypatch):
         DRAWINGS["one point"](rng, tmp_path / "no folder" / "drawn.png")
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_under_any_settings(tmp_path):
     plots.curves(sizes(2), tmp_path / "drawn.png", **AXES)
     first = (tmp_path / "drawn.png").read_bytes()
@@ -294,6 +302,7 @@ def test_the_same_input_gives_the_same_bytes_under_any_settings(tmp_path):
     assert (tmp_path / "drawn.png").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_pyplot_and_matplotlib_stay_away_until_asked_for(tmp_path):
     code = (
         "import sys; from pathlib import Path; from moe_mheight.figures import plots\n"

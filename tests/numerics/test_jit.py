@@ -127,6 +127,7 @@ def run(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_remark_compiles_nothing(run):
     answer, first = run()
     assert answer == (32, 0)
@@ -137,6 +138,7 @@ def test_a_remark_compiles_nothing(run):
         assert after == first  # nothing was written
 
 
+@pytest.mark.slow
 def test_what_a_kernel_does_compiles_it_again_and_removes_the_old_code(run):
     _, first = run()
     answer, second = run(inner="x + 2")
@@ -145,6 +147,7 @@ def test_what_a_kernel_does_compiles_it_again_and_removes_the_old_code(run):
     assert not set(second) & set(first)
 
 
+@pytest.mark.slow
 def test_fields_that_change_places_compile_again(run):
     """Machine code knows the places only, and would add 3 * 1 to 12."""
     run(inner="x + 2")

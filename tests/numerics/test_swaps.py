@@ -85,6 +85,7 @@ def test_coordinates_that_the_code_cannot_do_without():
         assert mask == 0 or np.isfinite(reached)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "integer"])
 def test_the_queue_begins_with_sets_of_the_norms_they_say(kind, rng):
     n, m = 14, 4

@@ -633,6 +633,7 @@ def test_huge_numbers_give_a_short_reason():
     assert len(refused(changed(claim, dual=claim["dual"] | {"y": y}))) < 300
 
 
+@pytest.mark.slow
 def test_mutated_certificates():
     """What benchmarks/mutate_certificates.py shows with 20,000 of them, with 1,000."""
     path = Path(__file__).parents[2] / "benchmarks" / "mutate_certificates.py"

@@ -324,6 +324,7 @@ def test_the_gate_starts_with_the_tiers_and_mixes(data):
     assert torch.allclose(network.attended(x, codes.group), network.pathway(x), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gate_from", "moves"), [(1.0, False), (0.5, True), (0.0, True)])
 def test_the_gate_is_fixed_first_and_learned_after(gate_from, moves, data, tmp_path):
     _, history = member(data, tmp_path, {"network": "gated", "gate_from": gate_from, "epochs": 4, "rate": 1e-2})
@@ -355,6 +356,7 @@ def test_the_loss_is_weighted_as_the_table_says(data, tmp_path):
     assert not np.isclose(history[0]["loss"], np.mean(np.concatenate(errors) ** 2), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_groups_without_weight_teach_nothing(data, tmp_path):
     table = {f"{k},{m}": float((k, m) == (4, 2)) for _, k, m in HEADLINE}
     network, _ = member(data, tmp_path, {"weights": table, "epochs": 30, "rate": 5e-3})
@@ -377,6 +379,7 @@ def test_dropout_in_training_only(data):
         assert torch.equal(network(codes), network(codes)), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [{"l2": 1.0}, {"decay": 5.0}])
 def test_penalties_shrink_weights(setting, data, tmp_path):
     plain, _ = member(data, tmp_path / "plain", {"decay": 0.0, "epochs": 6})
@@ -399,6 +402,7 @@ def test_learning_rates():
     assert learning_rate(cosine, 1.0) < 1e-12
 
 
+@pytest.mark.slow
 def test_patience_stops_and_keeps_the_best(data, tmp_path):
     """At a rate that makes validation jump about."""
     network, history = member(data, tmp_path, {"patience": 3, "epochs": 60, "rate": 0.05, "schedule": "constant"})
@@ -410,6 +414,7 @@ def test_patience_stops_and_keeps_the_best(data, tmp_path):
     assert np.isclose(monitor.figures(errors)["macro"], macros[best], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_patience_waits_for_the_last_phase(data, tmp_path):
     """What a first phase does to groups it does not show must not end the training."""
     settings = {"patience": 2, "epochs": 24, "rate": 0.05, "schedule": "constant", "curriculum": "proposed"}
@@ -421,6 +426,7 @@ def test_patience_waits_for_the_last_phase(data, tmp_path):
     assert np.isclose(monitor.figures(errors)["macro"], min(last), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_patience_the_last_weights_are_kept(data, tmp_path):
     network, history = member(data, tmp_path, {"epochs": 3, "rate": 0.05, "schedule": "constant"})
     errors = {part.group: answers(network, part.P, part.group) - part.log2_h for part in data.validation}
@@ -521,6 +527,7 @@ def test_every_epoch_is_on_record(ensemble):
 # training and models
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(data, tmp_path):
     settings = {
         "network": "run1",
@@ -536,6 +543,7 @@ def test_the_same_seed_gives_the_same_figures(data, tmp_path):
     assert figures[0] != figures[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"network": "run1", "dropout": 0.3, "orbit": True}, {"patience": 2}])
 def test_an_interrupted_training_ends_with_the_same_weights(settings, data, tmp_path, monkeypatch):
     settings = {"epochs": 4, **settings}
@@ -560,6 +568,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(settings, data, tmp_
     assert [{**record, "minutes": 0} for record in history] == [{**record, "minutes": 0} for record in again]
 
 
+@pytest.mark.slow
 def test_members_in_threads_do_not_disturb_each_other(data, tmp_path):
     """Dropout draws from each member's own stream."""
     recipe = make(TINY | {"dropout": 0.5, "epochs": 3})
@@ -583,6 +592,7 @@ def test_a_training_on_other_data_is_not_resumed(data, tmp_path):
         train_raw("all", tmp_path, data, recipe=recipe, seeds=1, device="cpu")
 
 
+@pytest.mark.slow
 def test_training_learns(data, tmp_path):
     _, history = member(data, tmp_path, {"epochs": 12, "width": 32, "blocks": 2})
     macros = [record["train"]["macro"] for record in history]
