@@ -20,7 +20,7 @@ from ..codes.linear import check_m, check_P, like_input
 from ..codes.minors import LARGEST_RATIO, MAX_N, are_whole, load_lanes
 from ..errors import CodeError
 from ..numerics.bitsets import LONGEST
-from ..numerics.jit import LANES, compiled, over_batch
+from ..numerics.jit import LANES, compiled, embedded, over_batch
 from ..numerics.least_squares import (
     add_product,
     copy,
@@ -34,7 +34,7 @@ from ..numerics.least_squares import (
 from ..numerics.rationals import rational_matrix, short_of_rank
 from ..numerics.rounding import residuals, upper_bound
 from .budget_search import search
-from .irls import CANDIDATES, STEPS, Brackets, gather, insert, merged, reweight
+from .irls import CANDIDATES, STEPS, Brackets, gather, insert, reweight
 
 DOUBTFUL = 1e-3
 """Residuals above this make the scan solve again."""
@@ -87,7 +87,7 @@ class _Largest(NamedTuple):
     pairs: Any
 
 
-@merged
+@embedded
 def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     s = n - m
     G, Q, N = np.empty((k, n, LANES)), np.empty((k, n, LANES)), np.empty((n, n, LANES))
@@ -98,7 +98,7 @@ def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     return _Lanes(G, Q, N, G_S, g_a, Q_S, q_a, R, X, t, u, weight, y, np.empty(LANES), np.empty(LANES))
 
 
-@merged
+@embedded
 def _solve_pair(split, position, m, lanes):  # type: ignore[no-untyped-def]
     """y of one (S, a), by the inverse of N outside S; the columns S of G are loaded."""
     s = lanes.y.shape[0]
@@ -130,7 +130,7 @@ def _solve_pair_again(pair, splits, m, lanes):  # type: ignore[no-untyped-def]
             lanes.total[lane], lanes.rho[lane] = total[lane], rho[lane]
 
 
-@merged
+@embedded
 def _scan(lanes, splits, m, largest):  # type: ignore[no-untyped-def]
     """Upper bounds of all (S, a), pair = m * split + position of a; keep each lane's largest, see `insert`."""
     k, s = lanes.G_S.shape[:2]

@@ -199,7 +199,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost time."""
-    return compiled(function, forceinline=True)
+    return compiled(function, inline="always")
 
 
 @intrinsic
