@@ -76,6 +76,7 @@ def texts(folder):
 # one file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writers", [1, 3])
 def test_many_write_one_file(writers, tmp_path):
     """Nobody's write fails, and whoever reads sees one whole content."""
@@ -433,6 +434,7 @@ def test_a_tier_killed_at_every_step(force, tmp_path):
     assert kills >= (12 if force else 8)
 
 
+@pytest.mark.slow
 def test_models_load_whenever_their_training_was_killed(tmp_path):
     """`load_set` finishes by itself what a killed training has begun."""
     made = tiny_models(tmp_path / "made", seeds=1)
@@ -472,6 +474,7 @@ def old_report(folder):
         (folder / name).write_text(text)
 
 
+@pytest.mark.slow
 def test_a_report_killed_at_every_step(tmp_path):
     """Where there is a page, all its files are of one making, and the next report finds all old or all new."""
     folder, kills = tmp_path / "report", 0

@@ -80,6 +80,7 @@ def test_no_import_upwards(name):
                 assert rooms is None or other.split(".")[1] in rooms, f"{room} imports {other}"
 
 
+@pytest.mark.slow
 def test_no_cycle_between_rooms():
     below = {room: imports(room)[0] for room in ROOMS}
     while ready := {room for room, needs in below.items() if not needs & set(below)}:

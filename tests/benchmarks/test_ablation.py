@@ -44,6 +44,7 @@ def results(data, tmp_path_factory):
     return run_table(ROWS, data, work, seeds=2, jobs=1), work
 
 
+@pytest.mark.slow
 def test_the_table_has_what_was_asked_for():
     by_name = {row.name: row for row in TABLE}
     assert len(by_name) == len(TABLE)
@@ -95,6 +96,7 @@ def test_a_run_again_gives_the_same_figures(results, data, tmp_path):
         assert one["macros"][0] != one["macros"][1]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_run_again(results, data, monkeypatch):
     first, work = results
     before = {path.name: path.stat().st_mtime_ns for path in work.iterdir()}

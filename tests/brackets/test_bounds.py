@@ -259,6 +259,7 @@ def test_rules(call, message):
         call(np.ones((2, 3)))
 
 
+@pytest.mark.slow
 def test_large_heights_of_integers_beyond_16_are_not_taken_for_infinite(rng):
     P = np.rint(rng.uniform(-1, 1, (8, 9)) * 1e12)
     P[0] = P[1] + rng.integers(1, 4, 9)

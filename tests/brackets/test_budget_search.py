@@ -117,6 +117,7 @@ def test_one_set_short_of_all_finds_almost_all_of_it(rng):
         assert len(missing) <= 1
 
 
+@pytest.mark.slow
 def test_neither_threads_nor_neighbours_change_a_bit(rng):
     P = np.concatenate([random_codes(kind, 40, 6, 6, rng) for kind in ("normal", "integer")])
     once = search(P, 5, 150, threads=1)
@@ -131,6 +132,7 @@ def test_neither_threads_nor_neighbours_change_a_bit(rng):
     assert not np.array_equal(once[0], other[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r", "m"), [(7, 7, 6), (8, 8, 6), (8, 8, 7), (8, 8, 8)])
 def test_a_hundred_sets_of_thousands_find_the_height(k, r, m, rng):
     """Needles: at slack 1 the best of as many random sets is off by more than a bit rms."""
@@ -140,6 +142,7 @@ def test_a_hundred_sets_of_thousands_find_the_height(k, r, m, rng):
     assert np.mean(gap > 1e-6) <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r", "m"), [(6, 6, 5), (8, 8, 8)])
 def test_integers_of_all_scales_are_found_too(k, r, m, rng):
     P = random_codes("integer", 60, k, r, rng)
@@ -182,6 +185,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", HOSTILE)
 def test_hostile_codes_come_back(make, rng):
     for k, r in [(1, 1), (1, 5), (5, 1), (4, 4), (8, 9), (1, 31), (31, 1), (16, 16)]:

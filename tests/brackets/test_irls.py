@@ -22,6 +22,7 @@ def assert_between(lower, h, upper):
     assert (h * (1 - EXACT) <= upper).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize(("n", "k", "m"), SIZES)
 def test_closing_narrows_and_still_holds(n, k, m, kind, rng):
@@ -96,6 +97,7 @@ def test_steps_that_accelerate_pay(rng):
     assert widths[2] < 0.5 * widths[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "near-singular", "small-integer", "repeated"])
 @pytest.mark.parametrize("tightest", [False, True])
 def test_no_answer_depends_on_the_neighbours(tightest, kind, rng):
@@ -132,6 +134,7 @@ def test_fewer_candidates_than_are_kept(k, r, m, rng):
             assert (found.outside < k + r).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize(("n", "k", "m"), [*SIZES, (4, 1, 1), (5, 1, 3), (6, 2, 4), (9, 4, 5)])
 def test_every_field_holds_numbers(n, k, m, kind, rng):

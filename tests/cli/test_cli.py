@@ -625,6 +625,7 @@ def test_predict_prints_what_its_json_says(mheight, folder, models):
     )
 
 
+@pytest.mark.slow
 def test_predict_writes_its_columns(mheight, folder, models):
     """What it would print, as a table, as arrays and as JSON; never over what is there."""
     path = write_json(folder / "rows", ROWS)
@@ -680,6 +681,7 @@ def test_a_json_of_one_matrix(mheight, folder, models):
     assert json.loads(mheight("explain", *flags, "--models", models, "--json")[1])["height"] == pytest.approx(truth)
 
 
+@pytest.mark.slow
 def test_predict_keeps_the_order_of_rows_and_reads_no_labels(mheight, folder, models):
     def predict(path):
         return mheight("predict", path, "--models", models)[1].splitlines()
@@ -796,6 +798,7 @@ def open_codes(mheight, folder):
     return path
 
 
+@pytest.mark.slow
 def test_a_file_of_rules_routes(mheight, folder, models, monkeypatch):
     """Each tier alone, and a mixture, as the function of the library does it."""
     monkeypatch.setattr("moe_mheight.experts.features.DECIDED", -1.0)  # else nobody would be asked
@@ -1038,6 +1041,7 @@ def test_ensemble_eval_does_not_blame_the_bounds_for_wrong_labels(mheight, folde
     assert all(g["violations"] == 0 for g in groups)
 
 
+@pytest.mark.slow
 def test_ensemble_eval_draws_its_own_codes(mheight, models):
     def evaluate(*arguments):
         code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 8, "--json", "--quiet", *arguments)
@@ -1052,6 +1056,7 @@ def test_ensemble_eval_draws_its_own_codes(mheight, models):
     assert evaluate("--seed", 1) != groups
 
 
+@pytest.mark.slow
 def test_ensemble_eval_of_groups_and_kinds(mheight, models):
     def evaluate(*arguments):
         code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 40, "--quiet", "--json", *arguments)
@@ -1236,6 +1241,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damaged_models(name, mheight, folder, models):
     from moe_mheight import Predictor

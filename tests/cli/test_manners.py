@@ -608,6 +608,7 @@ def cold(folder, *arguments):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("how", ["stuck 2", "stuck_elsewhere 1", "raises_in_an_exec 0", "amid_an_import 0"])
 def test_ctrl_c_ends_the_command(how, folder):
@@ -689,6 +690,7 @@ def test_text_has_an_encoding(tmp_path):
     assert list(without_encoding(bad)) == ["bad.py:1", "bad.py:2", "bad.py:5"]
 
 
+@pytest.mark.slow
 def test_what_other_systems_lack_is_guarded():
     """Signals, forks and locks of POSIX: only where the module asks for the system first."""
     for path in SOURCES:

@@ -112,6 +112,7 @@ def test_the_page_lists_all_schemas():
     assert set(re.findall(r"^## ([\w-]+)$", PAGE, flags=re.M)) == set(SCHEMAS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "path"), [("router", "models/default/router.json"), ("ablation", "docs/ablation/ablation.json")]
 )
@@ -223,6 +224,7 @@ def test_explain(printed, folder, models):
     check("explanation", printed("explain", "long.npz", "--m", 1, "--models", models, "-q"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", [["new.npz"], ["rows.pkl", "heights.pkl"], ["set"]])
 def test_generate(out, printed):
     check("generate", printed("generate", *out, *SMALL, "-q"))
@@ -284,6 +286,7 @@ def test_export_onnx(printed, models):
     check("onnx", printed("export-onnx", "experts", "--models", models, "-q"))
 
 
+@pytest.mark.slow
 def test_ablation(printed, folder):
     tiny = {"width": 16, "blocks": 1, "epochs": 1, "per_epoch": 90, "batch": 32}
     write_json(folder / "table.json", [{"name": "run 1, scaled", "settings": tiny, "originals": 5}])

@@ -43,6 +43,7 @@ def code(rng):
     return P, change @ generator(P, order), other @ parity_check(P, order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_type", [lambda M: M, lambda M: M.astype(int).tolist()])
 def test_every_function_takes_every_matrix(code, predictor, as_type):
     P, *others = code

@@ -46,6 +46,7 @@ def test_random_codes_repeat_with_their_seed(kind):
     assert len(np.unique(one, axis=0)) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m"), [(9, 5, 2), (9, 4, 3), (12, 6, 3)])
 @pytest.mark.parametrize("kind", STRUCTURED)
 def test_brackets_hold(kind, n, k, m, rng):

@@ -132,6 +132,7 @@ def test_one_file_of_rows_has_no_heights(tmp_path):
     assert code_files.count(data) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(6))
 def test_what_stands_in_many_places_is_read(protocol, tmp_path):
     """The same P under several m, the same row and the same height, as objects, not only as values."""
@@ -966,6 +967,7 @@ def rearranged(content, rng):
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_does_not_cost_much(name, survived):
     outcomes, megabytes = survived[name]

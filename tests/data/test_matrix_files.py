@@ -211,6 +211,7 @@ def test_where_the_kind_comes_from(tmp_path):
             read_matrix(path, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["1, 2\n3, 4\n", " [[1, 2], [3, 4]]", '{"P": [["1", 2], [3, "8/2"]]}'])
 def test_standard_input(monkeypatch, text):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -314,6 +315,7 @@ def test_broken_parity_checks_are_refused(tmp_path):
     assert "fewer rows" in refusal(save(tmp_path, "1.5,2\n3,5\n"), "H")
 
 
+@pytest.mark.slow
 def test_size_limits(tmp_path):
     P = save(tmp_path, "1,2,3\n4,5,6\n", "P.csv")
     assert read_matrix(P, longest=5).order == (0, 1, 2, 3, 4)
@@ -375,6 +377,7 @@ def test_broken_arrays_are_refused(tmp_path, array, words):
     assert words in refusal(save(tmp_path, npz(("G.npy", array)), "code.npz"))
 
 
+@pytest.mark.slow
 def test_hostile_archives_are_refused(tmp_path):
     bomb = npz(("G.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**27) + b" " * 2**27))
     assert "not a readable array" in refusal(save(tmp_path, bomb, "bomb.npz"))

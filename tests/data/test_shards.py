@@ -269,6 +269,7 @@ def square(x):
     return x * x
 
 
+@pytest.mark.slow
 def test_each_gives_every_result_once():
     for jobs, backend in ((None, None), (2, "threading"), (2, "loky")):
         with workers(jobs, backend):

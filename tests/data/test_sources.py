@@ -192,6 +192,7 @@ def predictor():
     return Predictor.load()
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_pieces_or_workers(predictor, tmp_path, monkeypatch):
     data = scoring.default_data(300, 5, ((9, 4, 2), (9, 5, 3), (9, 4, 5)))
     label_set(tmp_path / "set", of(data, 250))
@@ -293,6 +294,7 @@ def test_commands_take_a_file_or_a_set(mheight, folder, data):
     assert listed(read(["flat.npz"])) == listed(data)
 
 
+@pytest.mark.slow
 def test_commands_refuse_half_a_set(mheight, folder, data):
     label_set(Path("set"), of(data, 64))
     manifest = json.loads(Path("set", MANIFEST).read_text())

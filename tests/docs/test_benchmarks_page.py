@@ -44,6 +44,7 @@ def test_python_prints_what_is_shown():
     assert numbers(printed.getvalue()) == pytest.approx(numbers(shown), rel=2e-3)
 
 
+@pytest.mark.slow
 def test_the_python_of_docs_scale_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("python", SCALE)

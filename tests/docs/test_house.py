@@ -13,6 +13,7 @@ house = pytest.importorskip("house", reason="benchmarks are in the repository on
 RULES = "python benchmarks/house.py draws it anew"
 
 
+@pytest.mark.slow
 def test_the_picture_is_of_these_imports():
     assert house.PICTURE.read_text(encoding="utf-8") == house.draw(ROOT), RULES
 
@@ -23,6 +24,7 @@ def test_the_wings_are_those_that_are_kept():
     assert kept["wings"] == house.measured(ROOT)["wings"], RULES
 
 
+@pytest.mark.slow
 def test_no_wing_imports_upwards():
     wings = house.wings_of(house.imports(house.sources(ROOT)))
     levels = house.depths(wings)

@@ -20,6 +20,7 @@ def predictor(tmp_path_factory):
     return Predictor.load(tiny_models(tmp_path_factory.mktemp("models")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [(12, 6, 3), (12, 6, 6), (10, 2, 8), (11, 9, 1)])
 @pytest.mark.parametrize("budget", [1, 7, 60, 5000])
 def test_the_lower_bound_holds_and_no_upper_one_is_claimed(predictor, rng, group, budget):
@@ -53,6 +54,7 @@ def test_the_witness_attains_the_bound(rng):
     assert np.abs(parity).max() < 1e-9
 
 
+@pytest.mark.slow
 def test_intervals_are_nested_and_start_at_the_bound(predictor, rng):
     P, _ = draw(rng, (12, 6, 5), 50, ("normal",))
     lower, _ = predictor.bounds(P, 5, budget=50)

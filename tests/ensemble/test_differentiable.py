@@ -71,6 +71,7 @@ def agreement(gradient, direction, change):
     return np.abs(products.sum((1, 2)) - change) / np.abs(products).sum((1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m"), [(9, 4, 2), (9, 5, 3), (12, 6, 3), (12, 4, 3)])
 def test_gradients_of_brackets(n, k, m, rng):
     """Sets that are not kept decide `elsewhere`: candidates, or the best of those that were only scanned."""
@@ -127,6 +128,7 @@ def test_predictions_of_experts(predictor, n, k, m, count, rng):
     assert agreeing(predictor, P, m, 0, STEP, rng) >= ENOUGH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 100])
 def test_predictions_of_other_experts(tmp_path, budget, rng):
     """Untrained ones, of two tiers at once; under a budget they expect a gap, as trained ones seldom do."""
@@ -162,6 +164,7 @@ def test_hard_kinds_of_codes(predictor, kind, rng):
         assert np.isfinite(gradient[np.isfinite(h)]).all()
 
 
+@pytest.mark.slow
 def test_torch(predictor, rng):
     P = torch.from_numpy(random_codes("normal", 5, 4, 5, rng))
     levels = [1, 2, 3, 5, 2]
@@ -215,6 +218,7 @@ def test_errors(predictor):
         torch_prediction(torch.ones(10, 8), 3, predictor)
 
 
+@pytest.mark.slow
 def test_descent_finds_better_codes(predictor, rng):
     P = torch.from_numpy(random_codes("normal", 4, 4, 5, rng)).requires_grad_()
     before = torch_prediction(P, 3, predictor).detach().clone()

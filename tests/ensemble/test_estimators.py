@@ -291,6 +291,7 @@ def test_a_grid_search_over_the_width(group):
     assert np.array_equal(search.predict(flat), best.predict(flat))
 
 
+@pytest.mark.slow
 def test_cross_validation_on_rows(mixed):
     rows, h = mixed
     model = make_pipeline(FunctionTransformer(), MHeightRegressor(**TINY))

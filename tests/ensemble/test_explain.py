@@ -196,6 +196,7 @@ def test_refused(P, m, predictor):
         explain([[1, 1], [1, 2]], 1, object())
 
 
+@pytest.mark.slow
 def test_the_command(mheight, folder):
     pytest.importorskip("matplotlib")
     Path("P.csv").write_text("1,1\n1,2\n")

@@ -11,6 +11,7 @@ from moe_mheight.exact.heights import m_height as exact
 SIZES = [(4, 2), (6, 3), (9, 4), (9, 6), (12, 6), (18, 9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k"), SIZES)
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 def test_against_finite_differences(n, k, kind):
@@ -37,6 +38,7 @@ def test_a_change_of_basis_changes_nothing(n, k, rng):
             assert np.allclose(gradient @ G.T, 0.0, atol=1e-7 * np.abs(gradient).max())
 
 
+@pytest.mark.slow
 def test_where_entries_tie_it_is_a_limit(rng):
     """Integer codes tie all over; the gradient lies among those of codes nearby."""
     for _ in range(20):

@@ -74,6 +74,7 @@ def test_predictions_are_close_and_inside_certified_bounds(predictor, rng):
     assert np.mean(error**2) < 1e-4
 
 
+@pytest.mark.slow
 def test_intervals_cover_about_what_they_say(predictor, rng):
     for coverage in (0.5, 0.9):
         inside = []
@@ -156,6 +157,7 @@ def by_hand(predictor, tier, P, m):
     return positions, np.exp(errors), features
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_the_seeds(models, tmp_path, rng, route_all):
     """None for one seed; for two half their distance, where they are routed."""
     one, two = Predictor.load(tiny_models(tmp_path / "one", seeds=1)), Predictor.load(models)

@@ -263,6 +263,7 @@ def test_equally_good_equal_experts_are_not_mixed():
     assert all(np.array_equal(gate(*s), slack_weights(*s)) for s in OPEN)
 
 
+@pytest.mark.slow
 def test_the_table_stays_where_nothing_is_to_gain():
     errors = {s: independent(*(1 + 99 * (1 - slack_weights(*s)))) for s in OPEN}
     gate = fit_gate(errors)
@@ -368,6 +369,7 @@ def by_hand(folder, P, m):
     return np.array(out)
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_errors(few, loud, models, monkeypatch):
     seen = {}
     real = model_card.draw
@@ -389,6 +391,7 @@ def test_moments_are_those_of_the_errors(few, loud, models, monkeypatch):
         assert np.trace(A) > 1e-8
 
 
+@pytest.mark.slow
 def test_train_router_and_back(few, loud, tmp_path):
     folder = tiny_models(tmp_path / "mine")
     done = []
@@ -471,6 +474,7 @@ def test_a_set_with_a_missing_tier_gets_no_router(tmp_path):
     assert not (folder / "router.json").exists()
 
 
+@pytest.mark.slow
 def test_a_predictor_with_the_learned_router_mixes_by_its_gate(loud, with_gate, rng):
     predictor, gate = Predictor.load(with_gate, router="learned"), load_gate(with_gate)
     for n, k, m in ((9, 4, 2), (9, 5, 3), (7, 2, 1)):

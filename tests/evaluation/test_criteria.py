@@ -299,6 +299,7 @@ def test_no_file(path, folder):
 FEW = ("--rows", 40, "--quiet")
 
 
+@pytest.mark.slow
 def test_exit_codes_and_json(mheight, folder, models):
     """Limits at the very values that are found, and just above."""
     arguments = ["ensemble-eval", "--models", models, "--groups", "9,4,2;8,4,2;7,4,2", *FEW, "--json"]

@@ -72,6 +72,7 @@ class Page(HTMLParser):
         self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
 
 
+@pytest.mark.slow
 def test_one_page_that_needs_no_network(made):
     folder, files, *_ = made
     text = (folder / "report.html").read_text(encoding="utf-8")
@@ -105,6 +106,7 @@ def test_the_figures_are_those_of_the_evaluation(made):
     assert len(facts["criteria"]) == 4
 
 
+@pytest.mark.slow
 def test_the_figures_have_a_schema(made):
     jsonschema = pytest.importorskip("jsonschema", reason="schemas are checked with jsonschema (extra test)")
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
@@ -269,6 +271,7 @@ def artists(draw, **given):
         return figure.axes
 
 
+@pytest.mark.slow
 def test_charts_draw_what_they_are_given():
     from moe_mheight.evaluation import charts
 
@@ -355,6 +358,7 @@ def test_what_is_kept_does_not_depend_on_the_pieces():
     assert {len(fair.rows) for fair, *_ in whole.values()} == {20}
 
 
+@pytest.mark.slow
 def test_a_sample_prefers_no_kind_of_code():
     data = scoring.default_data(400, 5, ((9, 4, 2),))
     kept = scoring.evaluate(Predictor.load(), data, keep=200).kept[(9, 4, 2)][0]

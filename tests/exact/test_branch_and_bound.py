@@ -231,6 +231,7 @@ def test_repeated_and_zero_columns(rng):
     assert full == pytest.approx(m_height(P[:, :10], 4, method="bases"), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_profiles_grow(rng):
     profile = height_profile(rng.normal(size=(5, 13)))
     assert (np.diff(profile) >= 0).all()
@@ -241,6 +242,7 @@ def test_profiles_grow(rng):
 # anytime
 
 
+@pytest.mark.slow
 def test_a_time_limit_leaves_a_bracket(rng):
     P = rng.normal(size=(20, 20))
     m_height(P[:5, :14], 3)  # compiled before the clock starts

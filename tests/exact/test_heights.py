@@ -73,6 +73,7 @@ def test_all_closed_forms(all_oracles):
     check_oracles(all_oracles)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", ["sample9-{}", "sample21-{}.pkl"])
 def test_labels_of_shared_data(shared, stem):
     rows, labels = (
@@ -241,6 +242,7 @@ def test_the_bound_on_a_minor_s_rounding(rng):
     assert max(used) > 1e-6
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_profile_hold_it(rng):
     for k, r in [(2, 4), (3, 3), (4, 4), (5, 3)]:
         P = rng.normal(size=(30, k, r)) * 10.0 ** rng.integers(-8, 9, (30, 1, r))
@@ -353,6 +355,7 @@ def linear_program_height(P, m):
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "ternary"])
 def test_equals_linear_programs(kind, rng):
     for k, r in [(1, 4), (2, 3), (3, 3), (3, 2), (4, 2)]:
@@ -380,6 +383,7 @@ def test_equals_the_published_package(kind, rng):
 # laws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "ternary"])
 def test_invariant_under_the_symmetries(kind, rng):
     """100,000 codes, five kinds: h does not move, up to the rounding of the re-systematised matrix.
@@ -444,6 +448,7 @@ def test_empty_batch():
     assert m_height(nothing, 2).shape == minimum_distance(nothing).shape == (0,)
 
 
+@pytest.mark.slow
 def test_longest_codes():
     # [16, 1] repetition, [16, 15] parity check, and a direct sum: closed forms at the documented limit n = 16
     assert np.array_equal(height_profile(np.ones((1, 15))), np.ones(16))

@@ -37,6 +37,7 @@ def check_witnesses(P):
         assert_attained(words[~infinite], profile[~infinite, m], m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "ternary", "dependent"])
 def test_witnesses_attain_the_height(kind, rng):
     for k, r in SHAPES:

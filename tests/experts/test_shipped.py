@@ -40,6 +40,7 @@ def test_seeds_differ(shipped):
             assert not np.allclose(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "near-singular"])
 @pytest.mark.parametrize("tier", TIERS)
 def test_figures_of_the_card(shipped, tier, kind):
@@ -102,6 +103,7 @@ def test_the_shipped_weights_have_todays_names():
         assert json.loads((shipped_folder() / tier / "config.json").read_text())["format"] == FORMAT
 
 
+@pytest.mark.slow
 def test_models_of_the_older_format_load(tmp_path, rng, monkeypatch):
     """The same weights under the names of format 3: the same predictions, to the last bit."""
     new, old = tiny_models(tmp_path / "new"), tiny_models(tmp_path / "old")
@@ -130,6 +132,7 @@ def test_models_of_the_older_format_load(tmp_path, rng, monkeypatch):
         Predictor.load(tmp_path / "old")
 
 
+@pytest.mark.slow
 def test_a_predictor_says_what_it_is():
     said = repr(Predictor.load(router="learned"))
     assert said == f"Predictor(low 5+5, medium 5+5, high 5+5 members, router Gate, from {shipped_folder()})"

@@ -62,6 +62,7 @@ def at_once(work, count):
         return [done.result(LATEST) for done in [pool.submit(one, i) for i in range(count)]]
 
 
+@pytest.mark.slow
 def test_predictions_at_once_leave_torch_as_it_was(three, predictor, rng):
     P = random_codes("normal", 3, 5, 6, rng)
 

@@ -52,6 +52,7 @@ def test_streams_share_no_code():
         seen |= mine
 
 
+@pytest.mark.slow
 def test_a_chunk_holds_the_codes_that_need_an_expert_and_few_others():
     """Those left open by more than DECIDED, and the share asked for of the rest, as far as brackets are open."""
     recipe = Recipe(tier="low", architecture=TINY, groups=12, codes=250, easy=0.0)
@@ -214,6 +215,7 @@ def tiny(view, seed):
     return Member(recipe, view, seed, 1, "cpu")
 
 
+@pytest.mark.slow
 def test_members_in_threads_do_not_disturb_each_other(quick, tmp_path):
     """The same weights whether members train alone or side by side in one process, and wherever stages end."""
     members = {f"seed{seed}": tiny("seed", seed) for seed in range(3)}

@@ -161,6 +161,7 @@ def test_files(tmp_path, rng):
         certify([[1, 2]], 1, path=tmp_path / "no" / "proof.json")
 
 
+@pytest.mark.slow
 def test_unfinished(rng):
     P = rng.normal(size=(24, 24))
     m_height(rng.normal(size=(4, 14)), 3)

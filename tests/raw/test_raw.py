@@ -345,6 +345,7 @@ def test_loss_weights_are_the_table_with_mean_one(data):
     assert (loss_weights(make({}), data.training) == 1).all()
 
 
+@pytest.mark.slow
 def test_the_loss_is_weighted_as_the_table_says(data, tmp_path):
     """Before anything is learned, at rate next to nothing: the loss of the first epoch is the weighted mean."""
     table = {"4,5": 30.0, "4,2": 0.0}
