@@ -200,7 +200,18 @@ def training(small: bool) -> dict[str, Any]:
         folder = Path(name)
         if small:
             run("generate", "--rows", 40, "--kind", "integer", folder / "codes.npz")
-            given = ["--tier", "all", "--view", "raw", "--data", folder / "codes.npz", "--width", 64, "--epochs", 8]
+            given = [
+                "--tier",
+                "all",
+                "--view",
+                "raw",
+                "--data",
+                folder / "codes.npz",
+                "--set",
+                "width=64",
+                "--epochs",
+                8,
+            ]
         else:
             given = ["--tier", "low", "--chunks", 10]
         tier, kills = str(given[1]), 2 if small else 3
