@@ -71,7 +71,7 @@ def _announce(n: int, k: int, m: int, threads: int | None) -> None:
         warnings.warn(
             f"h_{m} of a code of length {n} and dimension {k} takes {in_words(expected)} on {thread_count(threads)} "
             "threads, by a guess; time_limit= ends it with the bracket so far",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -237,35 +237,47 @@ def m_height(
         time_limit = real("time_limit", time_limit, 0.0, np.inf)
     P, order = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
     if codes := _beyond_float64(P, method):
-        levels = check_m(m, len(codes), len(codes[0][0]))
-        single = np.ndim(P) == 2
-        if details:
-            exactly = [_by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
-            return _as_given(exactly, order, single)
-        return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], single)
+        levels, single = check_m(m, len(codes), len(codes[0][0])), np.ndim(P) == 2
+        if not details:
+            return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], single)
+        exactly = [_by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
+        return _as_given(exactly, order, single)
     batch, single = check_P(P, max_n=BITS)
-    count, k, r = batch.shape
-    levels = check_m(m, count, r)
-    how = choose(k + r, method)
+    levels = check_m(m, len(batch), batch.shape[2])
+    bases = choose(sum(batch.shape[1:]), method) == "bases"
     thread_count(threads)
-    if how == "bases" and not details:
-        return like_input(enumerated_profiles(batch, threads)[np.arange(count), levels], single)
-    if how == "search" and time_limit is None:
-        for level in set(levels.tolist()):
-            _announce(k + r, k, level, threads)
-    heights = []
-    for code, level in zip(batch, levels.tolist(), strict=True):
-        if how == "bases":
-            _compile()
-            heights.append(_by_bases(code, level, time.monotonic()))
-            continue
-        found, _ = search_height(code, level, threads=threads, time_limit=time_limit, watch=watch)
-        if found.ended == "interrupt" and (not details or not single):
-            raise KeyboardInterrupt
-        heights.append(found)
+    if bases and not details:
+        return like_input(enumerated_profiles(batch, threads)[np.arange(len(batch)), levels], single)
+    if bases:
+        _compile()
+        heights = [_by_bases(P, level, time.monotonic()) for P, level in zip(batch, levels.tolist(), strict=True)]
+    else:
+        heights = _by_search(batch, levels.tolist(), details and single, threads, time_limit, watch)
     if details:
         return _as_given(heights, order, single)
     return like_input(np.array([height.value for height in heights]), single)
+
+
+def _by_search(
+    batch: NDArray[np.float64],
+    levels: list[int],
+    may_end: bool,
+    threads: int | None,
+    time_limit: float | None,
+    watch: Callable[[Progress], None],
+) -> list[Height]:
+    """may_end: Ctrl-C ends a search with what it has, and is not raised."""
+    k, r = batch.shape[1:]
+    if time_limit is None:
+        for level in set(levels):
+            _announce(k + r, k, level, threads)
+    heights = []
+    for code, level in zip(batch, levels, strict=True):
+        found, _ = search_height(code, level, threads=threads, time_limit=time_limit, watch=watch)
+        if found.ended == "interrupt" and not may_end:
+            raise KeyboardInterrupt
+        heights.append(found)
+    return heights
 
 
 def _as_given(heights: list[Height], orders: NDArray[np.int64] | None, single: bool) -> Height | list[Height]:
