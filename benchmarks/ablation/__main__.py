@@ -183,7 +183,7 @@ def _made(rows: tuple[Any, ...], split: Any, request: Request, results: dict[str
     import torch
 
     from ablation.rows import BASE
-    from moe_mheight.experts.model_card import provenance
+    from moe_mheight.experts.provenance import provenance
     from moe_mheight.raw.networks import build
 
     first = next((row for row in rows if row.name == BASE), next((row for row in rows if row.view == "raw"), rows[0]))

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from .._arguments import whole
 from .._io import write_file
 from ..errors import ModelError
-from ..experts.model_card import held_out, provenance
+from ..experts.model_card import held_out
 from ..experts.model_store import load_set
 from ..experts.network import combined
+from ..experts.provenance import provenance
 from ..groups import EVALUATOR, OPEN, TIERS, group_name, sizes
 from .router import GATE, INPUTS, PRIOR, Gate, Router, inputs, sealed, slack_weights
 

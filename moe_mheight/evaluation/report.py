@@ -20,7 +20,7 @@ from ..codes.minors import smallest_minors
 from ..data.code_files import refuse_existing
 from ..errors import DataError, ModelError
 from ..exact.heights import m_height
-from ..experts.model_card import provenance
+from ..experts.provenance import provenance
 from ..figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from ..groups import in_words, tier_of
 from . import figures as gallery

@@ -1,10 +1,8 @@
-"""What a finished tier is worth: calibration, held-out figures, where it was made, and the card that says so."""
+"""What a finished tier is worth: calibration, held-out figures, and the card that says so."""
 
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -12,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from .. import __version__
 from ..codes.generators import ALL_KINDS
 from ..data.code_files import silently
 from ..groups import EVALUATOR, RULE, SEARCHED, group_name, searched_sizes, sizes
-from ..numerics.jit import thread_count
 from . import conformal
 from .features import Features
 from .model_store import save_tier
 from .network import Architecture, Expert, answers, code_features, combined
+from .provenance import provenance
 from .rng_streams import draw, stream
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -373,29 +369,3 @@ bound that experts start from and its best constant, and of that lower bound alo
 |---|---|---|---|---|---|---|---|
 {by_search}
 """
-
-
-def provenance() -> dict[str, Any]:
-    """Where and with what a model was made."""
-    try:
-        here = Path(__file__).parent
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            check=False,
-            cwd=here,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ).stdout.strip()
-    except OSError:
-        commit = ""
-    return {
-        "version": __version__,
-        "commit": commit or "unknown",
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {thread_count(None)} cores",
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }

@@ -36,9 +36,10 @@ from .checkpoints import (
     span,
 )
 from .features import Features
-from .model_card import SEARCHES, expected_seconds, finish, groups_measured, held_out, provenance
+from .model_card import SEARCHES, expected_seconds, finish, groups_measured, held_out
 from .model_store import MOST_SEEDS, VIEWS, architecture_config, pack, plan_once, staging_folder, unpack
 from .network import Architecture, Expert, combined
+from .provenance import provenance
 from .torch_threads import on_threads
 
 SCALE = 1e4

@@ -32,8 +32,8 @@ from ..experts.checkpoints import (
     share_out,
     span,
 )
-from ..experts.model_card import provenance
 from ..experts.model_store import MOST_SEEDS, pack, plan_once, staging_folder
+from ..experts.provenance import provenance
 from ..experts.torch_threads import on_threads
 from ..groups import TIERS, tier_of
 from .data import Part, Parts, Split, of_scope, prepared, shown
