@@ -21,13 +21,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of, orbits
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
+from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
+from .orbits import completed_by
 from .result import Height, Progress, expected_seconds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
@@ -45,6 +48,9 @@ QUEUE = 64
 
 ALONE = 0.25
 """Share of the targets that the first basis may fail to bound before each target is searched by itself."""
+
+SLACK = 4e-10
+"""What rounding of automorphisms may add to a bracket, relatively; beyond, the search goes without them."""
 
 TIGHT = 1e-9
 """A finished bracket is no wider than this, relatively."""
@@ -79,36 +85,24 @@ def branching(G, out, tau, best):  # type: ignore[no-untyped-def]
     return mask, bad, bound if hard < 0 else np.inf
 
 
-def _relaxations(n: int, k: int, m: int, seconds: float) -> list[NDArray[np.int64]]:
+def _relaxations(n: int, k: int, m: int, seconds: float, gain: float) -> list[NDArray[np.int64]]:
     """Blocks for relaxed searches, the fastest first: in pairs, while m blocks leave k coordinates; then fewer pairs.
 
     With p of n / 2 pairs a search is about that of a code of p fewer coordinates. Those that would take more than a
-    fifth of the whole in all are left out.
+    fifth of the whole in all are left out; automorphisms make the whole shorter by `gain`.
     """
     pairs = n // 2 if 2 * m <= n - k else n - k - m
     out, spent = [], 0.0
     while pairs > 0:
         fewer = max(1, round(k * (1 - pairs / n)))
         spent += comb(fewer + m - 1, m) / comb(k + m - 1, m)
-        if spent > 0.2:
+        if spent * gain > 0.2:
             break
         block = np.int64(1) << np.arange(n)
         block[: 2 * pairs] = (block[0 : 2 * pairs : 2] | block[1 : 2 * pairs : 2]).repeat(2)
         out.append(block)
         pairs //= 2
-    return out if seconds > RELAXED else []
-
-
-def exchangeable(G: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each coordinate the mask of those whose column is the same up to its sign: exchanging them keeps the code."""
-    seen: dict[bytes, list[int]] = {}
-    for j, column in enumerate(G.T):
-        first = column[np.flatnonzero(column)[:1]]
-        seen.setdefault(((column * np.sign(first) if len(first) else column) + 0.0).tobytes(), []).append(j)
-    out = np.empty(G.shape[1], np.int64)
-    for group in seen.values():
-        out[group] = _signed(sum(1 << j for j in group))
-    return out
+    return out if seconds > RELAXED * gain else []
 
 
 def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
@@ -127,39 +121,58 @@ def members(mask: int, n: int) -> list[int]:
 
 
 class Part(NamedTuple):
-    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst."""
+    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst.
+
+    done: masks of the sets that the search is done with where the part begins, in the order of depth.
+    """
 
     size: int
     out: int
     kept: int
     a: int
+    done: tuple[int, ...] = ()
 
 
-def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Part], list[int], float]:
+def _parts(
+    G: NDArray[np.float64], m: int, tau: float, best: float, perms: NDArray[np.int64]
+) -> tuple[list[Part], list[int], float]:
     """Parts, largest first; the bases that cut them; the largest bound those prove.
 
-    Or one for each target, where a basis hardly ever bounds many of them: codes of low height.
+    Or one for each target, where a basis hardly ever bounds many of them: codes of low height. With automorphisms
+    `perms` only the targets that come first in their orbits.
     """
     k, n = G.shape
     _, bad, bound = branching(G, np.int64(0), tau, best)
     if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > ALONE * (n - k):
-        return [Part(1, 0, 0, a) for a in range(n)], [], 0.0
-    small: list[Any] = []
-    open_parts, bases, proven = [(-comb(k + m - 1, m - 1) * m, 0, 0)], [], 0.0
-    while open_parts and len(open_parts) + len(small) < PARTS and -open_parts[0][0] > SMALL // 8:
-        size, out, kept = heappop(open_parts)
-        left = m - int(out).bit_count()
-        mask, bad, bound = branching(G, np.int64(_signed(out)), tau, best) if left > 2 else (0, 0, np.inf)
+        return [Part(1, 0, 0, a) for a in np.unique(orbits(perms)).tolist()], [], 0.0
+    small: list[Part] = []
+    waiting, bases, proven = [Part(-comb(k + m - 1, m - 1) * m, 0, 0, -1)], [], 0.0
+    while waiting and len(waiting) + len(small) < PARTS and -waiting[0].size > SMALL // 8:
+        part = heappop(waiting)
+        left = m - part.out.bit_count()
+        mask, bad, bound = branching(G, np.int64(_signed(part.out)), tau, best) if left > 2 else (0, 0, np.inf)
         if not bound <= tau:
-            small.append((size, out, kept))
+            small.append(part)
             continue
         bases.append(int(mask))
         proven = max(proven, bound)
-        free = members((int(mask) | int(bad)) & ~kept & (2**BITS - 1), n)
-        for i, b in enumerate(free):
-            leaves = comb(len(free) - i + left - 2, left - 1)
-            heappush(open_parts, (-leaves, out | 1 << b, kept | sum(1 << j for j in free[:i])))
-    return [Part(-size, out, kept, -1) for size, out, kept in sorted(small + open_parts)], bases, proven
+        for child in _children(part, (int(mask) | int(bad)) & (2**BITS - 1), left, perms):
+            heappush(waiting, child)
+    return [part._replace(size=-part.size) for part in sorted(small + waiting)], bases, proven
+
+
+def _children(part: Part, branch: int, left: int, perms: NDArray[np.int64]) -> list[Part]:
+    """The parts that leave out one more coordinate of `branch` each, up to `left`."""
+    kept, done, out = part.kept, part.done, []
+    kept |= completed_by(perms, done, part.out)
+    while free := branch & ~kept:
+        b = free & -free
+        X = part.out | b
+        leaves = comb(free.bit_count() + left - 2, left - 1)
+        out.append(Part(-leaves, X, kept | completed_by(perms, done, X), -1, done))
+        done = (*done, X)
+        kept |= b | completed_by(perms, [X], part.out)
+    return out
 
 
 def _signed(mask: int) -> int:
@@ -187,6 +200,7 @@ def search_height(
     watch: Callable[[Progress], None] = silent,
     room: int = ROOM,
     symmetry: bool = True,
+    group: Group | None = None,
     start: NDArray[np.float64] | None = None,
 ) -> tuple[Height, list[int]]:
     """The m-height of one code, with the bases that prove it.
@@ -198,25 +212,31 @@ def search_height(
         time_limit: seconds after which the bracket so far is returned.
         watch: told about progress.
         room: bases kept of each part; all of them only matter to a certificate.
-        symmetry: of sets that differ by an exchange of equal columns, search one only; a certificate needs them all.
+        symmetry: of sets that differ by an exchange of equal columns, or by an automorphism, search one only.
+        group: automorphisms to use in any case.
         start: (n,) a codeword to begin with.
 
     Returns:
-        the height, and masks of bases: for every set S and every a outside it, one of them lies in S and has
-        |y|_1 <= upper, provided that no part found more than `room`.
+        the height, and masks of bases: for every set S and every a outside it, one of them or of their images under
+        `group` lies in S and has |y|_1 <= upper, provided that no part found more than `room`. With symmetry the images
+        under exchanges of equal columns, and all automorphisms, count too.
     """
     if P is not SMALLEST:
         _compile()
     search = _Search(P, m, room, time_limit, watch)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
-    parts = search.cut(symmetry)
-    search.run(parts, min(thread_count(threads), max(len(parts), 1)))
+    workers = thread_count(threads)
+    search.use(symmetry, group)
+    search.run(search.cut(), workers)
+    if not search.is_sharp:
+        search.group = none_of(search.G)
+        search.run(search.cut(), workers)
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended != "finished":
         return search.result(search.best, search.best, max(search.upper, search.best)), []
-    upper = max(search.best, search.proven)
+    upper = search.proven_for_all
     # the codeword's coordinates are rounded from twice the precision, `best` is rounded down on top
     down = np.sort(np.abs(search.found.word))[::-1]
     value = min(max(float(down[0] / down[m]), search.best), upper)
@@ -262,7 +282,7 @@ class _Search:
         self.found = Codeword(np.zeros(k), np.zeros(k), np.empty(k + r))
         self.stop, self.counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
         self.sizes, self.shares = np.empty(0), np.empty((0, 1))
-        self.alike = self.single
+        self.alike, self.group = self.single, none_of(self.G)
 
     def begin(self, start: NDArray[np.float64] | None) -> float:
         """The first codewords; the best height among them."""
@@ -275,13 +295,37 @@ class _Search:
             self.best = float(first_words(self.G, first_masks(self.G, self.m), self.m, self.best, self.found))
         return self.best
 
-    def cut(self, symmetry: bool) -> list[Part]:
-        """The parts to search."""
+    def use(self, symmetry: bool, group: Group | None) -> None:
+        """Leave out what is an image of something else, under these automorphisms or those to be found."""
         if symmetry:
             self.alike = exchangeable(self.G)
-        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best)
+        if symmetry and group is None:
+            group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + self.best))
+        if group is not None:
+            self.group = group
+
+    def cut(self) -> list[Part]:
+        """The parts to search."""
+        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best, self.group.perms)
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
         return parts
+
+    @property
+    def proven_for_all(self) -> float:
+        """What bounds the images of the sets that were searched, too.
+
+        Take a codeword c of height h with |c|_(m) = 1, its m largest coordinates in an image of a set A that was
+        searched, so no coordinate above h. Some codeword is within h * error of what brings that image back to A:
+        h (1 - error) <= proven (1 + h * error).
+        """
+        proven, error = max(self.best, self.proven), self.group.error
+        return proven if error == 0.0 else proven / (1.0 - error * (1.0 + proven)) * (1.0 + 4.0 * ROUNDING)
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether rounding of the automorphisms leaves the bracket as narrow as it should be."""
+        error = self.group.error * (1.0 + max(self.best, self.proven))
+        return self.infinite or self.ended != "finished" or error <= SLACK
 
     @property
     def tau(self) -> float:
@@ -290,11 +334,13 @@ class _Search:
     def run(self, parts: list[Part], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
+        workers = min(workers, max(len(parts), 1))
         alone = workers == 1 and len(parts) == 1 and self.time_limit is None
         waiting = list(range(len(parts)))
         pool = ThreadPoolExecutor(workers)
         try:
-            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers)):
+            gain = max(1.0, len(self.group.perms) / 2)
+            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers), gain):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
                 if self.ended != "finished":
@@ -317,7 +363,8 @@ class _Search:
 
     def _relaxed(self, block: NDArray[np.int64]) -> float:
         """An upper bound, by leaving out blocks of coordinates."""
-        problem = Problem(self.G, self.m, self.single, block, np.empty((0, 2), np.int64))
+        nothing, identity = np.empty((0, 2), np.int64), none_of(self.G).perms
+        problem = Problem(self.G, self.m, self.single, block, nothing, identity, nothing[:, 0].copy())
         report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
         none, best = np.int64(0), self.best
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
@@ -325,7 +372,8 @@ class _Search:
 
     def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
         known = np.array(self.known, np.int64).reshape(-1, 2)
-        problem = Problem(self.G, self.m, self.alike, self.single, known)
+        done = np.array([_signed(X) for X in part.done], np.int64)
+        problem = Problem(self.G, self.m, self.alike, self.single, known, self.group.perms, done)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
         report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
         out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), best * (1.0 + MARGIN)

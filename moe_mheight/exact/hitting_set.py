@@ -22,6 +22,7 @@ import numpy as np
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, embedded
+from .orbits import completing_with, leave, tables_of
 from .simplex_tableau import (
     certified_height,
     certified_norm,
@@ -59,6 +60,8 @@ class Problem(NamedTuple):
         keep another that comes before it in the search are skipped: they are others exchanged.
     block: (n,) masks of the coordinates that are left out together with each; see `all_targets`.
     known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
+    perms: (g, n) automorphisms, j going to perms[:, j]; see `orbits`. The identity alone where none is used.
+    done: (count,), masks of sets that are done with from the beginning.
     """
 
     G: Any
@@ -66,6 +69,8 @@ class Problem(NamedTuple):
     alike: Any
     block: Any
     known: Any
+    perms: Any
+    done: Any
 
 
 class Report(NamedTuple):
@@ -324,7 +329,10 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
     """
     # read once: every attribute read of a NamedTuple counts a reference
     G, m, alike, known, stop, counts = problem.G, problem.m, problem.alike, problem.known, report.stop, report.counts
+    perms = problem.perms
     k, n = G.shape
+    orbiting = perms.shape[0] > 1
+    done = tables_of(perms, problem.done[:0], a)
     table = new_tableau(G, a)
     largest_told = largest_height(G)
     depth = m - 1 - count_bits(first_out)
@@ -356,8 +364,12 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
                 nodes.tries[level] = 0
         elif coordinates == 0:
             level -= 1
+            if orbiting and level >= 0:
+                leave(nodes.out, nodes.kept, level, done, perms, a)
         else:
             b = lowest_bit(coordinates)
             level += 1
             descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.out[level - 1], m)
+            if orbiting:
+                nodes.kept[level] |= completing_with(done, nodes.out[level - 1], b)
     return DONE, best, proven
