@@ -31,6 +31,10 @@ EXACT_WHOLE = 2.0**53
 """Sums of integers below this are exact in float64."""
 
 
+WIDE = 1.5
+"""A basis is widened while some column has a larger coefficient."""
+
+
 class Automorphism(NamedTuple):
     """For every codeword c there is one with sign[j] c[j] at coordinate perm[j].
 
@@ -84,7 +88,7 @@ def automorphisms(G: NDArray[np.float64], tried: int = TRIED) -> list[Automorphi
         tried: see TRIED.
 
     Returns:
-        Generators, none for most codes. Each may be off by rounding: `error_of` says how far.
+        Generators, none for most codes. Each may be off by rounding: `errors_of` says how far.
 
     Example:
         >>> import numpy as np
@@ -266,22 +270,71 @@ def _as_one(rows: NDArray[np.uint8]) -> NDArray[np.void]:
     return np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1])))[:, 0]
 
 
-def error_of(G: NDArray[np.float64], found: Automorphism) -> float:
-    """How far what it makes of a codeword with coordinates within [-1, 1] may be from a codeword, at any coordinate.
+class _Basis(NamedTuple):
+    """Codewords that are nearly 1 at one of k coordinates each, 0 at the others, and not much larger anywhere.
 
-    With Pi the signed permutation and M the first k columns of G Pi, u G Pi = (u M) G + u E: E is worked out, with a
-    bound on its rounding, and the u of such a codeword is within [-1, 1]. 0 for integers, when all sums are exact.
+    A: (k, n), rounded. off: (k, n), a bound on how much. B: (k,), the coordinates.
+    reach: the largest coefficient of a codeword with coordinates within [-1, 1].
     """
-    k, n = G.shape
-    moved = np.empty((k, n))
+
+    A: NDArray[np.float64]
+    off: NDArray[np.float64]
+    B: NDArray[np.int64]
+    reach: float
+
+
+def _basis(G: NDArray[np.float64]) -> _Basis:
+    """Such codewords, X G for an X near the inverse of G_B: in the code exactly, whatever X is.
+
+    A codeword c = v X G has c_B = v (I + D), so |v_i| <= 1 / (1 - d) where d bounds the columns of |D|.
+    """
+    k = len(G)
+    A, B = G.copy(), np.arange(k)
+    for _ in range(4 * k):
+        i, j = np.unravel_index(np.abs(A).argmax(), A.shape)
+        if abs(A[i, j]) <= WIDE:
+            break
+        row = A[i] / A[i, j]
+        A -= np.outer(A[:, j], row)
+        A[i], A[:, j], B[i] = row, np.arange(k) == i, j
+    X = np.linalg.inv(G[:, B])
+    unit = float(np.finfo(np.longdouble).eps)
+    A = (X.astype(np.longdouble) @ G.astype(np.longdouble)).astype(float)
+    off = ((k + 2) * unit * (np.abs(X) @ np.abs(G)) + ROUNDING * np.abs(A)) * (1.0 + k * 1e-15) + 1e-300
+    d = float((np.abs(A[:, B] - np.eye(k)) + off[:, B]).sum(axis=0).max())
+    return _Basis(A, off, B, 1.0 / (1.0 - d) * (1.0 + 1e-14) if d < 0.5 else np.inf)
+
+
+def errors_of(G: NDArray[np.float64], generators: Sequence[Automorphism]) -> list[float]:
+    """How far what each makes of a codeword with coordinates within [-1, 1] may be from a codeword, at any coordinate.
+
+    With Pi the signed permutation, v the coefficients of the codeword in a basis A and M the columns B of A Pi,
+    v A Pi = (v M) A + v E: E is worked out, with a bound on its rounding. 0 for integers when G Pi = M G exactly.
+    """
+    if not generators:
+        return []
+    whole = bool((np.floor(G) == G).all())
+    basis = _basis(G)
+    return [0.0 if whole and _is_exact(G, found) else _error_of(basis, found) for found in generators]
+
+
+def _is_exact(G: NDArray[np.float64], found: Automorphism) -> bool:
+    """Whether it keeps the code of integers G = [I | P], which float64 says when all sums are small."""
+    moved = np.empty_like(G)
     moved[:, found.perm] = G * found.sign
-    M = moved[:, :k]
-    terms = np.abs(M) @ np.abs(G) + np.abs(moved)
-    E = np.abs(moved - M @ G)
-    whole = bool((np.floor(G) == G).all()) and float(terms.max()) < EXACT_WHOLE
-    if not whole:
-        E += (k + 4) * ROUNDING * terms
-    return float(E.sum(axis=0).max()) * (1.0 + 2.0 * (k + 1) * ROUNDING)
+    M = moved[:, : len(G)]
+    return float((np.abs(M) @ np.abs(G)).max()) < EXACT_WHOLE and bool((M @ G == moved).all())
+
+
+def _error_of(basis: _Basis, found: Automorphism) -> float:
+    k, n = basis.A.shape
+    moved, off = np.empty((k, n)), np.empty((k, n))
+    moved[:, found.perm] = basis.A * found.sign
+    off[:, found.perm] = basis.off
+    M = moved[:, basis.B]
+    terms = np.abs(M) @ np.abs(basis.A) + np.abs(moved)
+    E = np.abs(moved - M @ basis.A) + off + np.abs(M) @ basis.off + (k + 4) * ROUNDING * terms
+    return float(E.sum(axis=0).max()) * basis.reach * (1.0 + 4.0 * (k + 4) * ROUNDING)
 
 
 def none_of(G: NDArray[np.float64]) -> Group:
@@ -290,16 +343,16 @@ def none_of(G: NDArray[np.float64]) -> Group:
 
 
 def group_of(G: NDArray[np.float64], generators: Sequence[Automorphism], error: float, largest: int = LARGEST) -> Group:
-    """The group of those generators whose `error_of` is at most `error`, or one of its subgroups of listable size."""
+    """The group of those generators whose error is at most `error`, or one of its subgroups of listable size."""
     n = G.shape[1]
     kept: list[Automorphism] = []
     perms, longest, worst = np.arange(n)[None], 0, 0.0
-    for found in reversed(generators):
-        off = error_of(G, found)
-        if off > error:
+    for found, off in reversed(list(zip(generators, errors_of(G, generators), strict=True))):
+        if not off <= error:
             continue
         more = listed([*(other.perm for other in kept), found.perm], n, largest)
         if more is not None and len(more[0]) > len(perms):
             (perms, longest), worst = more, max(worst, off)
             kept.append(found)
-    return Group(kept, perms, (1.0 + worst) ** longest * (1.0 + 1e-12) - 1.0 if worst > 0.0 else 0.0)
+    total = longest * worst  # (1 + worst)^longest - 1, and a little more
+    return Group(kept, perms, total * (1.0 + 2.0 * total))

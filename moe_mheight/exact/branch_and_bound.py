@@ -49,6 +49,9 @@ QUEUE = 64
 ALONE = 0.25
 """Share of the targets that the first basis may fail to bound before each target is searched by itself."""
 
+SHALLOW, FEW = 8, 1000
+"""Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
+
 SLACK = 4e-10
 """What rounding of automorphisms may add to a bracket, relatively; beyond, the search goes without them."""
 
@@ -143,8 +146,10 @@ def _parts(
     """
     k, n = G.shape
     _, bad, bound = branching(G, np.int64(0), tau, best)
-    if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > ALONE * (n - k):
-        return [Part(1, 0, 0, a) for a in np.unique(orbits(perms)).tolist()], [], 0.0
+    first = np.unique(orbits(perms)).tolist()
+    share = ALONE if len(first) * m > k + m - 1 else ALONE / 2.0  # fewer leaves one at a time, at worst
+    if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > share * (n - k):
+        return [Part(1, 0, 0, a) for a in first], [], 0.0
     small: list[Part] = []
     waiting, bases, proven = [Part(-comb(k + m - 1, m - 1) * m, 0, 0, -1)], [], 0.0
     while waiting and len(waiting) + len(small) < PARTS and -waiting[0].size > SMALL // 8:
@@ -299,7 +304,8 @@ class _Search:
         """Leave out what is an image of something else, under these automorphisms or those to be found."""
         if symmetry:
             self.alike = exchangeable(self.G)
-        if symmetry and group is None:
+        k = len(self.P)
+        if symmetry and group is None and (self.m > SHALLOW or comb(k + self.m - 1, self.m) > FEW):
             group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + self.best))
         if group is not None:
             self.group = group
