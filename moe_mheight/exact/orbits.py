@@ -86,11 +86,12 @@ def completing_with(done, R, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def leave(out, kept, level, done, perms, target):  # type: ignore[no-untyped-def]
-    """The search leaves the child that it was at for this node, being done with it."""
-    if count_bits(out[level + 1]) <= REMEMBERED:
-        mark(done, perms, out[level + 1], target)
-        kept[level] |= completing(done, out[level])
+def leave(done, perms, X, R, target):  # type: ignore[no-untyped-def]
+    """The search is done with X, a child of R: the coordinates that R keeps because of that."""
+    if count_bits(X) > REMEMBERED:
+        return np.int64(0)
+    mark(done, perms, X, target)
+    return completing(done, R)
 
 
 @compiled
