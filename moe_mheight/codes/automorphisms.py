@@ -337,9 +337,9 @@ def _error_of(basis: _Basis, found: Automorphism) -> float:
     return float(E.sum(axis=0).max()) * basis.reach * (1.0 + 4.0 * (k + 4) * ROUNDING)
 
 
-def none_of(G: NDArray[np.float64]) -> Group:
-    """The identity alone."""
-    return Group([], np.arange(G.shape[1])[None], 0.0)
+def none_of(n: int) -> Group:
+    """The identity alone, for codes of length n."""
+    return Group([], np.arange(n)[None], 0.0)
 
 
 def group_of(G: NDArray[np.float64], generators: Sequence[Automorphism], error: float, largest: int = LARGEST) -> Group:

@@ -235,7 +235,7 @@ def search_height(
     search.use(symmetry, group)
     search.run(search.cut(), workers)
     if not search.is_sharp:
-        search.group = none_of(search.G)
+        search.group = none_of(len(search.single))
         search.run(search.cut(), workers)
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
@@ -287,7 +287,7 @@ class _Search:
         self.found = Codeword(np.zeros(k), np.zeros(k), np.empty(k + r))
         self.stop, self.counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
         self.sizes, self.shares = np.empty(0), np.empty((0, 1))
-        self.alike, self.group = self.single, none_of(self.G)
+        self.alike, self.group = self.single, none_of(k + r)
 
     def begin(self, start: NDArray[np.float64] | None) -> float:
         """The first codewords; the best height among them."""
@@ -369,7 +369,7 @@ class _Search:
 
     def _relaxed(self, block: NDArray[np.int64]) -> float:
         """An upper bound, by leaving out blocks of coordinates."""
-        nothing, identity = np.empty((0, 2), np.int64), none_of(self.G).perms
+        nothing, identity = np.empty((0, 2), np.int64), none_of(len(self.single)).perms
         problem = Problem(self.G, self.m, self.single, block, nothing, identity, nothing[:, 0].copy())
         report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
         none, best = np.int64(0), self.best
