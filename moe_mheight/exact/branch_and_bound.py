@@ -343,6 +343,7 @@ class _Search:
         workers = min(workers, max(len(parts), 1))
         alone = workers == 1 and len(parts) == 1 and self.time_limit is None
         waiting = list(range(len(parts)))
+        self.stop[0] = 0
         pool = ThreadPoolExecutor(workers)
         try:
             gain = max(1.0, len(self.group.perms) / 2)
