@@ -100,7 +100,7 @@ def _check_proofs(wanted: OneCode, force: bool) -> None:
 
 def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Output) -> Any:
     """A function of m: the certificate, if one is wanted and the search ended, or what was found."""
-    from moe_mheight.exact import heights, result
+    from moe_mheight.exact import cost_model, heights
     from moe_mheight.proofs import certify
 
     k, r = P.shape
@@ -109,11 +109,12 @@ def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Out
         for row, line in zip(read.P, P.tolist(), strict=True)
         for value, near in zip(row, line, strict=True)
     )
-    searched = heights.choose(k + r, wanted.method) == "search" or wanted.certificate is not None or rounded
+    searched = wanted.certificate is not None or rounded or wanted.method == "search"
 
     def solver(m: int) -> tuple[dict[str, Any] | None, Any]:
-        expected = result.expected_seconds(k + r, k, m, threads)
-        if searched and expected > heights.ANNOUNCED:
+        way = "search" if searched else None
+        expected = cost_model.expected_seconds(k + r, k, m, threads, way=way)
+        if expected > heights.ANNOUNCED:
             size = f"length {k + r} and dimension {k}"
             remark(f"h_{m} of a code of {size}: {heights.in_words(expected)}, by a guess", output.quiet)
         with Progress(1000, f"h_{m}", output) as bar:

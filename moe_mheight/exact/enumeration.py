@@ -280,12 +280,13 @@ def enumerated_profiles(batch: NDArray[np.float64], threads: int | None = None) 
     over_batch(lambda i, j: _profiles(batch[i:j], limit, tables, lattice, out[i:j], sure[i:j]), count, threads)
     doubtful = np.flatnonzero(sure == 0.0)
     if len(doubtful):
-        out[doubtful] = _decided(batch[doubtful], threads)
+        out[doubtful] = decided(batch[doubtful], threads)
     return out
 
 
-def _decided(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
-    """Profiles of codes whose minors may be wrong."""
+def decided(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
+    """Profiles of codes whose minors may be wrong: by an interval for every minor, and where that is not enough by
+    Python's integers."""
     real = ~are_whole(batch)[:, None]
     lower, upper = profile_ends(batch, threads).transpose(1, 0, 2)
     with np.errstate(invalid="ignore"):

@@ -59,6 +59,7 @@ class Problem(NamedTuple):
         keep another that comes before it in the search are skipped: they are others exchanged.
     block: (n,) masks of the coordinates that are left out together with each; see `all_targets`.
     known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
+    enough: the search ends as STOPPED at a codeword whose height is above it.
     """
 
     G: Any
@@ -66,6 +67,7 @@ class Problem(NamedTuple):
     alike: Any
     block: Any
     known: Any
+    enough: Any
 
 
 class Report(NamedTuple):
@@ -345,6 +347,8 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
             if height > best:
                 best = height
                 tau = max(tau, best * (1.0 + MARGIN))
+                if best > problem.enough:
+                    return STOPPED, best, proven
             if 0.0 <= bound <= tau:
                 proven = max(proven, bound)
                 remember(nodes, level, mask, np.int64(0), mask)
