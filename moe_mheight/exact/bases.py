@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..codes.minors import MAX_N
 from ..numerics.jit import LANES
 from .branch_and_bound import search_height
-from .cost_model import lanes_seconds, single_seconds
+from .cost_model import seconds
 from .enumeration import TIGHT, decided, deciding_set, enumerated_profiles, profile_ends, whole_profile
 from .result import DECIDED, EXACTLY, Height, Thresholds
 from .single_height import answers, ask
@@ -28,8 +28,8 @@ def profiles(batch: NDArray[np.float64], threads: int | None = None) -> NDArray[
     """
     count, k, r = batch.shape
     rest = count % LANES
-    single = sum(single_seconds(k + r, k, m) for m in range(1, r + 1))
-    if rest * single > LANES * lanes_seconds(k + r, k):
+    single = sum(seconds("single", k + r, k, m) for m in range(1, r + 1))
+    if rest * single > LANES * seconds("lanes", k + r, k, 1):
         return enumerated_profiles(batch, threads)
     full = count - rest
     few = answers(batch[full:], ask(rest, 1, r), threads)
@@ -50,8 +50,8 @@ def heights(
     """Heights (B,) of checked codes (B, k, r), k + r <= LONGEST, for m = levels (B,), thresholds (B,) each."""
     count, k, r = batch.shape
     if np.isinf(above).all() and (below <= 1.0).all() and k + r <= MAX_N:
-        one = single_seconds(k + r, k, int(levels[0])) if count else 0.0
-        if count >= LANES and one > lanes_seconds(k + r, k):
+        one = seconds("single", k + r, k, int(levels[0])) if count else 0.0
+        if count >= LANES and one > seconds("lanes", k + r, k, 1):
             return profiles(batch, threads)[np.arange(count), levels]
     found = answers(batch, _with_thresholds(levels, above, below, count), threads)
     out = found.heights[np.arange(count), levels]

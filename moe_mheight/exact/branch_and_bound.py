@@ -27,8 +27,8 @@ from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
-from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .cost_model import expected_seconds
+from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 

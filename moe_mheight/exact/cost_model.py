@@ -1,60 +1,74 @@
 """How long each way to a height takes, by one table fitted to measurements, and which one is the quickest.
 
-Every way is a sum of counts, each with its price: what the code's size makes of C(n, k) minors, of the pairs (S, a), of
-the nodes of a search. `python benchmarks/cost_model.py` measures, fits PRICES and says how far off they are.
+The logarithm of the seconds is a quadratic in the logarithms of what a way has to count: minors, sets S, bases in each,
+nodes of a search. `python benchmarks/cost_model.py` measures, fits COEFFICIENTS and says how far off they are.
 """
 
 from __future__ import annotations
 
-from math import comb, log
+from functools import cache
+from math import comb, exp, log
 
 from ..codes.minors import MAX_N
 from ..numerics.jit import LANES, thread_count
 from .single_height import LONGEST
 
-PRICES: dict[str, tuple[float, ...]] = {
-    "lanes": (1e-7, 3e-9, 1e-9),
-    "single": (1e-6, 4e-9, 1e-9, 1e-8, 3e-9),
-    "search": (1e-3, 3e-10),
-}
-"""Nanoseconds to seconds: see `counts`."""
+COEFFICIENTS: dict[str, tuple[float, ...]] = {
+    "lanes": (
+        -14.4995, 0.0138815, -0.995574, 0.967748, 0.0869264, -0.405741, -0.191531, 3.84837, 1.44671, -4.68498,
+    ),
+    "single": (
+        -14.2292, 0.130652, 0.175926, 0.339502, -1.78157, 1.99852, -0.101655, 0.0822955, 0.183687, 0.0936425,
+        -0.260144, 0.0442427, -0.00942094, -0.16128, 0.250275, -0.0273251, -0.180923, -2.1316, 0.981036, 2.9213,
+        -3.06912,
+    ),
+    "search": (
+        -7.91566, -2.42868, -0.980102, -1.25604, 0.701952, -0.730338, 2.46338, 0.545536, 1.91035, -0.556839,
+        -0.951809, -1.93416, 0.890243, -0.929067, -0.526247,
+    ),
+}  # fmt: skip
+"""For the terms of `terms`; see there. Of one code in one thread."""
+
+OVERHEAD = {"lanes": 0.0, "single": 0.0, "search": 5e-4}
+"""Seconds that a call takes whatever the size."""
 
 
 def counts(way: str, n: int, k: int, m: int) -> tuple[float, ...]:
-    """What each price of a way is paid for, for one code."""
-    r = n - k
-    terms = sum(comb(k, j) * comb(r, j) * j for j in range(min(k, r) + 1))
+    """Logarithms of what a way has to count, for one code."""
+    minors, sets, bases = log(comb(n, k)), log(comb(n, m)), log(comb(n - m, k) + 1)
     if way == "lanes":
-        return 1.0, terms, n * (1 << (n - 1)) * (k + 1.0)
+        return minors, n / 10, k / 10
     if way == "single":
-        patterns = comb(n - m, k)
-        records = log(1.0 + comb(n, m) * m)
-        return 1.0, terms, comb(n, k + 1) * (k + 1.0), comb(n, m) * (m + 4.0), k * patterns * records
-    sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
-    return 1.0, sets * float(k * n) ** 1.6
+        return minors, sets, bases, n / 10, m / 10
+    return log(n), log(k), log(m), log(n - k)
 
 
+def terms(way: str, n: int, k: int, m: int) -> list[float]:
+    """1, the counts and their products in pairs, each once; a search counts nodes, in proportion, besides."""
+    x = [1.0, *counts(way, n, k, m)]
+    return [x[i] * x[j] for i in range(len(x)) for j in range(i, len(x))]
+
+
+def leaves(way: str, n: int, k: int, m: int) -> float:
+    """What the seconds are in proportion to, however large: the sets left out that a search tells apart."""
+    return float(min(comb(k + m - 1, m), comb(n - 1, m - 1))) if way == "search" else 1.0
+
+
+@cache
 def seconds(way: str, n: int, k: int, m: int) -> float:
-    """Of one code in one thread."""
-    return sum(price * count for price, count in zip(PRICES[way], counts(way, n, k, m), strict=True))
+    """Of one code in one thread: by "lanes" all m, LANES codes at a time; by "single" or "search" one m."""
+    power = sum(price * term for price, term in zip(COEFFICIENTS[way], terms(way, n, k, m), strict=True))
+    return OVERHEAD[way] + leaves(way, n, k, m) * exp(min(power, 300.0))
 
 
-def lanes_seconds(n: int, k: int) -> float:
-    """Of each of LANES codes, all m."""
-    return seconds("lanes", n, k, 1)
-
-
-def single_seconds(n: int, k: int, m: int) -> float:
-    return seconds("single", n, k, m)
-
-
+@cache
 def quickest(n: int, k: int, m: int, codes: int = 1) -> str:
     """ "bases" or "search"."""
     if n > LONGEST:
         return "search"
-    bases = single_seconds(n, k, m)
+    bases = seconds("single", n, k, m)
     if n <= MAX_N and codes >= LANES:
-        bases = min(bases, lanes_seconds(n, k))
+        bases = min(bases, seconds("lanes", n, k, m))
     return "bases" if bases <= seconds("search", n, k, m) else "search"
 
 
@@ -77,5 +91,5 @@ def expected_seconds(n: int, k: int, m: int, threads: int | None = None, *, way:
         True
     """
     if way == "single" or (way is None and quickest(n, k, m) == "bases"):
-        return single_seconds(n, k, m)
+        return seconds("single", n, k, m)
     return seconds("search", n, k, m) / thread_count(threads)

@@ -208,7 +208,8 @@ def m_height(
         >>> found.lower > 2.5, found.ended
         (True, 'above')
     """
-    if above is below is time_limit is matrix is None and method == "auto" and not details:
+    plain = above is None and below is None and time_limit is None and matrix is None and not details
+    if plain and method == "auto":
         h = _at_once(P, m)
         if h is not None:
             return h
@@ -243,8 +244,8 @@ class _Run(NamedTuple):
     may_end: bool
 
 
-def _thresholds(above: Any, below: Any, count: int) -> Thresholds:
-    """(count,) each."""
+def _thresholds(above: Any, below: Any, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both, (count,) each."""
     given = []
     for name, value, none in (("above", above, np.inf), ("below", below, 0.0)):
         try:
@@ -254,7 +255,7 @@ def _thresholds(above: Any, below: Any, count: int) -> Thresholds:
         if limit.ndim > 1 or (limit.ndim == 1 and len(limit) != count) or np.isnan(limit).any():
             raise CodeError(f"{name} must be a number, or one per code ({count}), got {brief(value)}")
         given.append(np.broadcast_to(limit, (count,)))
-    return Thresholds(*given)
+    return given[0], given[1]
 
 
 def _at_once(P: Any, m: Any) -> float | None:
@@ -293,9 +294,9 @@ def _values(batch: Any, levels: Any, limits: Any, method: str, threads: Any, wat
         searched[rows] = choose(k + r, k, int(level), int(rows.sum()), method) == "search"
     rows = ~searched
     if rows.any():
-        out[rows] = bases.heights(batch[rows], levels[rows], limits.above[rows], limits.below[rows], threads)
+        out[rows] = bases.heights(batch[rows], levels[rows], limits[0][rows], limits[1][rows], threads)
     if searched.any():
-        rest = Thresholds(*(limit[searched] for limit in limits))
+        rest = (limits[0][searched], limits[1][searched])
         run = _Run("search", threads, None, watch, False)
         out[searched] = [found.value for found in _details(batch[searched], levels[searched], rest, run)]
     return out
@@ -315,7 +316,7 @@ def _details(batch: Any, levels: Any, limits: Any, run: _Run) -> list[Height]:
     stop = np.zeros(1, np.int64)
 
     def one(i: int, own: int) -> Height:
-        m, thresholds = int(levels[i]), Thresholds(float(limits.above[i]), float(limits.below[i]))
+        m, thresholds = int(levels[i]), Thresholds(float(limits[0][i]), float(limits[1][i]))
         if ways[i] == "bases":
             return bases.by_bases(batch[i], m, thresholds, own)
         settings: dict[str, Any] = {"threads": own, "time_limit": run.time_limit, "watch": run.watch}

@@ -1,4 +1,4 @@
-"""Heights of single codes by enumeration: each (S, a) asks bases inside S until one bounds it by the best height so far.
+"""Heights of single codes by enumeration: each (S, a) asks bases inside S until one bounds it by the best height yet.
 
 With all minors at hand a ratio T(B + a) / |p(B)| is two reads (see `enumeration`, which has the theorem). h_m is the
 largest over (S, a) of the smallest over bases in S; nearly every (S, a) is done with after a basis or two, and only
@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.linear import MAGNITUDES
 from ..codes.minors import (
     BEFORE_THE_RULE,
     BEYOND_THE_RULE,
@@ -28,6 +27,7 @@ from ..codes.minors import (
 )
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, fma, over_batch
+from ..numerics.rationals import MAGNITUDES
 
 SMALLEST_ENTRY, LARGEST_ENTRY = MAGNITUDES
 
@@ -208,7 +208,7 @@ def heights_by_bases(P, questions, exact_below, packed, answers):  # type: ignor
             entry = abs(entries[e])
             largest = max(largest, entry)
             integer &= entry == np.floor(entry)
-            in_range &= entry == 0.0 or (SMALLEST_ENTRY <= entry and entry <= LARGEST_ENTRY)
+            in_range &= entry == 0.0 or SMALLEST_ENTRY <= entry <= LARGEST_ENTRY
         zero = 0.5 if integer and largest <= exact_below else 0.0
         right = (_minors(entries, r, bases, rank, space) or zero > 0.0) and in_range
         for b in range(size.shape[0]):
