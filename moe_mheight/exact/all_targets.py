@@ -10,12 +10,17 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
-from ..numerics.jit import compiled, embedded
+from ..numerics.jit import compiled, embedded, inlined_exactly
 from .hitting_set import (
+    COUNT,
     DONE,
+    DROPPED,
     FRESH,
+    KEPT,
     MARGIN,
+    OUT,
     STOPPED,
+    TRIES,
     added,
     descend_to,
     has_room,
@@ -41,7 +46,7 @@ SHORT_OF_RANK = 64
 """Instead of a target: the coordinates left look short of rank."""
 
 
-@compiled
+@inlined_exactly
 def _leaves(free, more):  # type: ignore[no-untyped-def]
     """C(free + more - 1, more), the leaves below a node at worst."""
     out = 1.0
@@ -50,7 +55,7 @@ def _leaves(free, more):  # type: ignore[no-untyped-def]
     return out
 
 
-@embedded
+@compiled
 def common_basis(table, out, targets, tau, best, leafy):  # type: ignore[no-untyped-def]
     """A basis that avoids the coordinates `out` and bounds all `targets` by tau.
 
@@ -88,16 +93,17 @@ def common_basis(table, out, targets, tau, best, leafy):  # type: ignore[no-unty
     return mask, bad, bound, hard
 
 
-@embedded
+@compiled
 def _to_hit(nodes, block, level, t, everything):  # type: ignore[no-untyped-def]
     """What the bases of a node that bound every target left out say: (count, branch, packed, union).
 
     Of `branch` one coordinate must be left out, 0 when the node is done with; `packed` bases are disjoint, in `union`.
     """
-    live, R, K, X = nodes.live, nodes.out[level], nodes.kept[level], nodes.dropped[level]
+    live, state = nodes
+    R, K, X = state[level, OUT], state[level, KEPT], state[level, DROPPED]
     fewest, branch, count = 65, everything & ~(K | R), 0
     packed, union = 0, np.int64(0)
-    for q in range(nodes.count[level]):
+    for q in range(state[level, COUNT]):
         bad = live[level, q, 1] & ~X
         if bad & R != 0:
             continue
@@ -121,11 +127,11 @@ def _to_hit(nodes, block, level, t, everything):  # type: ignore[no-untyped-def]
     return count, branch, packed, union
 
 
-@embedded
+@inlined_exactly
 def _unbounded(nodes, level, without, targets):  # type: ignore[no-untyped-def]
     """Which of the targets no basis bounds that avoids `without`."""
-    live = nodes.live
-    for q in range(nodes.count[level]):
+    live, state = nodes
+    for q in range(state[level, COUNT]):
         if live[level, q, 0] & without == 0:
             targets &= live[level, q, 1]
             if targets == 0:
@@ -133,7 +139,7 @@ def _unbounded(nodes, level, without, targets):  # type: ignore[no-untyped-def]
     return targets
 
 
-@embedded
+@compiled
 def _next(nodes, problem, level, t, everything, leaf):  # type: ignore[no-untyped-def]
     """What a node needs: (seek, certain, without, targets, branch).
 
@@ -142,7 +148,8 @@ def _next(nodes, problem, level, t, everything, leaf):  # type: ignore[no-untype
     leaf: (2,), the last set A that was asked about, and which of its targets were searched alone.
     """
     k, n = problem.G.shape
-    R, X = nodes.out[level], nodes.dropped[level]
+    state = nodes.state
+    R, X = state[level, OUT], state[level, DROPPED]
     count, branch, packed, union = _to_hit(nodes, problem.block, level, t, everything)
     if count == 0:
         return True, True, R, R & ~X, branch
@@ -152,8 +159,8 @@ def _next(nodes, problem, level, t, everything, leaf):  # type: ignore[no-untype
             leaf[0], leaf[1] = without, 0
         targets = _unbounded(nodes, level, without, without & ~(X | leaf[1]))
         return targets != 0, True, without, targets & -targets, branch
-    if branch != 0 and nodes.tries[level] > 0 and has_room(nodes, level, union, t + 1 - packed, k, n):
-        nodes.tries[level] -= 1
+    if branch != 0 and state[level, TRIES] > 0 and has_room(R, state[level, KEPT], union, t + 1 - packed, k, n):
+        state[level, TRIES] -= 1
         return True, False, R | union, R & ~X, branch
     return False, True, R, R & ~X, branch
 
@@ -224,7 +231,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
     table = new_tableau(G, 0)
     relaxed = _is_relaxed(block)
     nodes = root(left, m, first_out, first_kept)
-    out, kept, tries = nodes.out, nodes.kept, nodes.tries
+    state = nodes.state
     tall = LARGEST_RATIO if relaxed else best
     everything = (one << n) - one if n < 64 else np.int64(-1)
     leaf, done, proven, level = np.zeros(2, np.int64), np.zeros(4), 0.0, 0
@@ -232,7 +239,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
         if stop[0] != 0:
             return STOPPED, best, proven
         counts[0] += 1
-        t, R = left - level, out[level]
+        t, R = left - level, state[level, OUT]
         seek, certain, without, targets, branch = _next(nodes, problem, level, t, everything, leaf)
         if not seek:
             if branch == 0:
@@ -241,7 +248,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
             b = lowest_bit(branch)
             stays = (block[b] | alike[b]) & ~R
             if t == 1:
-                kept[level] |= stays
+                state[level, KEPT] |= stays
                 continue
             if level <= 1:
                 _tell(report.progress, done, level, count_bits(branch), t)
@@ -254,7 +261,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
             remember(nodes, level, mask, bad, touched(block, mask))
             added(report, mask)
         elif not certain:
-            tries[level] = 0
+            state[level, TRIES] = 0
         elif relaxed:
             tau = _raised(table, hard, targets, tau)
             if tau == np.inf:
@@ -262,14 +269,14 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
         else:
             # one target by itself: of the one set A, or of all that may follow R
             if hard == SHORT_OF_RANK:
-                targets = targets if targets != 0 else branch & ~nodes.dropped[level]
+                targets = targets if targets != 0 else branch & ~state[level, DROPPED]
                 if targets == 0:
                     level -= 1
                     continue
                 hard = lowest_bit(targets)
                 first_table(G, 0, table.D, table.basis, table.row_of)
             alone = without & ~(one << hard)
-            ended, height, bound = search_target(problem, hard, alone, kept[level], tau, best, report, found)
+            ended, height, bound = search_target(problem, hard, alone, state[level, KEPT], tau, best, report, found)
             if ended != DONE:
                 return ended, height, bound
             if height > best:
@@ -277,7 +284,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
                 tau = max(tau, best * (1.0 + MARGIN))
             proven = max(proven, bound)
             if without == R:
-                nodes.dropped[level] |= one << hard
+                state[level, DROPPED] |= one << hard
             else:
                 leaf[1] |= one << hard
     report.progress[0] = 1.0

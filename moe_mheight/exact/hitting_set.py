@@ -21,7 +21,7 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
-from ..numerics.jit import compiled, embedded
+from ..numerics.jit import compiled, inlined_exactly
 from .simplex_tableau import (
     certified_height,
     certified_norm,
@@ -91,38 +91,29 @@ class Nodes(NamedTuple):
     """The nodes (R, K) from the root down to the present one, and the bases that each remembers.
 
     live: (depth, REMEMBERED, 3), a basis, the targets that it does not bound, and the blocks that it touches, as masks.
-    count, tail: (depth,), how many there are, and where the next one goes.
-    out, kept: (depth,), R and K.
-    dropped: (depth,), targets that were searched alone.
-    tries: (depth,), how many more bases may be asked for that need not exist.
+    state: (depth, 6) of each node: how many bases it remembers (COUNT), and where the next one goes (TAIL); R (OUT) and
+        K (KEPT); targets that were searched alone (DROPPED); how many more bases may be asked for that need not exist
+        (TRIES).
     """
 
     live: Any
-    count: Any
-    tail: Any
-    out: Any
-    kept: Any
-    dropped: Any
-    tries: Any
+    state: Any
 
 
-@embedded
-def root(depth, m, out, kept):  # type: ignore[no-untyped-def]
-    """Room for a search of that depth, at its first node."""
-    nodes = Nodes(
-        np.empty((depth, REMEMBERED, 3), np.int64),
-        np.zeros(depth, np.int64),
-        np.zeros(depth, np.int64),
-        np.zeros(depth, np.int64),
-        np.zeros(depth, np.int64),
-        np.zeros(depth, np.int64),
-        np.full(depth, m),
-    )
-    nodes.out[0], nodes.kept[0] = out, kept
-    return nodes
+COUNT, TAIL, OUT, KEPT, DROPPED, TRIES = range(6)
 
 
 @compiled
+def root(depth, m, out, kept):  # type: ignore[no-untyped-def]
+    """Room for a search of that depth, at its first node."""
+    live, state = np.empty((depth, REMEMBERED, 3), np.int64), np.empty((depth, 6), np.int64)
+    for column in range(6):
+        state[0, column] = 0
+    state[0, OUT], state[0, KEPT], state[0, TRIES] = out, kept, m
+    return Nodes(live, state)
+
+
+@inlined_exactly
 def touched(block, mask):  # type: ignore[no-untyped-def]
     """The blocks that a mask touches."""
     out, left = np.int64(0), mask
@@ -132,47 +123,48 @@ def touched(block, mask):  # type: ignore[no-untyped-def]
     return out
 
 
-@embedded
+@compiled
 def remember(nodes, level, mask, bad, blocks):  # type: ignore[no-untyped-def]
     """Give every level down to this one the basis, its bad targets and its blocks, the oldest one making room."""
-    live, count, tail = nodes.live, nodes.count, nodes.tail
+    live, state = nodes
     room = live.shape[1]
     for p in range(level + 1):
-        live[p, tail[p], 0], live[p, tail[p], 1], live[p, tail[p], 2] = mask, bad, blocks
-        tail[p] = (tail[p] + 1) % room
-        count[p] = min(room, count[p] + 1)
+        tail = state[p, TAIL]
+        live[p, tail, 0], live[p, tail, 1], live[p, tail, 2] = mask, bad, blocks
+        state[p, TAIL] = (tail + 1) % room
+        state[p, COUNT] = min(room, state[p, COUNT] + 1)
 
 
-@embedded
+@compiled
 def descend_to(nodes, level, gone, stays, m):  # type: ignore[no-untyped-def]
     """The child that leaves out `gone` too; its parent keeps `stays` from then on.
 
     It remembers what the parent does, but for bases that hold a coordinate that is gone.
     """
-    live, count, parent = nodes.live, nodes.count, level - 1
-    nodes.out[level], nodes.kept[level] = nodes.out[parent] | gone, nodes.kept[parent]
-    nodes.dropped[level], nodes.tries[level] = nodes.dropped[parent], m
-    nodes.kept[parent] |= stays
-    room, found = live.shape[1], 0
-    for q in range(count[parent]):
+    live, state = nodes
+    parent, room, found = level - 1, live.shape[1], 0
+    state[level, OUT], state[level, KEPT] = state[parent, OUT] | gone, state[parent, KEPT]
+    state[level, DROPPED], state[level, TRIES] = state[parent, DROPPED], m
+    state[parent, KEPT] |= stays
+    for q in range(state[parent, COUNT]):
         if live[parent, q, 0] & gone == 0:
-            live[level, found] = live[parent, q]
+            for part in range(3):
+                live[level, found, part] = live[parent, q, part]
             found += 1
-    count[level], nodes.tail[level] = found, found % room
+    state[level, COUNT], state[level, TAIL] = found, found % room
 
 
-@embedded
-def has_room(nodes, level, union, missing, k, n):  # type: ignore[no-untyped-def]
+@inlined_exactly
+def has_room(out, kept, union, missing, k, n):  # type: ignore[no-untyped-def]
     """Whether so many more disjoint bases, beside those in `union`, may fit that no T hits them all.
 
-    n: how many coordinates there are but for a single target.
+    n: how many coordinates there are but for a single target; out, kept: R and K.
     """
-    taken = nodes.out[level] | union
-    others, free = n - count_bits(taken), n - count_bits(taken | nodes.kept[level])
-    return others >= k and missing * max(k - count_bits(nodes.kept[level]), 1) <= free
+    others, free = n - count_bits(out | union), n - count_bits(out | union | kept)
+    return others >= k and missing * max(k - count_bits(kept), 1) <= free
 
 
-@embedded
+@inlined_exactly
 def added(report, mask):  # type: ignore[no-untyped-def]
     """Report a basis."""
     report.bases[report.counts[2] % report.bases.shape[0]] = mask
@@ -187,6 +179,14 @@ def largest_height(G):  # type: ignore[no-untyped-def]
             if G[i, j] != np.floor(G[i, j]):
                 return LARGEST_RATIO
     return LARGEST_OF_INTEGERS
+
+
+@compiled
+def _keep_word(found, x, rest, word):  # type: ignore[no-untyped-def]
+    for p in range(x.shape[0]):
+        found.x[p], found.rest[p] = x[p], rest[p]
+    for j in range(word.shape[0]):
+        found.word[j] = word[j]
 
 
 @compiled
@@ -210,9 +210,7 @@ def _row_word(table, i, banned, m, best, certain, largest_told, found):  # type:
         return -1.0
     if height > best:
         best = height
-        for p in range(k):
-            found.x[p], found.rest[p] = y[p], 0.0
-        found.word[:] = trial
+        _keep_word(found, y, low, trial)
     return best
 
 
@@ -254,7 +252,7 @@ def best_without(table, a, m, out, best, tau, certain, largest_told, found):  # 
                 return np.int64(0), -1.0, best
             if height > best:
                 best = height
-                found.x[:], found.rest[:], found.word[:] = space[5, :k], space[6, :k], trial
+                _keep_word(found, space[5, :k], space[6, :k], trial)
                 tau = max(tau, best * (1.0 + MARGIN))
             if bound <= tau:
                 return mask, bound, best
@@ -264,14 +262,15 @@ def best_without(table, a, m, out, best, tau, certain, largest_told, found):  # 
     return mask, bound, best
 
 
-@embedded
+@compiled
 def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
     """What a node needs: (True, certain, without) or (False, _, branch).
 
     The first asks for a basis that avoids `without`; where not certain there may be none. In the second one coordinate
     of `branch` must be left out; 0 ends the node.
     """
-    live, count, R, K = nodes.live, nodes.count[level], nodes.out[level], nodes.kept[level]
+    live, state = nodes
+    count, R, K = state[level, COUNT], state[level, OUT], state[level, KEPT]
     if count == 0:
         return True, True, R
     fewest, branch, packed, union = 65, np.int64(-1), 0, np.int64(0)
@@ -294,8 +293,8 @@ def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
             packed += 1
             if packed > t:
                 return False, True, np.int64(0)
-    if fewest > 0 and nodes.tries[level] > 0 and has_room(nodes, level, union, t + 1 - packed, k, n - 1):
-        nodes.tries[level] -= 1
+    if fewest > 0 and state[level, TRIES] > 0 and has_room(R, K, union, t + 1 - packed, k, n - 1):
+        state[level, TRIES] -= 1
         return True, False, R | union
     return False, True, branch
 
@@ -357,11 +356,11 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
                 report.doubt[0], report.doubt[1] = coordinates, a
                 return DOUBTFUL, best, np.inf
             else:
-                nodes.tries[level] = 0
+                nodes.state[level, TRIES] = 0
         elif coordinates == 0:
             level -= 1
         else:
             b = lowest_bit(coordinates)
             level += 1
-            descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.out[level - 1], m)
+            descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.state[level - 1, OUT], m)
     return DONE, best, proven

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numerics.jit import compiled, embedded, fma
+from ..numerics.jit import compiled, fma, fused, inlined_exactly
 from ..numerics.rounding import ROUNDING
 
 MOVED = 1e-9
@@ -54,12 +54,7 @@ class Codeword(NamedTuple):
     word: Any
 
 
-def _fused(function):  # type: ignore[no-untyped-def]
-    """Compiled with a * b + c in one rounding, for what need not be the same to the last bit everywhere."""
-    return compiled(function, fastmath={"contract"})
-
-
-@_fused
+@fused
 def pivot(D, basis, row_of, i, j):  # type: ignore[no-untyped-def]
     """Coordinate j enters the basis in row i."""
     k, width = D.shape
@@ -85,7 +80,8 @@ def first_table(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
     largest = 0.0
     for i in range(k):
         largest = max(largest, abs(G[i, a]))
-    row_of[:] = -1
+    for j in range(n):
+        row_of[j] = -1
     for i in range(k):
         for j in range(n):
             D[i, j] = G[i, j]
@@ -95,7 +91,7 @@ def first_table(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
         row_of[i] = i
 
 
-@embedded
+@compiled
 def new_tableau(G, a):  # type: ignore[no-untyped-def]
     """The tableau of the first k coordinates, for the target a."""
     k, n = G.shape
@@ -108,13 +104,14 @@ def new_tableau(G, a):  # type: ignore[no-untyped-def]
 def renew(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
     """Make the table of the same basis again from G, by elimination with pivoting; False where that ends in zeros."""
     k = G.shape[0]
-    wanted = basis.copy()
+    wanted = np.empty(k, np.int64)
+    for i in range(k):
+        wanted[i] = basis[i]
     first_table(G, a, D, basis, row_of)
-    stays = np.zeros(k, np.bool_)
-    missing = 0
+    missing, stays = 0, np.int64(0)
     for t in range(k):
         if wanted[t] < k:
-            stays[wanted[t]] = True
+            stays |= np.int64(1) << wanted[t]
         else:
             wanted[missing] = wanted[t]
             missing += 1
@@ -124,16 +121,16 @@ def renew(G, a, D, basis, row_of):  # type: ignore[no-untyped-def]
             j = wanted[t]
             if row_of[j] < 0:
                 for i in range(k):
-                    if not stays[i] and abs(D[i, j]) > largest:
+                    if not stays >> i & 1 and abs(D[i, j]) > largest:
                         at, which, largest = i, j, abs(D[i, j])
         if at < 0:
             return False
         pivot(D, basis, row_of, at, which)
-        stays[at] = True
+        stays |= np.int64(1) << at
     return True
 
 
-@compiled
+@inlined_exactly
 def norm(D, column):  # type: ignore[no-untyped-def]
     """|y|_1 of a column."""
     total = 0.0
@@ -142,7 +139,7 @@ def norm(D, column):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@inlined_exactly
 def largest_in_row(D, row_of, i, banned):  # type: ignore[no-untyped-def]
     """The largest entry of row i at coordinates that may enter."""
     largest = 0.0
@@ -152,7 +149,7 @@ def largest_in_row(D, row_of, i, banned):  # type: ignore[no-untyped-def]
     return largest
 
 
-@_fused
+@fused
 def push_out(D, basis, row_of, i, banned, space):  # type: ignore[no-untyped-def]
     """Exchange the coordinate of row i for the one that leaves the smallest |y|_1 of the moved target."""
     k, n = D.shape[0], row_of.shape[0]
@@ -177,7 +174,7 @@ def push_out(D, basis, row_of, i, banned, space):  # type: ignore[no-untyped-def
     return best >= 0
 
 
-@_fused
+@fused
 def push_out_anywhere(D, basis, row_of, i, banned):  # type: ignore[no-untyped-def]
     """Exchange the coordinate of row i for the one with the largest entry: the volume of the basis shrinks least."""
     row, best = D[i], -1
@@ -190,7 +187,7 @@ def push_out_anywhere(D, basis, row_of, i, banned):  # type: ignore[no-untyped-d
     return False
 
 
-@_fused
+@fused
 def widen(D, basis, row_of, banned):  # type: ignore[no-untyped-def]
     """Exchange coordinates while that at least doubles the volume of the basis, so that no column has large entries."""
     k, n = D.shape[0], row_of.shape[0]
@@ -206,7 +203,7 @@ def widen(D, basis, row_of, banned):  # type: ignore[no-untyped-def]
         pivot(D, basis, row_of, at, enter)
 
 
-@_fused
+@fused
 def descend(D, basis, row_of, banned, a, column, enough, space):  # type: ignore[no-untyped-def]
     """Lower |y|_1 of a column by pivots, until |y|_1 of column a is `enough` (True) or nothing lowers it (False).
 
@@ -253,7 +250,7 @@ def descend(D, basis, row_of, banned, a, column, enough, space):  # type: ignore
     return False
 
 
-@compiled
+@inlined_exactly
 def _subtract(high, low, one, two):  # type: ignore[no-untyped-def]
     """(high, low) - one * two, to about 32 digits."""
     product = -one * two
@@ -321,7 +318,7 @@ def certified_norm(G, D, basis, a, bound, y, low):  # type: ignore[no-untyped-de
     return result, mask
 
 
-@_fused
+@fused
 def _residuals(G, D, basis, total, off):  # type: ignore[no-untyped-def]
     """|y|_1 and a bound on |g_a - G y|_1 for every column a at once: (n,) each."""
     k, n = G.shape

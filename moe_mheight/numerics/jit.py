@@ -7,6 +7,7 @@ on ordinary threads, so no global thread setting is touched and calls may come f
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -21,9 +22,12 @@ from typing import Any
 import numba as nb
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.sigutils import normalize_signature
+from numba.core.types import unliteral
 from numba.extending import intrinsic
 
 from .._arguments import whole
+from .linking import KERNELS, MissingKernel, SharedResults, fields, name_of, share
 
 LANES = 64
 
@@ -41,7 +45,7 @@ class _ByCode:
         return "kernel"
 
 
-class _Files(CompileResultCacheImpl):  # type: ignore[misc]
+class _Files(SharedResults):
     _locator_classes: Any = tuple(
         type(base.__name__, (_ByCode, base), {}) for base in CompileResultCacheImpl._locator_classes
     )
@@ -54,7 +58,12 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # numba tells a NamedTuple by its class: one whose fields have changed places would get stale machine code
-        return (*super()._index_key(sig, codegen), _fields(sig))
+        return (*super()._index_key(sig, codegen), fields(sig))
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with suppress(MissingKernel):
+            return super().load_overload(sig, target_context)
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError):  # a full disk: this process has its machine code, others compile again
@@ -73,29 +82,48 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
                     os.unlink(entry.path)
 
 
-def _fields(signature: Any) -> tuple[Any, ...]:
-    """The names in all NamedTuples of a signature."""
-    kinds: Any = signature if isinstance(signature, (tuple, nb.types.BaseTuple)) else ()
-    return getattr(signature, "fields", ()), *(_fields(kind) for kind in kinds)
-
-
 KEY = 12
 """Characters of a `code_key`."""
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """Compile with numba, keeping the machine code on disk where some folder can be written."""
+def compiled(function: Callable[..., Any], *, shared: bool = True, **options: Any) -> Callable[..., Any]:
+    """Compile with numba, keeping the machine code on disk where some folder can be written.
+
+    shared: kernels that call it share one machine code, for some 10 ns a call; else it is copied into them.
+    """
     options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
     function.__qualname__ += "_" + code_key(function, options)
     kernel = nb.njit(function, **options)
     with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
         kernel._cache = KernelCache(function)
-    return _patient(kernel)
+    return _patient(kernel, shared)
 
 
 COMPILING: list[int] = []
 """Threads that compile right now, by their idents, one entry for each kernel: those called by a kernel come on top."""
+
+
+PATIENCE = (100_000, 20, 100)
+"""Thresholds of Python's garbage collector while kernels compile, where it would take a third of the time."""
+
+_THRESHOLDS: list[tuple[int, int, int]] = []
+_COUNTING = threading.Lock()
+
+
+def _start_compiling(thread: int) -> None:
+    with _COUNTING:
+        COMPILING.append(thread)
+        if len(COMPILING) == 1:
+            _THRESHOLDS[:] = [gc.get_threshold()]
+            gc.set_threshold(*PATIENCE)
+
+
+def _end_compiling(thread: int) -> None:
+    with _COUNTING:
+        COMPILING.remove(thread)
+        if not COMPILING:
+            gc.set_threshold(*_THRESHOLDS.pop())
 
 
 class Keeper:
@@ -133,27 +161,34 @@ def uninterrupted() -> Iterator[None]:
     outermost = keeper is not None and keeper is not handler
     if keeper is not None:
         keeper.hand_on()
-    COMPILING.append(here)
+    _start_compiling(here)
     try:
         if outermost:
             signal.signal(signal.SIGINT, keeper)
         yield
     finally:
-        COMPILING.remove(here)
+        _end_compiling(here)
         if outermost:
             signal.signal(signal.SIGINT, handler)
         if keeper is not None:
             keeper.hand_on()
 
 
-def _patient(kernel: Any) -> Callable[..., Any]:
+def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
     """A kernel that is not interrupted while it compiles; its calls are as fast as ever."""
     compile_ = kernel.compile
 
     def patiently(signature: Any) -> Any:
+        # True and a bool, 0 and an int are the same machine code
+        arguments = tuple(map(unliteral, normalize_signature(signature)[0]))
         with uninterrupted():
-            return compile_(signature)
+            entry = compile_(arguments)
+            if shared:
+                share(kernel, arguments)
+            return entry
 
+    if shared:
+        KERNELS[name_of(kernel)] = kernel
     kernel.compile = patiently
     return kernel  # type: ignore[no-any-return]
 
@@ -192,14 +227,24 @@ def _key_of(name: str, value: Any) -> Any:
     return name if callable(value) or isinstance(value, ModuleType) else repr(value)
 
 
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with a * b + c in one rounding, for what need not be the same to the last bit everywhere."""
+    return compiled(function, fastmath={"contract"})
+
+
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a few lines of lane arithmetic into their callers (a call costs more than they do), fusing a * b + c."""
-    return compiled(function, forceinline=True, fastmath={"contract"})
+    return compiled(function, shared=False, forceinline=True, fastmath={"contract"})
+
+
+def inlined_exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a few lines into their callers, each operation with a rounding of its own."""
+    return compiled(function, shared=False, forceinline=True)
 
 
 def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a step of a longer kernel into it, as if it were written there: calls with many arrays cost time."""
-    return compiled(function, inline="always")
+    return compiled(function, shared=False, inline="always")
 
 
 @intrinsic

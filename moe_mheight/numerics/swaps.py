@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .jit import compiled, inlined
+from .jit import compiled, fused, inlined, inlined_exactly
 from .least_squares import fill
 
 NONE = 1e-11
@@ -44,46 +44,51 @@ class Sets(NamedTuple):
     inverse: Any
 
 
-@inlined
-def _move(W, b, sign):  # type: ignore[no-untyped-def]
-    """Take coordinate b out of S (sign 1.0), or put it back (-1.0): W changes by a matrix of rank one."""
+@fused
+def _move(W, b, sign, before):  # type: ignore[no-untyped-def]
+    """Take coordinate b out of S (sign 1.0), or put it back (-1.0): W changes by a matrix of rank one.
+
+    Shape: before (n,), space.
+    """
     n = W.shape[0]
     scale = 1.0 / (1.0 - sign * W[b, b])
-    before = W[b].copy()
     for i in range(n):
-        factor, row = sign * before[i] * scale, W[i]
+        before[i] = W[b, i]
+    for i in range(n):
+        factor = sign * before[i] * scale
         for j in range(n):
-            row[j] += factor * before[j]
+            W[i, j] += factor * before[j]
     for i in range(n):
         W[i, b] = before[i] * scale
         W[b, i] = before[i] * scale
 
 
-@inlined
+@inlined_exactly
 def _inside(W, mask, diagonal):  # type: ignore[no-untyped-def]
     """The diagonal of W on S, and elsewhere a number that makes `_swaps` see nothing there."""
     for j in range(W.shape[0]):
         diagonal[j] = 1e300 if mask >> j & 1 else W[j, j]
 
 
-@inlined
+@fused
 def _swaps(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
     """W_aa after the swap of b outside S for each j inside; 0 where they depend on each other."""
     scale = 1.0 / (1.0 + W[b, b])
     cross = W[a, b] * scale
     rest = W[a, a] - W[a, b] * cross
-    to_a, to_b = W[a], W[b]
     for j in range(reach.shape[0]):
-        shared = to_a[j] - cross * to_b[j]
-        left = 1.0 - diagonal[j] + to_b[j] * to_b[j] * scale
+        shared = W[a, j] - cross * W[b, j]
+        left = 1.0 - diagonal[j] + W[b, j] * W[b, j] * scale
         reach[j] = rest + shared * shared / left if left > DEPENDENT else 0.0
 
 
 @compiled
-def _grow(N, m, a, second, W):  # type: ignore[no-untyped-def]
+def _grow(N, m, a, second, W, before):  # type: ignore[no-untyped-def]
     """The mask of m coordinates, a and `second` first, each the one that makes the norm of (S, a) grow most; or 0."""
     n = N.shape[0]
-    W[:] = N
+    for i in range(n):
+        for j in range(n):
+            W[i, j] = N[i, j]
     mask = 0
     for step in range(m):
         pick, largest = -1, 0.0
@@ -98,23 +103,23 @@ def _grow(N, m, a, second, W):  # type: ignore[no-untyped-def]
         if pick < 0 or (step == 0 and pick != a):
             return 0
         mask |= 1 << pick
-        _move(W, pick, 1.0)
+        _move(W, pick, 1.0, before)
     return mask
 
 
 @compiled
-def local_search(N, m, a, second, W):  # type: ignore[no-untyped-def]
+def local_search(N, m, a, second, W, space):  # type: ignore[no-untyped-def]
     """A set whose norm no swap of two coordinates improves, as (mask of the m coordinates outside, a).
 
     Starts from a, then `second` where it is not a, and chooses the others one by one so that the norm of (S, a) grows
     most; then swaps, always the best one, and turns to another a where that has a larger norm by now. (0, a) where m
-    independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set.
+    independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set; space
+    (2, n).
     """
-    n = N.shape[0]
-    mask = _grow(N, m, a, second, W)
+    n, diagonal, reach = N.shape[0], space[0], space[1]
+    mask = _grow(N, m, a, second, W, reach)
     if mask == 0:
         return 0, a
-    diagonal, reach = np.empty(n), np.empty(n)
     for _ in range(MAX_SWAPS):
         _inside(W, mask, diagonal)
         largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
@@ -125,8 +130,8 @@ def local_search(N, m, a, second, W):  # type: ignore[no-untyped-def]
                     if reach[j] > largest:
                         largest, out, into = reach[j], b, j
         if out >= 0:
-            _move(W, out, -1.0)
-            _move(W, into, 1.0)
+            _move(W, out, -1.0, reach)
+            _move(W, into, 1.0, reach)
             mask ^= 1 << out ^ 1 << into
             continue
         turned = a
@@ -157,14 +162,20 @@ def push(queue, worth, mask, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def fill_queue(N, m, searches, factor, W, queue, worth):  # type: ignore[no-untyped-def]
-    """Queue the sets of the largest norms, times `factor`: where local searches end, and one swap away."""
-    n = N.shape[0]
-    diagonal, reach = np.empty(n), np.empty(n)
+    """Queue the sets of the largest norms, times `factor`: where local searches end, and one swap away.
+
+    Shape: N, W (n, n), as in `local_search`; queue, worth (Q,), masks of sets and what they reach.
+    """
+    n, space = N.shape[0], np.empty((2, N.shape[0]))
+    diagonal, reach = space[0], space[1]
     for q in range(searches):
-        mask, a = local_search(N, m, q % n, (q % n + q // n) % n, W)
+        mask, a = local_search(N, m, q % n, (q % n + q // n) % n, W, space)
         if mask == 0 or not push(queue, worth, mask, factor * np.sqrt(max(W[a, a], 0.0))):
             continue
-        lowest = (worth.min() / factor) ** 2
+        least = worth[0]
+        for place in range(worth.shape[0]):
+            least = min(least, worth[place])
+        lowest = (least / factor) ** 2
         _inside(W, mask, diagonal)
         for b in range(n):
             if b != a and mask >> b & 1:

@@ -28,7 +28,7 @@ def norms(G, outside):
 def searched(N, m, start, second):
     """Mask, a, and the norm that was reached."""
     W = np.zeros(N.shape)
-    mask, a = local_search(N, m, start, second, W)
+    mask, a = local_search(N, m, start, second, W, np.empty((2, len(N))))
     return mask, a, np.sqrt(W[a, a])
 
 
