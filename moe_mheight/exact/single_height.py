@@ -35,6 +35,10 @@ LONGEST = 20
 """Longest code: 184,756 minors at (20, 10), some 30 ms and 20 MB."""
 
 
+UNITS = rounding_units.py_func(np.arange(LONGEST + 1.0)) * 2.0**-106 * 1.001
+"""What a minor of each order may be off by, in permanents; and a little for the rounding of these."""
+
+
 class BasisTables(NamedTuple):
     """What the codes of one length and dimension share, in one array (each array costs a call 0.2 us), and their limit.
 
@@ -117,15 +121,15 @@ def _minors(entries, r, bases, rank, space):  # type: ignore[no-untyped-def]
         summed = high + rest
         space[0, b], space[1, b], space[2, b] = summed, rest - (summed - high), permanent
         if order > 1:
-            right &= not abs(summed) * SURE < rounding_units(order) * 2.0**-106 * 1.001 * permanent + UNDERFLOW
+            right &= not abs(summed) * SURE < UNITS[order] * permanent + UNDERFLOW
     return right
 
 
 @compiled
-def _height(n, m, best, stop, rank, patterns, size, total, which):  # type: ignore[no-untyped-def]
+def _height(n, k, m, best, stop, rank, patterns, size, total, which):  # type: ignore[no-untyped-def]
     """1 + h_m, from `best` on, a lower bound of it; ends where it is above `stop`.
 
-    rank, patterns (P, k): see `BasisTables`; size, total: |p(B)| and T(D). which: (2,), gets the mask left out of S and
+    rank, patterns (P k,): see `BasisTables`; size, total: |p(B)| and T(D). which: (2,), gets the mask left out of S and
     a where the height grows.
     """
     one = np.int64(1)
@@ -138,10 +142,10 @@ def _height(n, m, best, stop, rank, patterns, size, total, which):  # type: igno
             inside ^= bits[count]
             count += 1
         open_targets = outside
-        for q in range(patterns.shape[0]):
+        for q in range(0, patterns.shape[0], k):
             basis = np.int64(0)
-            for i in range(patterns.shape[1]):
-                basis |= bits[patterns[q, i]]
+            for i in range(q, q + k):
+                basis |= bits[patterns[i]]
             volume = size[rank[basis]]
             inverse, targets = 1.0 / volume, open_targets
             while targets:
@@ -198,8 +202,8 @@ def heights_by_bases(P, questions, exact_below, packed, answers):  # type: ignor
     k = P.shape[1] // r
     n = k + r
     bases, wider, rank = packed[5 : packed[0]], packed[packed[0] : packed[1]], packed[packed[1] : packed[2]]
-    patterns, begin = packed[packed[2] : packed[3]].reshape(-1, k), packed[packed[3] : packed[4]]
-    space, total, which = np.empty((3, bases.shape[0])), np.empty(wider.shape[0]), np.zeros(2, np.int64)
+    patterns, begin = packed[2], packed[3]
+    space, total, which = np.empty((3, bases.shape[0])), np.empty(wider.shape[0]), np.empty(2, np.int64)
     size = space[0]
     for code in range(P.shape[0]):
         entries, out = P[code], answers[code]
@@ -223,8 +227,8 @@ def heights_by_bases(P, questions, exact_below, packed, answers):  # type: ignor
         before = 1.0
         out[0] = 1.0
         for m in range(questions[code, 0], questions[code, 1] + 1):
-            of_m = patterns[begin[m] : begin[m - 1]]
-            best = _height(n, m, best, 1.0 + questions[code, 3], rank, of_m, size, total, which)
+            of_m = packed[patterns + k * packed[begin + m] : patterns + k * packed[begin + m - 1]]
+            best = _height(n, k, m, best, 1.0 + questions[code, 3], rank, of_m, size, total, which)
             h = max(best - 1.0, before)
             before = h
             if h > BEFORE_THE_RULE and not integer:
