@@ -42,6 +42,8 @@ class OneCode:
     matrix: str | None
     method: str
     time_limit: float | None
+    above: float | None
+    below: float | None
     certificate: str | None
 
     @property
@@ -66,6 +68,8 @@ def solve(path: str, wanted: OneCode, threads: int | None, force: bool, output: 
     read = read_matrix(path, wanted.matrix)
     P = as_floats(read)
     k, r = P.shape
+    if wanted.certificate is not None and (wanted.above is not None or wanted.below is not None):
+        raise click.UsageError("--certificate proves a height, not that it is --above or --below something")
     if wanted.levels and wanted.levels[-1] > r:
         raise click.UsageError(f"--m must be at most n - k = {r}, got {wanted.levels[-1]}")
     solver, interrupted, results = _solver(read, P, wanted, threads, output), False, []
@@ -119,13 +123,14 @@ def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Out
             remark(f"h_{m} of a code of {size}: {heights.in_words(expected)}, by a guess", output.quiet)
         with Progress(1000, f"h_{m}", output) as bar:
             how: dict[str, Any] = {"threads": threads, "time_limit": wanted.time_limit, "watch": _watcher(bar, m)}
-            if wanted.certificate is not None:
+            if wanted.certificate is not None:  # whole heights only
                 try:
                     return certify.certify(read.entries, m, matrix=read.kind, path=wanted.proof(m), **how), None
                 except certify.UnfinishedError as error:
                     return None, error.found
             if rounded:
                 return None, certify.exact_height(read.P, m, **how)
+            how |= {"above": wanted.above, "below": wanted.below}
             return None, heights.m_height(P, m, method=wanted.method, details=True, **how)
 
     return solver
@@ -147,6 +152,10 @@ def _line(found: Any) -> str:
         facts += f", {found.nodes:,} nodes, {found.programs:,} linear programs"
     if found.finished:
         return f"h_{found.m} = {found.value!r}  ({facts})"
+    if found.ended == "above":
+        return f"h_{found.m} >= {found.lower!r}, above the threshold  ({facts})"
+    if found.ended == "below":
+        return f"h_{found.m} <= {found.upper!r}, not above the threshold  ({facts})"
     return f"{found.lower!r} <= h_{found.m} <= {found.upper!r}  ({found.ended}; {facts})"
 
 
