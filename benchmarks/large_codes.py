@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from moe_mheight import from_parity_check, height_profile, m_height, random_codes, systematic
 from moe_mheight.codes.generators import ALL_KINDS
-from moe_mheight.exact.result import expected_seconds
+from moe_mheight.exact.cost_model import expected_seconds
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = [

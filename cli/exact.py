@@ -56,9 +56,11 @@ class Labels:
     type=Choice(["auto", "bases", "search"]),
     default="auto",
     show_default=True,
-    help="One code: enumeration of bases (n <= 16), or branch and bound.",
+    help="One code: enumeration of bases (n <= 20), or branch and bound; auto takes what is expected to be quicker.",
 )
 @seconds_option("One code: end each search, with the bracket so far.")
+@click.option("--above", type=Finite(0), metavar="T", help="One code: stop as soon as a codeword proves h_m > T.")
+@click.option("--below", type=Finite(0), metavar="T", help="One code: stop as soon as h_m <= T is proven.")
 @click.option(
     "--certificate",
     type=click.Path(dir_okay=False),
@@ -115,7 +117,7 @@ def command(
 
     One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
-    longer than 16 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a search
+    longer than about 18 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a search
     with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
     proof, which names the matrix in DATA. Integers and fractions like -3/4 are taken exactly, those that float64
     would round too.
@@ -130,15 +132,18 @@ def command(
       mheight exact code.csv --matrix G --m 6
       mheight exact H.mtx --m 4 --time-limit 60 --certificate proof.json
       mheight exact P.csv --m 1-6 --certificate proof.json
+      mheight exact P.csv --m 6 --above 5
     """
     if one.m or one.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
         if len(data) > 1 or labels.out or labels.check or labels.partial or labels.shard_rows:
-            raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit and --certificate alone")
+            raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit, --above, --below and --certificate alone")
         if workers.named:
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
         return solve(data[0], one, threads, force, output)
-    if one.time_limit is not None or one.certificate is not None or one.method != "auto":
-        raise click.UsageError("--time-limit, --certificate and --method are for one code: give --m or --matrix")
+    if one != OneCode((), None, "auto", None, None, None, None):
+        raise click.UsageError(
+            "--time-limit, --above, --below, --certificate and --method are for one code: give --m or --matrix"
+        )
     return _file(data, labels, workers, threads, force, output)
 
 

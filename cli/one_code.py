@@ -42,6 +42,8 @@ class OneCode:
     matrix: str | None
     method: str
     time_limit: float | None
+    above: float | None
+    below: float | None
     certificate: str | None
 
     @property
@@ -66,6 +68,8 @@ def solve(path: str, wanted: OneCode, threads: int | None, force: bool, output: 
     read = read_matrix(path, wanted.matrix)
     P = as_floats(read)
     k, r = P.shape
+    if wanted.certificate is not None and (wanted.above is not None or wanted.below is not None):
+        raise click.UsageError("--certificate proves a height, not that it is --above or --below something")
     if wanted.levels and wanted.levels[-1] > r:
         raise click.UsageError(f"--m must be at most n - k = {r}, got {wanted.levels[-1]}")
     solver, interrupted, results = _solver(read, P, wanted, threads, output), False, []
@@ -100,7 +104,7 @@ def _check_proofs(wanted: OneCode, force: bool) -> None:
 
 def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Output) -> Any:
     """A function of m: the certificate, if one is wanted and the search ended, or what was found."""
-    from moe_mheight.exact import heights, result
+    from moe_mheight.exact import cost_model, heights
     from moe_mheight.proofs import certify
 
     k, r = P.shape
@@ -109,22 +113,24 @@ def _solver(read: Any, P: Any, wanted: OneCode, threads: int | None, output: Out
         for row, line in zip(read.P, P.tolist(), strict=True)
         for value, near in zip(row, line, strict=True)
     )
-    searched = heights.choose(k + r, wanted.method) == "search" or wanted.certificate is not None or rounded
+    searched = wanted.certificate is not None or rounded or wanted.method == "search"
 
     def solver(m: int) -> tuple[dict[str, Any] | None, Any]:
-        expected = result.expected_seconds(k + r, k, m, threads)
-        if searched and expected > heights.ANNOUNCED:
+        way = "search" if searched else None
+        expected = cost_model.expected_seconds(k + r, k, m, threads, way=way)
+        if expected > heights.ANNOUNCED:
             size = f"length {k + r} and dimension {k}"
             remark(f"h_{m} of a code of {size}: {heights.in_words(expected)}, by a guess", output.quiet)
         with Progress(1000, f"h_{m}", output) as bar:
             how: dict[str, Any] = {"threads": threads, "time_limit": wanted.time_limit, "watch": _watcher(bar, m)}
-            if wanted.certificate is not None:
+            if wanted.certificate is not None:  # whole heights only
                 try:
                     return certify.certify(read.entries, m, matrix=read.kind, path=wanted.proof(m), **how), None
                 except certify.UnfinishedError as error:
                     return None, error.found
             if rounded:
                 return None, certify.exact_height(read.P, m, **how)
+            how |= {"above": wanted.above, "below": wanted.below}
             return None, heights.m_height(P, m, method=wanted.method, details=True, **how)
 
     return solver
@@ -146,6 +152,10 @@ def _line(found: Any) -> str:
         facts += f", {found.nodes:,} nodes, {found.programs:,} linear programs"
     if found.finished:
         return f"h_{found.m} = {found.value!r}  ({facts})"
+    if found.ended == "above":
+        return f"h_{found.m} >= {found.lower!r}, above the threshold  ({facts})"
+    if found.ended == "below":
+        return f"h_{found.m} <= {found.upper!r}, not above the threshold  ({facts})"
     return f"{found.lower!r} <= h_{found.m} <= {found.upper!r}  ({found.ended}; {facts})"
 
 

@@ -17,9 +17,10 @@ from ..codes.forms import as_P
 from ..codes.linear import check_m, check_P
 from ..codes.minors import MAX_N, smallest_minors
 from ..errors import CodeError, brief
+from ..exact.cost_model import expected_seconds
 from ..exact.distance import minimum_distance
 from ..exact.heights import m_height
-from ..exact.result import Height, expected_seconds
+from ..exact.result import Height
 from ..figures.style import ORANGE, VERMILLION, picture
 from ..groups import TIERS, slack_of, tier_of
 from ..numerics.bitsets import LONGEST

@@ -1,6 +1,7 @@
 """Exact heights.
 
-heights: the entrance, height_profile and m_height. result: what a search tells. enumeration: all sets, n <= 16.
+heights: the entrance, height_profile and m_height. result: what is told of a height. cost_model: the quickest way.
+enumeration: batches, all m, n <= 16. single_height: one m of one code, n <= 20. bases: whichever of these is quicker.
 witness: codewords that attain a height. distance: the minimum distance. branch_and_bound: long codes, with
 all_targets, hitting_set and simplex_tableau below it.
 """

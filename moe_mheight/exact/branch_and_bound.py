@@ -29,9 +29,10 @@ from ..numerics.jit import compiled, thread_count
 from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
+from .cost_model import expected_seconds
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .orbits import completed_by
-from .result import Height, Progress, expected_seconds, silent
+from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
 PARTS, ROUND = 64, 16
@@ -207,6 +208,8 @@ def search_height(
     symmetry: bool = True,
     group: Group | None = None,
     start: NDArray[np.float64] | None = None,
+    limits: Thresholds = EXACTLY,
+    stop: NDArray[np.int64] | None = None,
 ) -> tuple[Height, list[int]]:
     """The m-height of one code, with the bases that prove it.
 
@@ -220,6 +223,8 @@ def search_height(
         symmetry: of sets that differ by an exchange of equal columns, or by an automorphism, search one only.
         group: automorphisms to use in any case.
         start: (n,) a codeword to begin with.
+        limits: what is enough to know.
+        stop: (1,), ends the search like Ctrl-C when somebody makes it 1.
 
     Returns:
         the height, and masks of bases: for every set S and every a outside it, one of them or of their images under
@@ -228,20 +233,22 @@ def search_height(
     """
     if P is not SMALLEST:
         _compile()
-    search = _Search(P, m, room, time_limit, watch)
+    search = _Search(P, m, room, time_limit, watch, limits, np.zeros(1, np.int64) if stop is None else stop)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
-    workers = thread_count(threads)
-    search.use(symmetry, group)
-    search.run(search.cut(), workers)
-    if not search.is_sharp:
-        search.group = none_of(len(search.single))
-        search.run(search.cut(), workers)
+    if search.ended == "finished":
+        search.use(symmetry, group)
+        search.run(search.cut(), thread_count(threads))
+        search.sharpen(thread_count(threads))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended != "finished":
-        return search.result(search.best, search.best, max(search.upper, search.best)), []
+        upper = max(search.upper, search.best)
+        return search.result(upper if search.ended == "below" else search.best, search.best, upper), []
     upper = search.proven_for_all
+    if search.best * (1.0 + MARGIN) < search.proven and upper <= limits.below:
+        search.ended = "below"
+        return search.result(upper, search.best, upper), search.bases
     # the codeword's coordinates are rounded from twice the precision, `best` is rounded down on top
     down = np.sort(np.abs(search.found.word))[::-1]
     value = min(max(float(down[0] / down[m]), search.best), upper)
@@ -269,6 +276,8 @@ class _Search:
     room: int
     time_limit: float | None
     watch: Callable[[Progress], None]
+    limits: Thresholds
+    outer_stop: NDArray[np.int64]
     began: float = field(default_factory=time.monotonic)
     ended: str = "finished"
     infinite: bool = False
@@ -298,7 +307,15 @@ class _Search:
         self.best = float(height_of(self.G, x, rest, self.m, word))
         if self.best < np.inf:
             self.best = float(first_words(self.G, first_masks(self.G, self.m), self.m, self.best, self.found))
+        self._heed_limits()
         return self.best
+
+    def _heed_limits(self) -> None:
+        """End where a threshold is passed for certain."""
+        if self.ended == "finished" and self.best > self.limits.above:
+            self.ended = "above"
+        elif self.ended == "finished" and self.upper <= self.limits.below:
+            self.ended = "below"
 
     def use(self, symmetry: bool, group: Group | None) -> None:
         """Leave out what is an image of something else, under these automorphisms or those to be found."""
@@ -306,7 +323,7 @@ class _Search:
             self.alike = exchangeable(self.G)
         k = len(self.P)
         if symmetry and group is None and (self.m > SHALLOW or comb(k + self.m - 1, self.m) > FEW):
-            group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + self.best))
+            group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + max(self.best, self.limits.below)))
         if group is not None:
             self.group = group
 
@@ -327,15 +344,21 @@ class _Search:
         proven, error = max(self.best, self.proven), self.group.error
         return proven if error == 0.0 else proven / (1.0 - error * (1.0 + proven)) * (1.0 + 4.0 * ROUNDING)
 
-    @property
-    def is_sharp(self) -> bool:
-        """Whether rounding of the automorphisms leaves the bracket as narrow as it should be."""
+    def sharpen(self, workers: int) -> None:
+        """Search again without automorphisms whose rounding makes the bracket wider than it should be."""
         error = self.group.error * (1.0 + max(self.best, self.proven))
-        return self.infinite or self.ended != "finished" or error <= SLACK
+        if self.ended == "finished" and not self.infinite and error > SLACK:
+            self.group = none_of(len(self.single))
+            self.run(self.cut(), workers)
 
     @property
     def tau(self) -> float:
-        return self.best * (1.0 + MARGIN)
+        return self._tau(self.best)
+
+    def _tau(self, best: float) -> float:
+        """What is not searched for: heights not above `best`, or below the threshold by what automorphisms are off."""
+        below = self.limits.below if self.group.error == 0.0 else self.limits.below * (1.0 - 2.0 * SLACK)
+        return max(best * (1.0 + MARGIN), below)
 
     def run(self, parts: list[Part], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
@@ -350,6 +373,7 @@ class _Search:
             for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers), gain):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
+                self._heed_limits()
                 if self.ended != "finished":
                     break
             while waiting and self.ended == "finished" and not self.infinite:
@@ -360,6 +384,7 @@ class _Search:
                     outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
                 again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
                 waiting = again + waiting
+                self._heed_limits()
                 self.infinite |= self.best > LARGEST_RATIO and self.real
         finally:
             self.stop[0] = 1
@@ -371,7 +396,7 @@ class _Search:
     def _relaxed(self, block: NDArray[np.int64]) -> float:
         """An upper bound, by leaving out blocks of coordinates."""
         nothing, identity = np.empty((0, 2), np.int64), none_of(len(self.single)).perms
-        problem = Problem(self.G, self.m, self.single, block, nothing, identity, nothing[:, 0].copy())
+        problem = Problem(self.G, self.m, self.single, block, nothing, np.inf, identity, nothing[:, 0].copy())
         report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
         none, best = np.int64(0), self.best
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
@@ -380,10 +405,11 @@ class _Search:
     def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
         known = np.array(self.known, np.int64).reshape(-1, 2)
         done = np.array([_signed(X) for X in part.done], np.int64)
-        problem = Problem(self.G, self.m, self.alike, self.single, known, self.group.perms, done)
+        perms, enough = self.group.perms, self.limits.above
+        problem = Problem(self.G, self.m, self.alike, self.single, known, enough, perms, done)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
         report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
-        out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), best * (1.0 + MARGIN)
+        out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), self._tau(best)
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
             self.shares[i] = 1.0
@@ -403,9 +429,16 @@ class _Search:
                 spent = time.monotonic() - self.began
                 if self.time_limit is not None and spent > self.time_limit and not self.stop[0]:
                     self.stop[0], self.ended = 1, "time limit"
+                if self.outer_stop[0]:
+                    self.stop[0], self.ended = 1, "interrupt"
+                elif any(future.done() and self._is_enough(future.result()) for future in futures):
+                    self.stop[0] = 1
             except KeyboardInterrupt:
                 self.stop[0], self.ended = 1, "interrupt"
         return [future.result() for future in futures]
+
+    def _is_enough(self, result: Any) -> bool:
+        return isinstance(result, _Outcome) and result.height > self.limits.above
 
     def _tell(self) -> None:
         share = float((self.shares[:, 0] * self.sizes).sum() / max(self.sizes.sum(), 1.0))

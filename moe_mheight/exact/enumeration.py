@@ -36,6 +36,7 @@ from ..codes.minors import (
     whole_minors,
 )
 from ..numerics.jit import LANES, compiled, over_batch
+from .single_height import answers, ask
 
 
 def lattice_sets(n: int, k: int) -> list[int]:
@@ -270,8 +271,8 @@ def enumerated_profiles(batch: NDArray[np.float64], threads: int | None = None) 
 
     Shape: batch (B, k, r), k + r <= 16; the profiles (B, r + 1).
 
-    Nearly all are decided by minors that are right to rounding. Where a minor may not be, every minor gets an interval,
-    and where the two ends of a height then differ, Python's integers decide.
+    Nearly all are decided by minors that are right to rounding. Where a minor may not be, its permanent tells more;
+    then every minor gets an interval, and where the two ends of a height differ, Python's integers decide.
     """
     count, k, r = batch.shape
     out, sure = np.empty((count, r + 1)), np.empty(count)
@@ -280,12 +281,21 @@ def enumerated_profiles(batch: NDArray[np.float64], threads: int | None = None) 
     over_batch(lambda i, j: _profiles(batch[i:j], limit, tables, lattice, out[i:j], sure[i:j]), count, threads)
     doubtful = np.flatnonzero(sure == 0.0)
     if len(doubtful):
-        out[doubtful] = _decided(batch[doubtful], threads)
+        out[doubtful] = decided(batch[doubtful], threads)
     return out
 
 
-def _decided(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
-    """Profiles of codes whose minors may be wrong."""
+def decided(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
+    """Profiles of codes whose minors may be wrong: by permanents, by intervals, and where these are not enough by
+    Python's integers."""
+    found = answers(batch, ask(len(batch), 1, batch.shape[2]), threads)
+    doubtful = np.flatnonzero(found.sure == 0.0)
+    if len(doubtful):
+        found.heights[doubtful] = _by_intervals(batch[doubtful], threads)
+    return found.heights
+
+
+def _by_intervals(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.float64]:
     real = ~are_whole(batch)[:, None]
     lower, upper = profile_ends(batch, threads).transpose(1, 0, 2)
     with np.errstate(invalid="ignore"):

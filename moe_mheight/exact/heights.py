@@ -1,19 +1,17 @@
 """The entrance to exact heights: enumeration of bases for short codes, branch and bound for long ones.
 
-`enumeration` does up to n = 16 and gives all m at once; `branch_and_bound` does one m at a time, up to n = 64 while the
-search fits: its work grows with C(k + m - 1, m), hardly with n (see `result.expected_seconds`).
+Which is quicker is told by `cost_model`. `bases` goes up to n = 20; `branch_and_bound` up to n = 64 while the search
+fits: its work grows with C(k + m - 1, m), hardly with n (see `cost_model.expected_seconds`).
 """
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
-from math import comb, nextafter
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,10 +24,12 @@ from ..errors import CodeError, brief
 from ..numerics.bitsets import BITS
 from ..numerics.jit import thread_count
 from ..numerics.rationals import rational_matrix
+from . import bases, cost_model
 from .branch_and_bound import SMALLEST, search_height
-from .enumeration import TIGHT, deciding_set, enumerated_profiles, profile_ends, whole_profile
-from .result import Height, Progress, expected_seconds, silent
-from .witness import deciding_sets, exact_word
+from .cost_model import expected_seconds
+from .enumeration import whole_profile
+from .result import Height, Progress, Thresholds, silent
+from .single_height import LONGEST, ask, basis_tables, heights_by_bases
 
 METHODS = ("auto", "bases", "search")
 
@@ -39,17 +39,17 @@ LONG, ANNOUNCED = 60.0, 5.0
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
 
 
-def choose(n: int, method: str = "auto") -> str:
-    """The method for codes of length n: "bases" up to 16, else "search".
+def choose(n: int, k: int, m: int, codes: int = 1, method: str = "auto") -> str:
+    """The method for so many codes: "bases" or "search", for "auto" what `cost_model` expects to be quicker.
 
     Raises:
         CodeError: no such method, or the code is too long for it.
     """
     if method not in METHODS:
         raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
-    if method == "bases" and n > MAX_N:
-        raise CodeError(f'method "bases" goes up to n = {MAX_N}, got n = {n}; "search" goes up to {BITS}')
-    return ("bases" if n <= MAX_N else "search") if method == "auto" else method
+    if method == "bases" and n > LONGEST:
+        raise CodeError(f'method "bases" goes up to n = {LONGEST}, got n = {n}; "search" goes up to {BITS}')
+    return cost_model.quickest(n, k, m, codes) if method == "auto" else method
 
 
 def in_words(seconds: float) -> str:
@@ -75,51 +75,12 @@ def _announce(n: int, k: int, m: int, threads: int | None) -> None:
         )
 
 
-def _by_bases(P: NDArray[np.float64], m: int, began: float) -> Height:
-    """By enumeration, both bounds certified: one by the codeword in fractions, one by an interval for every minor."""
-    k, r = P.shape
-    value, upper = float(enumerated_profiles(P[None], 1)[0, m]), float(profile_ends(P[None], 1)[0, 1, m])
-    left, at, _ = deciding_sets(P[None], np.array([m]), 1)
-    z, c = exact_word(P.tolist(), m, int(left[0]), int(at[0]))
-    if value == np.inf:
-        lower = upper = np.inf
-    else:
-        assert z is not None
-        value = float(z)
-        lower = value if Fraction(value) <= z else nextafter(value, 0.0)
-        if not upper <= value * (1.0 + TIGHT):  # intervals were not enough: Python's integers have decided
-            upper = nextafter(value, np.inf)
-        upper = max(upper, value)
-    return _enumerated(k, r, m, value, lower, upper, c, began)
-
-
-def _enumerated(
-    k: int, r: int, m: int, value: float, lower: float, upper: float, c: NDArray[np.float64], began: float
-) -> Height:
-    order = tuple(int(j) for j in np.argsort(-np.abs(c), kind="stable")[:m])
-    return Height(
-        k + r, k, m, value, lower, upper, c, order, "bases", "finished", time.monotonic() - began, comb(k + r, k), 0
-    )
-
-
-def _by_integers(F: list[list[Fraction]], m: int) -> Height:
-    """As `_by_bases`, of a code given in fractions."""
-    began = time.monotonic()
-    value = float(_whole_profiles([F])[0, m])
-    z, c = exact_word(F, m, *deciding_set(F, m))
-    lower = upper = value
-    if z is not None:
-        lower = value if Fraction(value) <= z else nextafter(value, 0.0)
-        upper = value if Fraction(value) >= z else nextafter(value, np.inf)
-    return _enumerated(len(F), len(F[0]), m, value, lower, upper, c, began)
-
-
 def _in_float64(M: Any, matrix: str | None, method: str) -> bool:
     """Whether a G or H is made systematic to rounding, as a search takes it; exactly where bases are enumerated."""
     if matrix not in ("G", "H") or isinstance(M, tuple):
         return False
     n = as_numbers(M, matrix).shape[-1:]
-    return bool(n) and (n[0] > MAX_N or choose(n[0], method) == "search")
+    return bool(n) and (n[0] > MAX_N or method == "search")
 
 
 def _beyond_float64(P: Any, method: str) -> list[Any] | None:
@@ -133,7 +94,7 @@ def _beyond_float64(P: Any, method: str) -> list[Any] | None:
     if entries.ndim not in (2, 3):
         raise CodeError(f"P must have shape (k, r) or (B, k, r), got {entries.shape}")
     k, r = entries.shape[-2:]
-    if choose(k + r, method) != "bases":
+    if k + r > MAX_N or method == "search":
         raise CodeError(
             f"P has entries that float64 rounds, {brief(beyond_float64(P, raw))} among them; a search takes integers "
             f"up to 2^53, bases any up to n = {MAX_N}, and certify(P, m) any"
@@ -154,7 +115,7 @@ def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
 @cache
 def _compile() -> None:
     """Compile what one code takes, or read it from disk, before a clock starts; `search_height` does so itself."""
-    _by_bases(SMALLEST, 1, 0.0)
+    bases.by_bases(SMALLEST, 1)
 
 
 @overload
@@ -168,6 +129,8 @@ def m_height(
     time_limit: float | None = None,
     threads: int | None = None,
     watch: Callable[[Progress], None] = silent,
+    above: ArrayLike | None = None,
+    below: ArrayLike | None = None,
 ) -> Height | Any: ...  # Any stands for the list that a batch gives
 
 
@@ -182,6 +145,8 @@ def m_height(
     time_limit: float | None = None,
     threads: int | None = None,
     watch: Callable[[Progress], None] = silent,
+    above: ArrayLike | None = None,
+    below: ArrayLike | None = None,
 ) -> Any: ...
 
 
@@ -195,6 +160,8 @@ def m_height(
     time_limit: float | None = None,
     threads: int | None = None,
     watch: Callable[[Progress], None] = silent,
+    above: ArrayLike | None = None,
+    below: ArrayLike | None = None,
 ) -> Any:
     """Exact m-height of codes [I | P].
 
@@ -202,7 +169,8 @@ def m_height(
         P: (k, r) or (B, k, r), n = k + r <= 64. Integers and Fractions are taken as they are; those that float64 would
             round need n <= 16.
         m: int, or (B,) ints, 1 <= m <= r.
-        method: "bases" (enumeration, n <= 16), "search" (branch and bound), or "auto", which takes bases up to n = 16.
+        method: "bases" (enumeration, n <= 20), "search" (branch and bound), or "auto", what `cost_model` expects to be
+            quicker.
         matrix: what P is: "P", or "G", a generator (k, n) in any basis, or "H", a parity check (r, n); n <= 64. Where
             bases are enumerated, a G or H of integers or fractions is made systematic exactly, else to rounding. None:
             "P", with a warning where it looks like another one.
@@ -212,15 +180,20 @@ def m_height(
             of coordinates, and is inf before the first of these has ended.
         threads: default all cores. They change nothing but the time.
         watch: called with a `Progress` some times a second by a long search.
+        above: a threshold, or (B,): stop as soon as a codeword proves h_m > above. The value is then what some codeword
+            attains, more than `above`.
+        below: a threshold, or (B,): stop as soon as h_m <= below is proven. The value is then a bound that is proven,
+            no more than `below`. Where a height does not pass its threshold the value is the height.
 
     Returns:
         A float, or (B,) float64; inf exactly when m >= d, the minimum distance. With details or a time limit a
-        `Height`, or a list of them. Ctrl-C ends a search with details like a time limit, and raises otherwise.
+        `Height`, or a list of them; its `ended` says which threshold has ended it, if one has. Ctrl-C ends a search
+        with details like a time limit, and raises otherwise.
 
         Precision: see `height_profile`.
 
     Raises:
-        CodeError: P, m, method or time_limit is out of range.
+        CodeError: P, m, method, time_limit or a threshold is out of range.
 
     Source: arXiv:2602.20366, Theorem 8; the search is described in `hitting_set`.
 
@@ -231,53 +204,135 @@ def m_height(
         >>> found = m_height([[1, 1], [1, 2]], 2, method="search", details=True)
         >>> found.value, found.method, found.finished
         (3.0, 'search', True)
+        >>> found = m_height([[1, 1], [1, 2]], 2, above=2.5, details=True)
+        >>> found.lower > 2.5, found.ended
+        (True, 'above')
     """
+    plain = above is None and below is None and time_limit is None and matrix is None and not details
+    if plain and method == "auto":
+        h = _at_once(P, m)
+        if h is not None:
+            return h
     details = details or time_limit is not None
     if time_limit is not None:
         time_limit = real("time_limit", time_limit, 0.0, np.inf)
     P, order = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
+    choose(2, 1, 1, 1, method)
+    thread_count(threads)
     if codes := _beyond_float64(P, method):
         levels, single = check_m(m, len(codes), len(codes[0][0])), np.ndim(P) == 2
         if not details:
             return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], single)
-        exactly = [_by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
+        exactly = [bases.by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
         return _as_given(exactly, order, single)
     batch, single = check_P(P, max_n=BITS)
     levels = check_m(m, len(batch), batch.shape[2])
-    bases = choose(sum(batch.shape[1:]), method) == "bases"
-    thread_count(threads)
-    if bases and not details:
-        return like_input(enumerated_profiles(batch, threads)[np.arange(len(batch)), levels], single)
-    if bases:
+    limits = _thresholds(above, below, len(batch))
+    if not details:
+        return like_input(_values(batch, levels, limits, method, threads, watch), single)
+    run = _Run(method, threads, time_limit, watch, single)
+    return _as_given(_details(batch, levels, limits, run), order, single)
+
+
+class _Run(NamedTuple):
+    """How heights are worked out; may_end: Ctrl-C ends a search with what it has, and is not raised."""
+
+    method: str
+    threads: int | None
+    time_limit: float | None
+    watch: Callable[[Progress], None]
+    may_end: bool
+
+
+def _thresholds(above: Any, below: Any, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both, (count,) each."""
+    given = []
+    for name, value, none in (("above", above, np.inf), ("below", below, 0.0)):
+        try:
+            limit = np.asarray(none if value is None else value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise CodeError(f"{name} must be a number, or one per code, got {brief(value)}") from error
+        if limit.ndim > 1 or (limit.ndim == 1 and len(limit) != count) or np.isnan(limit).any():
+            raise CodeError(f"{name} must be a number, or one per code ({count}), got {brief(value)}")
+        given.append(np.broadcast_to(limit, (count,)))
+    return given[0], given[1]
+
+
+def _at_once(P: Any, m: Any) -> float | None:
+    """The height of one short code in float64, if nothing about it asks for more care: a call of some 10 us."""
+    if type(P) is not np.ndarray or P.ndim != 2 or P.dtype != np.float64 or type(m) is not int:
+        return None
+    k, r = P.shape
+    if not (k and 1 <= m <= r and _is_quick(k, r, m)):
+        return None
+    if P[0, 0] == 1.0 or P[max(k - r, 0), max(r - k, 0)] == 1.0:  # a 1 that may begin an identity deserves a remark
+        return None
+    tables, limit = basis_tables(k + r, k)
+    out = np.empty((1, r + 4))
+    heights_by_bases(P.reshape(1, k * r), _question(m), limit, tables, out)
+    return float(out[0, m]) if out[0, r + 1] == 1.0 else None
+
+
+@cache
+def _is_quick(k: int, r: int, m: int) -> bool:
+    """Whether one code is enumerated, and its P not so tall that it deserves a remark."""
+    return k + r <= LONGEST and k <= max(8, 4 * r) and cost_model.quickest(k + r, k, m) == "bases"
+
+
+@cache
+def _question(m: int) -> NDArray[np.float64]:
+    return ask(1, m, m)
+
+
+def _values(batch: Any, levels: Any, limits: Any, method: str, threads: Any, watch: Any) -> NDArray[np.float64]:
+    """Heights (B,), or what the thresholds let be told of them."""
+    count, k, r = batch.shape
+    out = np.empty(count)
+    searched = np.zeros(count, np.bool_)
+    for level in np.unique(levels):
+        rows = levels == level
+        searched[rows] = choose(k + r, k, int(level), int(rows.sum()), method) == "search"
+    rows = ~searched
+    if rows.any():
+        out[rows] = bases.heights(batch[rows], levels[rows], limits[0][rows], limits[1][rows], threads)
+    if searched.any():
+        rest = (limits[0][searched], limits[1][searched])
+        run = _Run("search", threads, None, watch, False)
+        out[searched] = [found.value for found in _details(batch[searched], levels[searched], rest, run)]
+    return out
+
+
+def _details(batch: Any, levels: Any, limits: Any, run: _Run) -> list[Height]:
+    """A `Height` of each code. Many searches go side by side, one thread each, where one alone has time for all."""
+    count, k, r = batch.shape
+    n = k + r
+    threads = thread_count(run.threads)
+    if run.time_limit is None:
+        for level in np.unique(levels):
+            _announce(n, k, int(level), run.threads)
+    ways = [choose(n, k, m, count, run.method) for m in levels.tolist()]
+    if "bases" in ways:
         _compile()
-        heights = [_by_bases(P, level, time.monotonic()) for P, level in zip(batch, levels.tolist(), strict=True)]
-    else:
-        heights = _by_search(batch, levels.tolist(), details and single, threads, time_limit, watch)
-    if details:
-        return _as_given(heights, order, single)
-    return like_input(np.array([height.value for height in heights]), single)
+    stop = np.zeros(1, np.int64)
 
-
-def _by_search(
-    batch: NDArray[np.float64],
-    levels: list[int],
-    may_end: bool,
-    threads: int | None,
-    time_limit: float | None,
-    watch: Callable[[Progress], None],
-) -> list[Height]:
-    """may_end: Ctrl-C ends a search with what it has, and is not raised."""
-    k, r = batch.shape[1:]
-    if time_limit is None:
-        for level in set(levels):
-            _announce(k + r, k, level, threads)
-    heights = []
-    for code, level in zip(batch, levels, strict=True):
-        found, _ = search_height(code, level, threads=threads, time_limit=time_limit, watch=watch)
-        if found.ended == "interrupt" and not may_end:
+    def one(i: int, own: int) -> Height:
+        m, thresholds = int(levels[i]), Thresholds(float(limits[0][i]), float(limits[1][i]))
+        if ways[i] == "bases":
+            return bases.by_bases(batch[i], m, thresholds, own)
+        settings: dict[str, Any] = {"threads": own, "time_limit": run.time_limit, "watch": run.watch}
+        found, _ = search_height(batch[i], m, limits=thresholds, stop=stop, **settings)
+        if found.ended == "interrupt" and not run.may_end:
             raise KeyboardInterrupt
-        heights.append(found)
-    return heights
+        return found
+
+    if threads == 1 or count < 2 * threads or "search" not in ways or run.watch is not silent:
+        return [one(i, threads) for i in range(count)]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return [future.result() for future in [pool.submit(one, i, 1) for i in range(count)]]
+    finally:
+        stop[0] = 1
+        pool.shutdown(cancel_futures=True)
 
 
 def _as_given(heights: list[Height], orders: NDArray[np.int64] | None, single: bool) -> Height | list[Height]:
@@ -301,7 +356,7 @@ def height_profile(
 
     Args:
         P: (k, r) or (B, k, r), real, n = k + r <= 64. Up to n = 16 all bases are enumerated (the work grows like
-            n 2^n); beyond, each m is a search of its own, and the later ones may not fit: `heights.expected_seconds`.
+            n 2^n); beyond, each m is worked out by itself, and the later ones may not fit: `heights.expected_seconds`.
         matrix, method: as in `m_height`.
         threads: default all cores. The answer does not depend on it.
 
@@ -330,8 +385,9 @@ def height_profile(
         return out[0] if np.ndim(P) == 2 else out
     batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape
-    if choose(k + r, method) == "bases":
-        out = enumerated_profiles(batch, threads)
+    choose(k + r, k, 1, count, method)
+    if k + r <= MAX_N and method != "search":
+        out = bases.profiles(batch, threads)
         return out[0] if single else out
     _announce(k + r, k, max(range(1, r + 1), key=lambda m: expected_seconds(k + r, k, m)), threads)
     out = np.full((count, r + 1), np.inf)
@@ -339,7 +395,10 @@ def height_profile(
     for row, code in zip(out, batch, strict=True):
         word = None
         for m in range(1, r + 1):
-            found, _ = search_height(code, m, threads=threads, start=word)
+            if choose(k + r, k, m, 1, method) == "bases":
+                found = bases.by_bases(code, m, threads=threads)
+            else:
+                found, _ = search_height(code, m, threads=threads, start=word)
             if found.ended == "interrupt":
                 raise KeyboardInterrupt
             row[m] = max(found.value, row[m - 1])

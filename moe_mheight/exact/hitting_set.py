@@ -60,6 +60,7 @@ class Problem(NamedTuple):
         keep another that comes before it in the search are skipped: they are others exchanged.
     block: (n,) masks of the coordinates that are left out together with each; see `all_targets`.
     known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
+    enough: the search ends as STOPPED at a codeword whose height is above it.
     perms: (g, n) automorphisms, j going to perms[:, j]; see `orbits`. The identity alone where none is used.
     done: (count,), masks of sets that are done with from the beginning.
     """
@@ -69,6 +70,7 @@ class Problem(NamedTuple):
     alike: Any
     block: Any
     known: Any
+    enough: Any
     perms: Any
     done: Any
 
@@ -352,6 +354,8 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
             if height > best:
                 best = height
                 tau = max(tau, best * (1.0 + MARGIN))
+                if best > problem.enough:
+                    return STOPPED, best, proven
             if 0.0 <= bound <= tau:
                 proven = max(proven, bound)
                 remember(nodes, level, mask, np.int64(0), mask)

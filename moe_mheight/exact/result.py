@@ -1,27 +1,27 @@
-"""What a search tells: a height with its bracket, how far it has come, and beforehand how long it may take."""
+"""What is told of a height: its bracket, how far a search has come, and the thresholds that may end it early."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import comb
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..numerics.jit import thread_count
 
 
 @dataclass(frozen=True, eq=False)
 class Height:
     """What is known of h_m of one code.
 
-    value: the height, when finished; else the best so far.
+    value: the height, when finished; where a threshold has ended it the bound that did, else the best so far.
     lower, upper: certified bounds, within 1e-9 of each other when finished; inf where the height is infinite.
     witness: (n,) a codeword that attains `lower` (`value`, but for the rounding of its coordinates), largest
         |coordinate| 1.
     outside: the m coordinates left out of S, first the largest one, a.
     method: "search" (branch and bound) or "bases" (enumeration).
-    ended: "finished", "time limit" or "interrupt".
+    ended: "finished"; "above" or "below", by a threshold: `lower` is above it, or `upper` not; "time limit" or
+        "interrupt".
     seconds, nodes, programs: what it took; nodes of the search, and linear programs, most of them a pivot or two.
     """
 
@@ -62,24 +62,15 @@ def silent(progress: Progress) -> None:
     """The `watch` of those who do not."""
 
 
-def expected_seconds(n: int, k: int, m: int, threads: int | None = None) -> float:
-    """A guess of how long the search takes for a random code, from its size alone.
+class Thresholds(NamedTuple):
+    """What is enough to know: that the height is above the one, or not above the other."""
 
-    Right to a factor of 3 at rate 1/2 and above, of 10 at low rates with large m; codes of low height take less.
+    above: float = inf
+    below: float = 0.0
 
-    Args:
-        n, k, m: 1 <= k < n <= 64, 1 <= m <= n - k.
-        threads: default all cores.
 
-    Returns:
-        Seconds.
+EXACTLY = Thresholds()
+"""No threshold: the height itself."""
 
-    Source: benchmarks/large_codes.py, which fits and checks it.
-
-    Example:
-        >>> from moe_mheight.exact.result import expected_seconds
-        >>> expected_seconds(24, 12, 6, threads=1) < 1.0 < expected_seconds(64, 32, 16, threads=1)
-        True
-    """
-    sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
-    return 0.01 + 3e-10 * sets * float(k * n) ** 1.6 / thread_count(threads)
+DECIDED = 4e-13
+"""How far from a threshold a height must be, relatively, for rounding not to matter to which side it is on."""

@@ -15,53 +15,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codes.forms import as_P, in_given_order
 from ..codes.linear import check_m, check_P
-from ..codes.minors import LARGEST_RATIO, MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, new_minors
+from ..codes.minors import LARGEST_RATIO, MAX_N
 from ..numerics import rationals
-from ..numerics.jit import LANES, compiled, over_batch
-from .enumeration import deciding_set, lattice_sets, lattice_tables, minima, new_minima
+from ..numerics.jit import compiled, over_batch
+from .enumeration import deciding_set
 from .hitting_set import best_without, largest_height
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
+from .single_height import answers, ask
 
 ATTAINED = 2e-11
 """Relative distance from the height up to which a codeword counts as attaining it; twice what the search leaves out."""
 
 
 class Deciding(NamedTuple):
-    """The (S, a) that decide: masks left out of S, coordinates a, -1 where in doubt, and heights; (B,) each."""
+    """The (S, a) that decide: masks left out of S, coordinates a, and heights; (B,) each."""
 
     left: NDArray[np.int64]
     at: NDArray[np.int64]
     value: NDArray[np.float64]
-
-
-@compiled
-def _deciding(P, m, exact_below, tables, lattice, sets, out):  # type: ignore[no-untyped-def]
-    """Fill `out`, Deciding, for the heights m (B,)."""
-    left, at, value = out
-    count, k, r = P.shape
-    n, bases = lattice.basis.shape
-    x, found, smallest = np.empty((k * r, LANES)), new_minors(tables), new_minima(lattice)
-    inverse = np.empty_like(found.size)
-    for start in range(0, count, LANES):
-        stop = min(start + LANES, count)
-        load_lanes(P, start, stop, x)
-        minor_lanes(x, exact_below, tables, found)
-        for b in range(inverse.shape[0]):
-            for lane in range(LANES):
-                inverse[b, lane] = 1.0 / found.size[b, lane]
-        value[start:stop] = -1.0
-        for a in range(n):
-            minima(inverse, found.total, lattice, a, smallest)
-            for q in range(smallest.shape[0]):
-                inside = (sets[q] & ((1 << a) - 1)) | (sets[q] >> a << (a + 1))
-                here = r if q < bases else lattice.level[q - bases]
-                for lane in range(stop - start):
-                    code = start + lane
-                    if here == m[code] and smallest[q, lane] - 1.0 > value[code]:
-                        value[code], at[code], left[code] = smallest[q, lane] - 1.0, a, ((1 << n) - 1) ^ inside
-        for lane in range(stop - start):
-            if found.sure[lane] == 0.0:
-                at[start + lane] = -1
 
 
 @compiled
@@ -109,21 +80,13 @@ def deciding_sets(P: NDArray[np.float64], levels: NDArray[np.int64], threads: in
 
     The value is inf where it is infinite, and where it was for `deciding_set` to decide.
     """
-    count, k, r = P.shape
-    n = k + r
-    sets = np.array(lattice_sets(n, k))
-    tables, lattice, limit = minor_tables(n, k), lattice_tables(n, k), exact_integer_limit(k, r)
-    found = Deciding(np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count))
-
-    def work(i: int, j: int) -> None:
-        piece = Deciding(found.left[i:j], found.at[i:j], found.value[i:j])
-        _deciding(P[i:j], levels[i:j], limit, tables, lattice, sets, piece)
-
-    over_batch(work, count, threads)
-    for i in np.flatnonzero(found.at < 0):
-        found.left[i], found.at[i] = deciding_set(P[i].tolist(), int(levels[i]))
-        found.value[i] = np.inf
-    return found
+    found = answers(P, ask(len(P), levels, levels), threads)
+    value = found.heights[np.arange(len(P)), levels]
+    out = Deciding(found.left.astype(np.int64), found.at.astype(np.int64), value)
+    for i in np.flatnonzero(found.sure == 0.0):
+        out.left[i], out.at[i] = deciding_set(P[i].tolist(), int(levels[i]))
+        out.value[i] = np.inf
+    return out
 
 
 def witness(P: ArrayLike, m: Any, *, matrix: str | None = None, threads: int | None = None) -> NDArray[np.float64]:

@@ -85,6 +85,9 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 KEY = 12
 """Characters of a `code_key`."""
 
+FILES = "linked 1"
+"""What the files of machine code hold; files of another kind must not be found."""
+
 
 def compiled(function: Callable[..., Any], *, shared: bool = True, **options: Any) -> Callable[..., Any]:
     """Compile with numba, keeping the machine code on disk where some folder can be written.
@@ -195,7 +198,10 @@ def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
 
 def code_key(function: Callable[..., Any], options: dict[str, Any]) -> str:
     """A hash of a kernel's bytecode and options, of the kernels it calls and the constants that become part of it."""
-    parts: list[Any] = [(name, sorted(value) if isinstance(value, set) else value) for name, value in options.items()]
+    parts: list[Any] = [
+        FILES,
+        *((name, sorted(value) if isinstance(value, set) else value) for name, value in options.items()),
+    ]
     for code in _bodies(function):
         known = [name for name in code.co_names if name in function.__globals__]
         parts += [_plain(code, function.__doc__), [_key_of(name, function.__globals__[name]) for name in known]]

@@ -14,8 +14,8 @@ from moe_mheight import CodeError, from_parity_check, height_profile, m_height, 
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import branch_and_bound
 from moe_mheight.exact.branch_and_bound import exchangeable, search_height
+from moe_mheight.exact.cost_model import expected_seconds
 from moe_mheight.exact.hitting_set import Problem, Report, search_target
-from moe_mheight.exact.result import expected_seconds
 from moe_mheight.exact.simplex_tableau import Codeword, certified_norm, first_table, push_out_anywhere, renew
 from moe_mheight.numerics import rationals
 
@@ -333,7 +333,8 @@ def test_single_targets_make_up_the_height(rng):
     P = rng.normal(size=(5, 8))
     G = np.ascontiguousarray(np.hstack([np.eye(5), P]))
     found, single = [], np.int64(1) << np.arange(13)
-    problem = Problem(G, 4, single, single, np.empty((0, 2), np.int64), np.arange(len(single))[None], single[:0])
+    identity = np.arange(13)[None]
+    problem = Problem(G, 4, single, single, np.empty((0, 2), np.int64), np.inf, identity, single[:0])
     for a in range(13):
         report = Report(
             np.zeros(1, np.int64), np.zeros(1), np.empty(99, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
@@ -371,7 +372,7 @@ def test_bad_arguments(arguments, match):
 def test_sizes_out_of_reach():
     with pytest.raises(CodeError, match="at most 64"):
         m_height(np.ones((1, 64)), 2)
-    with pytest.raises(CodeError, match="goes up to n = 16"):
+    with pytest.raises(CodeError, match="goes up to n = 20"):
         m_height(np.ones((2, 20)), 2, method="bases")
     with pytest.raises(CodeError, match="at most 64"):
         height_profile(np.ones((32, 33)))

@@ -12,6 +12,7 @@ from moe_mheight.codes.linear import systematic
 from moe_mheight.exact import branch_and_bound
 from moe_mheight.exact.branch_and_bound import search_height
 from moe_mheight.exact.orbits import completed_by, completing, completing_with, leave, tables_of
+from moe_mheight.exact.result import Thresholds
 
 
 @pytest.fixture
@@ -134,6 +135,23 @@ def test_automorphisms_that_are_too_far_off_are_not_used(rng):
     assert coarse.nodes > plain.nodes
     assert fine.upper == pytest.approx(plain.upper, rel=1e-9)
     assert fine.upper >= fine.value * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("kind", [sym.double_circulant, sym.polygons, sym.cyclic, sym.small_paley])
+def test_thresholds(kind, blind, rng):
+    """What is proven of a height is true, on both sides of it."""
+    for _ in range(5):
+        P, m = drawn(kind, rng)
+        group, h = found_group(P), search_height(P, m, symmetry=False)[0].value
+        if h == np.inf:
+            continue
+        for factor in (0.5, 0.999, 1.001, 2.0):
+            below, _ = search_height(P, m, group=group, limits=Thresholds(below=h * factor))
+            assert below.lower <= h * (1 + 1e-9)
+            assert h <= below.upper * (1 + 1e-9)
+            assert below.upper <= h * factor if factor > 1 else below.value == pytest.approx(h, rel=1e-9)
+            above, _ = search_height(P, m, group=group, limits=Thresholds(above=h * factor))
+            assert above.lower > h * factor if factor < 1 else above.value == pytest.approx(h, rel=1e-9)
 
 
 def test_a_false_group_would_be_noticed(blind, rng):

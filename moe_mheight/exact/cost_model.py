@@ -1,0 +1,95 @@
+"""How long each way to a height takes, by one table fitted to measurements, and which one is the quickest.
+
+The logarithm of the seconds is a quadratic in the logarithms of what a way has to count: minors, sets S, bases in each,
+nodes of a search. `python benchmarks/cost_model.py` measures, fits COEFFICIENTS and says how far off they are.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import comb, exp, log
+
+from ..codes.minors import MAX_N
+from ..numerics.jit import LANES, thread_count
+from .single_height import LONGEST
+
+COEFFICIENTS: dict[str, tuple[float, ...]] = {
+    "lanes": (
+        -14.4995, 0.0138815, -0.995574, 0.967748, 0.0869264, -0.405741, -0.191531, 3.84837, 1.44671, -4.68498,
+    ),
+    "single": (
+        -14.2292, 0.130652, 0.175926, 0.339502, -1.78157, 1.99852, -0.101655, 0.0822955, 0.183687, 0.0936425,
+        -0.260144, 0.0442427, -0.00942094, -0.16128, 0.250275, -0.0273251, -0.180923, -2.1316, 0.981036, 2.9213,
+        -3.06912,
+    ),
+    "search": (
+        -7.91566, -2.42868, -0.980102, -1.25604, 0.701952, -0.730338, 2.46338, 0.545536, 1.91035, -0.556839,
+        -0.951809, -1.93416, 0.890243, -0.929067, -0.526247,
+    ),
+}  # fmt: skip
+"""For the terms of `terms`; see there. Of one code in one thread."""
+
+OVERHEAD = {"lanes": 0.0, "single": 0.0, "search": 5e-4}
+"""Seconds that a call takes whatever the size."""
+
+
+def counts(way: str, n: int, k: int, m: int) -> tuple[float, ...]:
+    """Logarithms of what a way has to count, for one code."""
+    minors, sets, bases = log(comb(n, k)), log(comb(n, m)), log(comb(n - m, k) + 1)
+    if way == "lanes":
+        return minors, n / 10, k / 10
+    if way == "single":
+        return minors, sets, bases, n / 10, m / 10
+    return log(n), log(k), log(m), log(n - k)
+
+
+def terms(way: str, n: int, k: int, m: int) -> list[float]:
+    """1, the counts and their products in pairs, each once; a search counts nodes, in proportion, besides."""
+    x = [1.0, *counts(way, n, k, m)]
+    return [x[i] * x[j] for i in range(len(x)) for j in range(i, len(x))]
+
+
+def leaves(way: str, n: int, k: int, m: int) -> float:
+    """What the seconds are in proportion to, however large: the sets left out that a search tells apart."""
+    return float(min(comb(k + m - 1, m), comb(n - 1, m - 1))) if way == "search" else 1.0
+
+
+@cache
+def seconds(way: str, n: int, k: int, m: int) -> float:
+    """Of one code in one thread: by "lanes" all m, LANES codes at a time; by "single" or "search" one m."""
+    power = sum(price * term for price, term in zip(COEFFICIENTS[way], terms(way, n, k, m), strict=True))
+    return OVERHEAD[way] + leaves(way, n, k, m) * exp(min(power, 300.0))
+
+
+@cache
+def quickest(n: int, k: int, m: int, codes: int = 1) -> str:
+    """ "bases" or "search"."""
+    if n > LONGEST:
+        return "search"
+    bases = seconds("single", n, k, m)
+    if n <= MAX_N and codes >= LANES:
+        bases = min(bases, seconds("lanes", n, k, m))
+    return "bases" if bases <= seconds("search", n, k, m) else "search"
+
+
+def expected_seconds(n: int, k: int, m: int, threads: int | None = None, *, way: str | None = None) -> float:
+    """A guess of how long `m_height` takes for a random code, from its size alone.
+
+    Args:
+        n, k, m: 1 <= k < n <= 64, 1 <= m <= n - k.
+        threads: default all cores.
+        way: "single" (enumeration) or "search"; default the quicker.
+
+    Returns:
+        Seconds, right to a factor of 3 for most kinds of codes; codes of low height with large m may take less.
+
+    Source: benchmarks/cost_model.py, which fits and checks it.
+
+    Example:
+        >>> from moe_mheight.exact.cost_model import expected_seconds
+        >>> expected_seconds(24, 12, 6, threads=1) < 1.0 < expected_seconds(64, 32, 16, threads=1)
+        True
+    """
+    if way == "single" or (way is None and quickest(n, k, m) == "bases"):
+        return seconds("single", n, k, m)
+    return seconds("search", n, k, m) / thread_count(threads)
