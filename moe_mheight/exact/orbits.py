@@ -8,6 +8,7 @@ with before. Only X of up to three coordinates are remembered, all their images 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def tables_of(perms, sets, target):  # type: ignore[no-untyped-def]
     return done
 
 
-def completed_by(perms: NDArray[np.int64], done: list[int], out: int) -> int:
+def completed_by(perms: NDArray[np.int64], done: Sequence[int], out: int) -> int:
     """The mask of the coordinates that complete an image of a set in `done`, beside those in `out`; sets as masks."""
     kept = 0
     for X in done:
