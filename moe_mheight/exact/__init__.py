@@ -3,5 +3,5 @@
 heights: the entrance, height_profile and m_height. result: what is told of a height. cost_model: the quickest way.
 enumeration: batches, all m, n <= 16. single_height: one m of one code, n <= 20. bases: whichever of these is quicker.
 witness: codewords that attain a height. distance: the minimum distance. branch_and_bound: long codes, with
-all_targets, hitting_set and simplex_tableau below it.
+parts, all_targets, hitting_set, orbits and simplex_tableau below it.
 """

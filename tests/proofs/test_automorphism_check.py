@@ -53,7 +53,7 @@ def test_symmetric_codes(matrix, kind, m):
     assert (made["format"][-1], whole["format"][-1]) == ("3", "2")
     assert "automorphisms" not in whole
     assert verify(made, matrix, matrix=kind).accepted
-    if made["arithmetic"] == "rational":
+    if made["arithmetic"] == "rational" and made["n"] <= 10:
         assert made["height"] == whole["height"] == str(brute.profile(made["P"])[m])
     assert len(made["bases"]) < len(whole["bases"])
     plain = {key: value for key, value in made.items() if key not in ("automorphisms", "sha256")}
