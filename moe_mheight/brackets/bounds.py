@@ -36,6 +36,9 @@ from ..numerics.rounding import residuals, upper_bound
 from .budget_search import search
 from .irls import CANDIDATES, STEPS, Brackets, gather, insert, reweight
 
+BOUNDED = 1e6
+"""A code with a certified upper bound below this is not infinite; those of reals that count as such exceed 1e11."""
+
 DOUBTFUL = 1e-3
 """Residuals above this make the scan solve again."""
 
@@ -248,9 +251,18 @@ def brackets(
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, tightest=tightest, budget=budget, threads=threads)
-    infinite = _infinite(batch, found) if n > MAX_N else _distances(batch, threads) <= m
+    infinite = _infinite(batch, found) if n > MAX_N else _short(batch, m, found.upper, threads)
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
+
+
+def _short(batch: NDArray[np.float64], m: int, upper: NDArray[np.float64], threads: int | None) -> NDArray[np.bool_]:
+    """Which codes have a minimum distance of m or less, (B,): none of those whose height is bounded."""
+    out = np.zeros(len(batch), np.bool_)
+    rows = np.flatnonzero(~(upper < BOUNDED))
+    if len(rows):
+        out[rows] = _distances(batch[rows], threads) <= m
+    return out
 
 
 def _distances(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.int64]:
