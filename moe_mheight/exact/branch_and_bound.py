@@ -27,6 +27,7 @@ from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
+from .basis_walk import WalkPart, search_circuits, start_of, walk_parts
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import Height, Progress, expected_seconds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
@@ -51,6 +52,9 @@ TIGHT = 1e-9
 
 ROOM = 4096
 """Bases kept of a part where nobody asks for all."""
+
+WALKED = True
+"""Whether h_r comes from a walk over all bases (`basis_walk`), where nobody asks for those that prove it."""
 
 
 @compiled
@@ -210,7 +214,9 @@ def search_height(
     search = _Search(P, m, room, time_limit, watch)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
-    parts = search.cut(symmetry)
+    parts: list[Part] | list[WalkPart] = (
+        search.walk() if WALKED and m == P.shape[1] and room == ROOM else search.cut(symmetry)
+    )
     search.run(parts, min(thread_count(threads), max(len(parts), 1)))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
@@ -283,11 +289,17 @@ class _Search:
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
         return parts
 
+    def walk(self) -> list[WalkPart]:
+        """The parts to walk where m = r."""
+        self.start, parts = start_of(self.G), walk_parts(*self.P.shape)
+        self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
+        return parts
+
     @property
     def tau(self) -> float:
         return self.best * (1.0 + MARGIN)
 
-    def run(self, parts: list[Part], workers: int) -> None:
+    def run(self, parts: list[Part] | list[WalkPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
         alone = workers == 1 and len(parts) == 1 and self.time_limit is None
@@ -323,12 +335,17 @@ class _Search:
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
         return float(proven) if ended == DONE else np.inf
 
-    def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
+    def _search_part(self, i: int, part: Part | WalkPart, best: float) -> _Outcome:
         known = np.array(self.known, np.int64).reshape(-1, 2)
         problem = Problem(self.G, self.m, self.alike, self.single, known)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
         report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
-        out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), best * (1.0 + MARGIN)
+        tau = best * (1.0 + MARGIN)
+        if isinstance(part, WalkPart):
+            ended, height, proven = search_circuits(self.start, part.paths, part.s, part.w, best, report, known, found)
+            bases = bases[: min(int(counts[2]), self.room)]
+            return _Outcome(ended, float(height), float(proven), bases, doubt, counts, found)
+        out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
             self.shares[i] = 1.0
