@@ -5,9 +5,9 @@ basis B = D - i it is (y, -1) up to scale, with y = G_B^-1 g_i, and so the large
 |c|_1 / min |c| - 1. h_r is the largest of these, and infinite where some k columns are dependent.
 
 Each D is visited once. A node is a basis with its table, k - s of its coordinates decided to be in D and s not yet, and
-w of the other columns that may still be in D: C(s + w, s + 1) sets. To decide on a coordinate of the basis costs nothing
-where it is in; where it is out, it is exchanged for one of the w. So each table is evaluated whole, w circuits of k + 1
-numbers, and made from the one before by one pivot. LANES nodes of the same (s, w) are walked side by side.
+w of the other columns that may still be in D: C(s + w, s + 1) sets. To decide on a coordinate of the basis costs
+nothing where it is in; where it is out, it is exchanged for one of the w. So each table is evaluated whole, w circuits
+of k + 1 numbers, and made from the one before by one pivot. LANES nodes of the same (s, w) are walked side by side.
 
 What rounding does is bounded from behind. A table T of the basis B is the exact one of columns moved a little, those of
 B and its own: a pivot that is off by F moves column c by A_B F_c more, A being the columns in the coordinates of the
@@ -18,42 +18,48 @@ doubt go to `certified_norm` and `certified_height`, and from there to fractions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..numerics.bitsets import BITS
 from ..numerics.jit import LANES, compiled
 from ..numerics.rounding import ROUNDING
-from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, added, largest_height
-from .simplex_tableau import certified_height, certified_norm, new_tableau, renew, widen
+from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, Report, largest_height
+from .simplex_tableau import Codeword, certified_height, certified_norm, first_table, renew, widen
 
 CLOSE = 1e-9
 """Circuits this close to the best height, relatively, are computed again in twice the precision."""
 
-DEPTH = 11
-"""Decisions before the walk: 2^DEPTH nodes at most, which the lanes and the threads share."""
+DEPTHS = (11, 13)
+"""Decisions before the walk, at most, for long and for very long ones: 2 to that power is how many nodes the lanes and
+the threads share."""
 
-DEEPER = 10**8
-"""Circuits from which on there are four times as many, so that a part of them ends sooner."""
+PER_NODE = 9
+"""Circuits of a node, as a power of 2, where there may be that many nodes."""
+
+VERY_LONG = 10**8
+"""Circuits from which on the parts are smaller, so that one of them ends sooner."""
 
 
 class Start(NamedTuple):
     """The first table, in the coordinates of a basis without large entries.
 
-    G: (k, n) = [I | P].
     T: (k, r), the columns outside the basis.
     basis, others: (k,) and (r,) int64, the coordinates of rows and columns.
     off: how far the columns of T are from exact ones, |.|_1.
+    largest: the largest |y|_1 of a column.
     unit: what a pivot moves a column by at most, over the sum of its largest |y|_1 before and after.
     """
 
-    G: Any
     T: Any
     basis: Any
     others: Any
     off: Any
+    largest: Any
     unit: Any
 
 
@@ -64,6 +70,7 @@ class Walk(NamedTuple):
     rows, columns: (k, LANES) and (r, LANES) int64, the coordinates of the first level.
     out: (r + 1,) int64, the row that each level is being exchanged in.
     flipped: (r + 1, LANES), 1 where the last two columns have changed places since the level was made.
+    after: (top + 1,) int64, how many rows of a level have still to be put out, one after the other.
     off, largest: (r + 1, LANES), see `Start.off`, and the largest |y|_1 of a column.
     total, least: (r, LANES), |y|_1 of each column of the newest level, and its smallest |entry|, at most 1.
     flip, inverse, ratio: (LANES,), of one pivot.
@@ -74,6 +81,7 @@ class Walk(NamedTuple):
     columns: Any
     out: Any
     flipped: Any
+    after: Any
     off: Any
     largest: Any
     total: Any
@@ -92,11 +100,18 @@ class WalkPart(NamedTuple):
     paths: NDArray[np.int64]
 
 
+def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled with a * b + c in one rounding: what rounding may do is bounded for either."""
+    return compiled(function, fastmath={"contract"})
+
+
 def walk_parts(k: int, r: int) -> list[WalkPart]:
     """Parts that hold every set of k + 1 coordinates once, the largest first; `size` circuits each."""
     found: dict[tuple[int, int], NDArray[np.int64]] = {(k, r): np.zeros(1, np.int64)}
     ends: dict[tuple[int, int], list[NDArray[np.int64]]] = {}
-    for step in range(DEPTH + 2 * (comb(k + r, k + 1) > DEEPER)):
+    circuits = comb(k + r, k + 1)
+    most = DEPTHS[int(circuits > VERY_LONG)]
+    for step in range(max(0, min(most, circuits.bit_length() - PER_NODE))):
         more: dict[tuple[int, int], list[NDArray[np.int64]]] = {}
         for (s, w), paths in found.items():
             if s == 0 or w == 1:
@@ -116,22 +131,30 @@ def walk_parts(k: int, r: int) -> list[WalkPart]:
     return sorted(parts, key=lambda part: (-part.size, part.s))
 
 
+def _first_tableau(G: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """The table of the first k coordinates, its basis and the row of each coordinate, as `simplex_tableau` has them."""
+    k, n = G.shape
+    made = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
+    first_table(G, 0, *made)
+    return made
+
+
 def start_of(G: NDArray[np.float64]) -> Start:
     """The first table of a code, with what rounding may have done to it."""
-    k, n = G.shape
-    table = new_tableau(G, 0)
-    widen(table.D, table.basis, table.row_of, np.int64(0))
-    renew(G, 0, table.D, table.basis, table.row_of)
-    others = np.flatnonzero(table.row_of < 0)
-    T, C, B = np.ascontiguousarray(table.D[:, others]), np.abs(table.D[:, :k]), G[:, table.basis]
+    k = len(G)
+    D, basis, row_of = _first_tableau(G)
+    widen(D, basis, row_of, 0)
+    renew(G, 0, D, basis, row_of)
+    others = np.flatnonzero(row_of < 0)
+    T, C, B = np.ascontiguousarray(D[:, others]), D[:, :k], G[:, basis]
     slack = (k + 4) * ROUNDING
     left = np.abs(G[:, others] - B @ T) + slack * (np.abs(G[:, others]) + np.abs(B) @ np.abs(T))
-    apart = np.abs(np.eye(k) - table.D[:, :k] @ B) + slack * (np.eye(k) + C @ np.abs(B))
+    apart = np.abs(np.eye(k) - C @ B) + slack * (np.eye(k) + np.abs(C) @ np.abs(B))
     contraction = float(apart.sum(0).max())
-    off = float((C @ left).sum(0).max()) * 1.001 / (1.0 - contraction) if contraction < 0.5 else np.inf
-    # columns moved by up to 1 are still no longer than twice as long; more than that bounds nothing
-    longest = 2.0 * max(1.0, float(np.abs(T).sum(0).max()))
-    return Start(G, T, table.basis, others, off, 3.0 * ROUNDING * longest * 1.001)
+    off = float((np.abs(C) @ left).sum(0).max()) * 1.001 / (1.0 - contraction) if contraction < 0.5 else np.inf
+    # a column moved by less than 1 is no longer than twice this; more than that bounds nothing
+    largest = float(np.abs(T).sum(0).max())
+    return Start(T, basis, others, off, largest, 6.0 * ROUNDING * max(1.0, largest) * 1.001)
 
 
 @compiled
@@ -159,51 +182,38 @@ def _exchange(T, rows, columns, j, w):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _seat(start, path, lane, s, w, walk):  # type: ignore[no-untyped-def]
-    """Take one lane to its node."""
-    k, r = start.T.shape
-    T, rows, columns = start.T.copy(), start.basis.copy(), start.others.copy()
-    before, off, largest = k, start.off, 0.0
-    for c in range(r):
-        total = 0.0
-        for i in range(k):
-            total += abs(T[i, c])
-        largest = max(largest, total)
-    left, step = r, 0
-    while before > s or left > w:
-        if path >> step & 1:
-            after = _exchange(T, rows, columns, before - 1, left)
-            left -= 1
-            off += start.unit * (largest + after)
-            largest = after
-        else:
-            before -= 1
-        step += 1
+def _seat(start, paths, s, w, walk, T, rows, columns):  # type: ignore[no-untyped-def]
+    """Take every lane to its node (s, w); spare lanes repeat the last. T, rows, columns: room for one more table."""
+    k, r = T.shape
     first = w * (w - 1) // 2
-    for c in range(w):
+    for lane in range(LANES):
         for i in range(k):
-            walk.tables[first + c, i, lane] = T[i, c]
-        walk.columns[c, lane] = columns[c]
-    for i in range(k):
-        walk.rows[i, lane] = rows[i]
-    walk.off[w, lane], walk.flipped[w, lane] = off, 0.0
+            rows[i] = start.basis[i]
+            for c in range(r):
+                T[i, c] = start.T[i, c]
+        for c in range(r):
+            columns[c] = start.others[c]
+        off, largest, path = start.off, start.largest, paths[min(lane, paths.shape[0] - 1)]
+        before, left = k, r
+        while before > s or left > w:
+            if path & 1:
+                after = _exchange(T, rows, columns, before - 1, left)
+                left -= 1
+                off += start.unit * (largest + after)
+                largest = after
+            else:
+                before -= 1
+            path >>= 1
+        for i in range(k):
+            walk.rows[i, lane] = rows[i]
+            for c in range(w):
+                walk.tables[first + c, i, lane] = T[i, c]
+        for c in range(w):
+            walk.columns[c, lane] = columns[c]
+        walk.off[w, lane] = off
 
 
-@compiled
-def _sums(tables, w, total, least):  # type: ignore[no-untyped-def]
-    """|y|_1 and the smallest |entry| of each column of a level."""
-    first = w * (w - 1) // 2
-    for c in range(w):
-        for lane in range(LANES):
-            total[c, lane], least[c, lane] = 0.0, 1.0
-        for i in range(tables.shape[1]):
-            for lane in range(LANES):
-                size = abs(tables[first + c, i, lane])
-                total[c, lane] += size
-                least[c, lane] = size if size < least[c, lane] else least[c, lane]
-
-
-@compiled
+@_fused
 def _flip(tables, w, j, flip, inverse):  # type: ignore[no-untyped-def]
     """Put the larger of the last two entries of row j last, by exchanging the columns."""
     one, two = w * (w - 1) // 2 + w - 2, w * (w - 1) // 2 + w - 1
@@ -219,7 +229,7 @@ def _flip(tables, w, j, flip, inverse):  # type: ignore[no-untyped-def]
             tables[one, i, lane] = last if flip[lane] > 0.0 else other
 
 
-@compiled
+@_fused
 def _contracted(tables, w, j, inverse, ratio, total, least):  # type: ignore[no-untyped-def]
     """The level below: the last column of level w enters in row j, and what leaves is out; with its sums."""
     above, below = w * (w - 1) // 2, (w - 1) * (w - 2) // 2
@@ -230,7 +240,7 @@ def _contracted(tables, w, j, inverse, ratio, total, least):  # type: ignore[no-
             ratio[lane] = value
             tables[below + c, j, lane] = value
             total[c, lane] = abs(value)
-            least[c, lane] = min(1.0, abs(value))
+            least[c, lane] = abs(value) if abs(value) < 1.0 else 1.0
         for i in range(tables.shape[1]):
             if i != j:
                 for lane in range(LANES):
@@ -241,18 +251,17 @@ def _contracted(tables, w, j, inverse, ratio, total, least):  # type: ignore[no-
                     least[c, lane] = size if size < least[c, lane] else least[c, lane]
 
 
-@compiled
-def _doubts(walk, w, tau, pivots):  # type: ignore[no-untyped-def]
-    """How many circuits of the newest level w are not bounded by tau; `pivots`: what its own one may move a column by."""
+@_fused
+def _doubts(walk, w, tau, unit):  # type: ignore[no-untyped-def]
+    """How many circuits of the newest level w are not bounded by tau."""
     off, largest, total, least = walk.off, walk.largest, walk.total, walk.least
     for lane in range(LANES):
         largest[w, lane] = total[0, lane]
     for c in range(1, w):
         for lane in range(LANES):
-            largest[w, lane] = max(largest[w, lane], total[c, lane])
-    if pivots > 0.0:
-        for lane in range(LANES):
-            off[w, lane] = off[w + 1, lane] + pivots * (largest[w, lane] + largest[w + 1, lane])
+            largest[w, lane] = total[c, lane] if total[c, lane] > largest[w, lane] else largest[w, lane]
+    for lane in range(LANES):
+        off[w, lane] = off[w + 1, lane] + unit * (largest[w, lane] + largest[w + 1, lane])
     enough, doubts = (1.0 + tau) * (1.0 - CLOSE), 0
     for c in range(w):
         for lane in range(LANES):
@@ -263,161 +272,148 @@ def _doubts(walk, w, tau, pivots):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _places(walk, lane, top, w, rows, columns):  # type: ignore[no-untyped-def]
-    """The coordinates of rows and columns at level w, below the first level."""
-    for i in range(rows.shape[0]):
-        rows[i] = walk.rows[i, lane]
-    for c in range(top):
-        columns[c] = walk.columns[c, lane]
-    for level in range(top, w - 1, -1):
-        if walk.flipped[level, lane] > 0.0:
-            columns[level - 1], columns[level - 2] = columns[level - 2], columns[level - 1]
-        if level > w:
-            rows[walk.out[level]] = columns[level - 1]
+def walk_on(walk, state, unit, tau, counts, stop):  # type: ignore[no-untyped-def]
+    """Walk until circuits are in doubt: how many of the newest level are; 0 at the end, -1 where told to stop.
 
-
-@compiled
-def _bounded_before(known, inside, a):  # type: ignore[no-untyped-def]
-    """Whether exact arithmetic has bounded a by a basis inside that mask."""
-    found = False
-    for q in range(known.shape[0]):
-        found |= known[q, 1] == a and known[q, 0] & ~inside == 0
-    return found
-
-
-@compiled
-def _decide(table, a, best, report, known, found):  # type: ignore[no-untyped-def]
-    """The (S, a) of the table's basis, in twice the precision: (how it ended, best, its bound)."""
-    G, D, basis, row_of, space = table
-    k, n = G.shape
-    y, low, x, rest, word = space[2, :k], space[3, :k], space[5, :k], space[6, :k], space[4, :n]
-    inside, everything = np.int64(0), np.int64(-1) if n == 64 else (np.int64(1) << n) - 1
-    for i in range(k):
-        inside |= np.int64(1) << basis[i]
-    report.counts[1] += 1
-    if _bounded_before(known, inside, a):
-        return DONE, best, 0.0
-    report.doubt[0], report.doubt[1] = everything & ~inside & ~(np.int64(1) << a), a
-    if not renew(G, a, D, basis, row_of):
-        return DOUBTFUL, best, np.inf
-    tau = best * (1.0 + MARGIN)
-    bound, mask = certified_norm(G, D, basis, a, tau, y, low)
-    if not bound <= tau:
-        height = certified_height(G, D, basis, a, n - k, x, rest, word)
-        if height > largest_height(G):
-            return DOUBTFUL, best, np.inf
-        if height > best:
-            best = height
-            found.x[:], found.rest[:], found.word[:] = x, rest, word
-        if not bound <= best * (1.0 + MARGIN):
-            return DOUBTFUL, best, np.inf
-    added(report, mask)
-    return DONE, best, bound
-
-
-@compiled
-def _examine(table, walk, place, best, report, known, found):  # type: ignore[no-untyped-def]
-    """All bases of one circuit that its numbers do not bound. place: (top, w, c, lane), as int64."""
-    basis = table.basis
-    k, r = basis.shape[0], walk.columns.shape[0]
-    top, w, c, lane = place
-    column, off, total = w * (w - 1) // 2 + c, walk.off[w, lane], walk.total[c, lane]
-    rows, columns = np.empty(k, np.int64), np.empty(r, np.int64)
-    _places(walk, lane, top, w, rows, columns)
-    proven = 0.0
-    for i in range(-1, k):
-        size = abs(walk.tables[column, i, lane]) if i >= 0 else 1.0
-        tau = best * (1.0 + MARGIN)
-        if (1.0 + total) * (1.0 + tau * off) <= (1.0 + tau) * (1.0 - CLOSE) * size:
-            continue
-        for p in range(k):
-            basis[p] = rows[p]
-        a = columns[c]
-        if i >= 0:
-            basis[i], a = columns[c], rows[i]
-        ended, best, bound = _decide(table, a, best, report, known, found)
-        if ended != DONE:
-            return ended, best, np.inf
-        proven = max(proven, bound)
-    return DONE, best, proven
-
-
-@compiled
-def _settle(table, walk, top, w, best, report, known, found):  # type: ignore[no-untyped-def]
-    """Examine the circuits of the newest level w that are in doubt."""
-    proven = 0.0
-    for c in range(w):
-        for lane in range(LANES):
-            tau = best * (1.0 + MARGIN)
-            bounded = (1.0 + walk.total[c, lane]) * (1.0 + tau * walk.off[w, lane])
-            if bounded <= (1.0 + tau) * (1.0 - CLOSE) * walk.least[c, lane]:
-                continue
-            ended, best, bound = _examine(table, walk, (top, w, c, lane), best, report, known, found)
-            if ended != DONE:
-                return ended, best, np.inf
-            proven = max(proven, bound)
-    return DONE, best, proven
-
-
-@compiled
-def _new_walk(k, r, w):  # type: ignore[no-untyped-def]
-    """Room for a walk from level w down."""
-    return Walk(
-        np.empty((w * (w + 1) // 2, k, LANES)),
-        np.empty((k, LANES), np.int64),
-        np.empty((r, LANES), np.int64),
-        np.zeros(r + 1, np.int64),
-        np.zeros((r + 1, LANES)),
-        np.zeros((r + 1, LANES)),
-        np.zeros((r + 1, LANES)),
-        np.empty((r, LANES)),
-        np.empty((r, LANES)),
-        np.empty(LANES),
-        np.empty(LANES),
-        np.empty(LANES),
-    )
-
-
-@compiled
-def search_circuits(start, paths, s, top, best, report, known, found):  # type: ignore[no-untyped-def]
-    """Look for codewords with an r-height above `best` among the circuits below nodes (s, top).
-
-    Args:
-        start: see there.
-        paths: (count,) int64, the nodes; at most LANES.
-        best: height of a known codeword.
-        report, found, and what comes back: as in `hitting_set.search_target`.
-        known: as `hitting_set.Problem.known`; their bounds are not told again.
+    state: (2,) int64, the level and the lanes that count. unit: see `Start`.
     """
-    G, counts, stop = start.G, report.counts, report.stop
-    k, n = G.shape
-    table, walk = new_tableau(G, 0), _new_walk(k, n - k, top)
-    for lane in range(LANES):
-        _seat(start, paths[min(lane, paths.shape[0] - 1)], lane, s, top, walk)
-    after = np.zeros(top + 1, np.int64)
-    after[top] = s
-    w, proven, pivots = top, 0.0, 0.0
-    _sums(walk.tables, w, walk.total, walk.least)
+    w, top = state[0], walk.after.shape[0] - 1
     while True:
-        counts[0] += w * paths.shape[0]
-        if _doubts(walk, w, best * (1.0 + MARGIN), pivots) > 0:
-            ended, best, bound = _settle(table, walk, top, w, best, report, known, found)
-            proven = max(proven, bound)
-            if ended != DONE:
-                return ended, best, proven
-        while w == 1 or after[w] == 0:
+        while w == 1 or walk.after[w] == 0:
             w += 1
             if w > top:
-                report.progress[0] = 1.0
-                return DONE, best, proven
+                return 0
         if stop[0] != 0:
-            return STOPPED, best, proven
-        after[w] -= 1
-        j = after[w]
-        walk.out[w], after[w - 1] = j, j + 1
+            return -1
+        walk.after[w] -= 1
+        j = walk.after[w]
+        walk.out[w], walk.after[w - 1] = j, j + 1
         _flip(walk.tables, w, j, walk.flip, walk.inverse)
         for lane in range(LANES):
             walk.flipped[w, lane] = abs(walk.flipped[w, lane] - walk.flip[lane])
             walk.flipped[w - 1, lane] = 0.0
         _contracted(walk.tables, w, j, walk.inverse, walk.ratio, walk.total, walk.least)
-        w, pivots = w - 1, start.unit
+        w -= 1
+        counts[0] += w * state[1]
+        doubts = _doubts(walk, w, tau, unit)
+        if doubts > 0:
+            state[0] = w
+            return doubts
+
+
+def _new_walk(start: Start, part: WalkPart) -> Walk:
+    """The walk of a part at its first level, with the sums of that."""
+    k, r = start.T.shape
+    w = part.w
+    walk = Walk(
+        np.empty((w * (w + 1) // 2, k, LANES)),
+        np.empty((k, LANES), np.int64),
+        np.empty((r, LANES), np.int64),
+        np.zeros(w + 1, np.int64),
+        np.zeros((w + 1, LANES)),
+        np.zeros(w + 1, np.int64),
+        np.zeros((w + 1, LANES)),
+        np.zeros((w + 1, LANES)),
+        np.empty((w, LANES)),
+        np.empty((w, LANES)),
+        np.empty(LANES),
+        np.empty(LANES),
+        np.empty(LANES),
+    )
+    walk.after[w] = part.s
+    room = np.empty_like(start.T), np.empty_like(start.basis), np.empty_like(start.others)
+    _seat(start, part.paths, part.s, w, walk, *room)
+    sizes = np.abs(walk.tables[w * (w - 1) // 2 :])
+    walk.total[:], walk.least[:] = sizes.sum(1), np.minimum(sizes.min(1), 1.0)
+    walk.largest[w] = walk.total.max(0)
+    return walk
+
+
+def _places(walk: Walk, lane: int, w: int) -> tuple[list[int], list[int]]:
+    """The coordinates of rows and columns at level w."""
+    rows, columns = walk.rows[:, lane].tolist(), walk.columns[:, lane].tolist()
+    for level in range(len(walk.after) - 1, w - 1, -1):
+        if walk.flipped[level, lane] > 0.0:
+            columns[level - 1], columns[level - 2] = columns[level - 2], columns[level - 1]
+        if level > w:
+            rows[walk.out[level]] = columns[level - 1]
+    return rows, columns[:w]
+
+
+class CircuitSearch:
+    """The walk of one part: what it finds, and what remains in doubt.
+
+    best: the height of the best codeword so far, which `found` holds.
+    proven: the largest bound of a circuit that had to be computed again; all others are below `best`.
+    """
+
+    def __init__(self, G: NDArray[np.float64], start: Start, best: float, report: Report, found: Codeword) -> None:
+        self.G, self.start, self.best, self.report, self.found = G, start, best, report, found
+        self.proven, self.known = 0.0, set[tuple[int, int]]()
+        self.told = float(largest_height(G))
+        self.tableau = _first_tableau(G)
+
+    def run(self, part: WalkPart, known: list[tuple[int, int]]) -> int:
+        """Look for codewords with an r-height above `best`; how that ended, as `hitting_set` says it.
+
+        known: as `hitting_set.Problem.known`; their bounds are not told again.
+        """
+        self.known = {(mask & (2**BITS - 1), a) for mask, a in known}
+        walk, counts = _new_walk(self.start, part), self.report.counts
+        state = np.array([part.w, len(part.paths)])
+        counts[0] += part.w * len(part.paths)
+        doubts = 1
+        while doubts > 0:
+            if not self._settle(walk, *state.tolist()):
+                return DOUBTFUL
+            doubts = walk_on(walk, state, self.start.unit, self.tau, counts, self.report.stop)
+        self.report.progress[0] = float(doubts == 0)
+        return DONE if doubts == 0 else STOPPED
+
+    @property
+    def tau(self) -> float:
+        return self.best * (1.0 + MARGIN)
+
+    def _settle(self, walk: Walk, w: int, lanes: int) -> bool:
+        """Whether all circuits of the newest level w are bounded by tau, once those in doubt are computed again."""
+        sums, off = 1.0 + walk.total[:w, :lanes], walk.off[w, :lanes]
+        with np.errstate(invalid="ignore"):
+            bounded = sums * (1.0 + self.tau * off) <= (1.0 + self.tau) * (1.0 - CLOSE) * walk.least[:w, :lanes]
+        for c, lane in np.argwhere(~bounded).tolist():
+            rows, columns = _places(walk, lane, w)
+            sizes = np.abs([*walk.tables[w * (w - 1) // 2 + c, :, lane].tolist(), 1.0])
+            D = [*rows, columns[c]]
+            for i in np.argsort(sizes).tolist():
+                if sums[c, lane] * (1.0 + self.tau * off[lane]) <= (1.0 + self.tau) * (1.0 - CLOSE) * sizes[i]:
+                    break
+                if not self._decide([*D[:i], *D[i + 1 :]], D[i]):
+                    return False
+        return True
+
+    def _decide(self, B: list[int], a: int) -> bool:
+        """Whether tau bounds |y|_1 of a basis B and a, by digits enough, and a new best codeword where it did not."""
+        k, n = self.G.shape
+        report, (D, basis, row_of), (x, rest, word) = self.report, self.tableau, map(np.empty_like, self.found)
+        inside = sum(1 << j for j in B)
+        report.counts[1] += 1
+        if any(at == a and mask & ~inside == 0 for mask, at in self.known):
+            return True
+        report.doubt[1] = a
+        report.doubt.view(np.uint64)[0] = (1 << n) - 1 & ~inside & ~(1 << a)
+        basis[:] = B
+        if not renew(self.G, a, D, basis, row_of):
+            return False
+        bound, mask = certified_norm(self.G, D, basis, a, self.tau, np.empty(k), np.empty(k))
+        if not bound <= self.tau:
+            height = float(certified_height(self.G, D, basis, a, n - k, x, rest, word))
+            if height > self.told:
+                return False
+            if height > self.best:
+                self.best = height
+                for mine, new in zip(self.found, (x, rest, word), strict=True):
+                    mine[:] = new
+        if bound <= self.tau:
+            self.proven = max(self.proven, float(bound))
+            report.bases[report.counts[2] % len(report.bases)] = mask
+            report.counts[2] += 1
+        return bool(bound <= self.tau)

@@ -9,7 +9,7 @@ come relaxed ones, which leave out pairs of coordinates at a time: fast, and an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,7 +27,7 @@ from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
-from .basis_walk import WalkPart, search_circuits, start_of, walk_parts
+from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import Height, Progress, expected_seconds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
@@ -175,9 +175,12 @@ SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 
 
 @cache
-def _compile() -> None:
-    """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
-    for m in (1, 2):  # targets one at a time, and all at once
+def _compile(levels: tuple[int, ...] = (1, 2)) -> None:
+    """Compile what takes these m of the smallest code, or read it from disk, before a clock starts.
+
+    1 and 2: both searches, targets one at a time, and all at once; some 20 s, once per install. 3: the walk.
+    """
+    for m in levels:
         if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":
             raise KeyboardInterrupt
 
@@ -209,14 +212,13 @@ def search_height(
         the height, and masks of bases: for every set S and every a outside it, one of them lies in S and has
         |y|_1 <= upper, provided that no part found more than `room`.
     """
+    walked = WALKED and m == P.shape[1] and room == ROOM
     if P is not SMALLEST:
-        _compile()
+        _compile((3,) if walked else (1, 2))
     search = _Search(P, m, room, time_limit, watch)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
-    parts: list[Part] | list[WalkPart] = (
-        search.walk() if WALKED and m == P.shape[1] and room == ROOM else search.cut(symmetry)
-    )
+    parts = search.walk() if walked else search.cut(symmetry)
     search.run(parts, min(thread_count(threads), max(len(parts), 1)))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
@@ -281,7 +283,7 @@ class _Search:
             self.best = float(first_words(self.G, first_masks(self.G, self.m), self.m, self.best, self.found))
         return self.best
 
-    def cut(self, symmetry: bool) -> list[Part]:
+    def cut(self, symmetry: bool) -> Sequence[Part | WalkPart]:
         """The parts to search."""
         if symmetry:
             self.alike = exchangeable(self.G)
@@ -289,7 +291,7 @@ class _Search:
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
         return parts
 
-    def walk(self) -> list[WalkPart]:
+    def walk(self) -> Sequence[Part | WalkPart]:
         """The parts to walk where m = r."""
         self.start, parts = start_of(self.G), walk_parts(*self.P.shape)
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
@@ -299,10 +301,10 @@ class _Search:
     def tau(self) -> float:
         return self.best * (1.0 + MARGIN)
 
-    def run(self, parts: list[Part] | list[WalkPart], workers: int) -> None:
+    def run(self, parts: Sequence[Part | WalkPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
-        alone = workers == 1 and len(parts) == 1 and self.time_limit is None
+        alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
         waiting = list(range(len(parts)))
         pool = ThreadPoolExecutor(workers)
         try:
@@ -314,7 +316,8 @@ class _Search:
             while waiting and self.ended == "finished" and not self.infinite:
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:
-                    outcomes = [self._search_part(now[0], parts[now[0]], self.best)]
+                    best = self.best
+                    outcomes = [self._search_part(i, parts[i], best) for i in now]
                 else:
                     outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
                 again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
@@ -342,9 +345,10 @@ class _Search:
         report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
         tau = best * (1.0 + MARGIN)
         if isinstance(part, WalkPart):
-            ended, height, proven = search_circuits(self.start, part.paths, part.s, part.w, best, report, known, found)
+            walked = CircuitSearch(self.G, self.start, best, report, found)
+            ended = walked.run(part, self.known)
             bases = bases[: min(int(counts[2]), self.room)]
-            return _Outcome(ended, float(height), float(proven), bases, doubt, counts, found)
+            return _Outcome(ended, walked.best, walked.proven, bases, doubt, counts, found)
         out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
