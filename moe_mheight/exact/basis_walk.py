@@ -100,7 +100,7 @@ class WalkPart(NamedTuple):
     paths: NDArray[np.int64]
 
 
-def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled with a * b + c in one rounding: what rounding may do is bounded for either."""
     return compiled(function, fastmath={"contract"})
 
@@ -213,7 +213,7 @@ def _seat(start, paths, s, w, walk, T, rows, columns):  # type: ignore[no-untype
         walk.off[w, lane] = off
 
 
-@_fused
+@fused
 def _flip(tables, w, j, flip, inverse):  # type: ignore[no-untyped-def]
     """Put the larger of the last two entries of row j last, by exchanging the columns."""
     one, two = w * (w - 1) // 2 + w - 2, w * (w - 1) // 2 + w - 1
@@ -229,7 +229,7 @@ def _flip(tables, w, j, flip, inverse):  # type: ignore[no-untyped-def]
             tables[one, i, lane] = last if flip[lane] > 0.0 else other
 
 
-@_fused
+@fused
 def _contracted(tables, w, j, inverse, ratio, total, least):  # type: ignore[no-untyped-def]
     """The level below: the last column of level w enters in row j, and what leaves is out; with its sums."""
     above, below = w * (w - 1) // 2, (w - 1) * (w - 2) // 2
@@ -251,7 +251,7 @@ def _contracted(tables, w, j, inverse, ratio, total, least):  # type: ignore[no-
                     least[c, lane] = size if size < least[c, lane] else least[c, lane]
 
 
-@_fused
+@fused
 def _doubts(walk, w, tau, unit):  # type: ignore[no-untyped-def]
     """How many circuits of the newest level w are not bounded by tau."""
     off, largest, total, least = walk.off, walk.largest, walk.total, walk.least
