@@ -28,6 +28,7 @@ from ..numerics.jit import compiled, thread_count
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
 from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
+from .covered_search import KeptPart, covered_parts, search_kept
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import Height, Progress, expected_seconds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
@@ -139,6 +140,9 @@ class Part(NamedTuple):
     a: int
 
 
+AnyPart = Part | WalkPart | KeptPart
+
+
 def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Part], list[int], float]:
     """Parts, largest first; the bases that cut them; the largest bound those prove.
 
@@ -218,8 +222,10 @@ def search_height(
     search = _Search(P, m, room, time_limit, watch)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
-    parts = search.walk() if walked else search.cut(symmetry)
-    search.run(parts, min(thread_count(threads), max(len(parts), 1)))
+    parts = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
+    if parts is None:
+        parts = search.cut(symmetry)
+    search.run(parts, max(1, min(thread_count(threads), len(parts))))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended != "finished":
@@ -255,6 +261,7 @@ class _Search:
     began: float = field(default_factory=time.monotonic)
     ended: str = "finished"
     infinite: bool = False
+    covered: bool = False
     best: float = 1.0
     upper: float = np.inf
     proven: float = 0.0
@@ -283,17 +290,34 @@ class _Search:
             self.best = float(first_words(self.G, first_masks(self.G, self.m), self.m, self.best, self.found))
         return self.best
 
-    def cut(self, symmetry: bool) -> Sequence[Part | WalkPart]:
+    def cut(self, symmetry: bool) -> Sequence[AnyPart]:
         """The parts to search."""
         if symmetry:
             self.alike = exchangeable(self.G)
         parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best)
-        self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
-        return parts
+        return self._sized(parts)
 
-    def walk(self) -> Sequence[Part | WalkPart]:
+    def walk(self) -> Sequence[AnyPart]:
         """The parts to walk where m = r."""
-        self.start, parts = start_of(self.G), walk_parts(*self.P.shape)
+        self.start = start_of(self.G)
+        return self._sized(walk_parts(*self.P.shape))
+
+    def cover(self, workers: int) -> Sequence[AnyPart] | None:
+        """The parts that a covering leaves, with an upper bound on the way; None where it does not pay."""
+        pool = ThreadPoolExecutor(workers)
+        try:
+            parts = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
+        finally:
+            pool.shutdown()
+        self.covered = parts is not None
+        return None if parts is None else self._sized(parts)
+
+    def bounded(self, upper: float) -> None:
+        """An upper bound has been proven."""
+        self.upper = min(self.upper, upper)
+        self._tell()
+
+    def _sized(self, parts: Sequence[AnyPart]) -> Sequence[AnyPart]:
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
         return parts
 
@@ -301,14 +325,15 @@ class _Search:
     def tau(self) -> float:
         return self.best * (1.0 + MARGIN)
 
-    def run(self, parts: Sequence[Part | WalkPart], workers: int) -> None:
+    def run(self, parts: Sequence[AnyPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
         alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
         waiting = list(range(len(parts)))
         pool = ThreadPoolExecutor(workers)
         try:
-            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers)):
+            seconds = 0.0 if self.covered else expected_seconds(k + r, k, self.m, workers)
+            for block in _relaxations(k + r, k, self.m, seconds):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
                 if self.ended != "finished":
@@ -338,7 +363,7 @@ class _Search:
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
         return float(proven) if ended == DONE else np.inf
 
-    def _search_part(self, i: int, part: Part | WalkPart, best: float) -> _Outcome:
+    def _search_part(self, i: int, part: AnyPart, best: float) -> _Outcome:
         known = np.array(self.known, np.int64).reshape(-1, 2)
         problem = Problem(self.G, self.m, self.alike, self.single, known)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
@@ -349,6 +374,9 @@ class _Search:
             ended = walked.run(part, self.known)
             bases = bases[: min(int(counts[2]), self.room)]
             return _Outcome(ended, walked.best, walked.proven, bases, doubt, counts, found)
+        if isinstance(part, KeptPart):
+            problem = Problem(self.G, self.m, self.single, self.single, known)
+            return _Outcome(*search_kept(problem, part, best, report, found), bases[:0], doubt, counts, found)
         out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)

@@ -11,21 +11,24 @@ one second half to the next, by the same pivots. What rounding does is bounded a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import LANES, compiled
-from .basis_walk import fused
+from .basis_walk import fused, start_of
 from .coverings import Split, covering, in_order, splits
 
 RESEAT = 0.02
 """A table is made again from the first one once rounding may have moved a bound by this much, relatively."""
 
-ROOM = 512
-"""Bases of one job that are left to a search."""
+ROOM = 4096
+"""Bases of one job that may be left to a search."""
+
+PER_ENTRY = 2e-9
+"""Seconds for a block, over the k r entries of its table (measured: 1e-9 to 8e-9)."""
 
 
 class Tables(NamedTuple):
@@ -353,25 +356,36 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
     return count
 
 
-def expected_seconds(n: int, k: int, m: int) -> float:
-    """A guess of the core-seconds that the bound takes, inf where the halves are too long."""
-    ways = splits(n, n - k, m)
-    return 1.0 + 8e-9 * k * (n - k) * sum(way.blocks for way in ways) if ways else np.inf
+class Covering:
+    """All jobs of a code, and the kernels' way through them.
 
+    seconds: a guess of the core-seconds that one way through takes; inf where the halves are too long.
+    """
 
-def jobs_of(split: Split, n: int) -> list[Job]:
-    """What bounds the sets of one split."""
-    v1, m = n // 2, split.t1 + split.t2
-    sides = []
-    for v, r, t, shift in ((v1, split.r1, split.t1, 0), (n - v1, split.r2, split.t2, v1)):
-        full = np.int64((1 << v) - 1)
-        sides.append((in_order(full & ~covering(v, r, t)) << shift, full << shift, t))
-    (mine, half, t), (shared, _, _) = sorted(sides, key=lambda side: -len(side[0]))
-    return list(_jobs(mine, half, t, shared, m))
+    def __init__(self, G: NDArray[np.float64], m: int) -> None:
+        k, n = G.shape
+        self.start, self.splits = start_of(G), splits(n, n - k, m)
+        blocks = sum(way.blocks for way in self.splits)
+        self.seconds = PER_ENTRY * k * (n - k) * blocks if self.splits else np.inf
 
+    def jobs(self, split: Split) -> list[Job]:
+        """What bounds the sets of one split."""
+        n, m = sum(self.start.T.shape), split.t1 + split.t2
+        v1, sides = n // 2, []
+        for v, r, t, shift in ((v1, split.r1, split.t1, 0), (n - v1, split.r2, split.t2, v1)):
+            full = np.int64((1 << v) - 1)
+            sides.append((in_order(full & ~covering(v, r, t)) << shift, full << shift, t))
+        # the longer side is the one that goes side by side: fewer spare lanes
+        (mine, half, t), (shared, _, _) = sorted(sides, key=lambda side: -len(side[0]))
+        jobs = []
+        for i in range(0, len(mine), LANES):
+            some = mine[i : i + LANES]
+            # spare lanes repeat the last block
+            jobs.append(Job(np.pad(some, (0, LANES - len(some)), mode="edge"), len(some), shared, half, t, m))
+        return jobs
 
-def _jobs(mine: Any, half: Any, t: int, shared: Any, m: int) -> Iterator[Job]:
-    for i in range(0, len(mine), LANES):
-        some = mine[i : i + LANES]
-        # spare lanes repeat the last block
-        yield Job(np.pad(some, (0, LANES - len(some)), mode="edge"), len(some), shared, half, t, m)
+    def follow(self, job: Job, tau: float, stop: NDArray[np.int64]) -> list[int] | None:
+        """Masks of the bases that leave some target unbounded by tau; None where too many do, or told to stop."""
+        failed = np.empty(ROOM, np.int64)
+        count = follow(self.start, job, tau, new_tables(*self.start.T.shape), stop, failed)
+        return failed[:count].tolist() if 0 <= count <= ROOM else None
