@@ -25,7 +25,7 @@ RESEAT = 0.02
 """A table is made again from the first one once rounding may have moved a bound by this much, relatively."""
 
 ROOM = 4096
-"""Bases of one job that may be left to a search."""
+"""Bases and targets of one job that may be left to a search."""
 
 PER_ENTRY = 2e-9
 """Seconds for a block, over the k r entries of its table (measured: 1e-9 to 8e-9)."""
@@ -299,27 +299,24 @@ def _mended(tables, lane, job, a, unit, tau):  # type: ignore[no-untyped-def]
 
 @compiled
 def _check(tables, job, unit, tau, failed, count):  # type: ignore[no-untyped-def]
-    """Add the lanes whose basis leaves a target unbounded to `failed`, as masks; how many there are now."""
+    """Add the bases and the targets that they leave unbounded to `failed`; how many there are now."""
     entries, T, total = tables.entries, tables.table, tables.total
     k, r = T.shape
     for lane in range(job.lanes):
-        loaded = False
+        mask = np.int64(0)
         for a in range(r):
             if (1.0 + total[a, lane]) * (1.0 + tau * tables.off[lane]) <= (1.0 + tau) * (1.0 - 1e-9):
                 continue
-            if not loaded:
-                for c in range(r):
-                    for p in range(k):
-                        T[p, c] = entries[c, p, lane]
-                loaded = True
-            if not _mended(tables, lane, job, a, unit, tau):
-                mask = np.int64(0)
+            if mask == 0:
                 for p in range(k):
                     mask |= np.int64(1) << tables.rows[p, lane]
-                if count < failed.shape[0]:
-                    failed[count] = mask
-                count += 1
-                break
+                    for c in range(r):
+                        T[p, c] = entries[c, p, lane]
+            if _mended(tables, lane, job, a, unit, tau):
+                continue
+            if count < failed.shape[0]:
+                failed[count, 0], failed[count, 1] = mask, tables.columns[a, lane]
+            count += 1
     return count
 
 
@@ -332,7 +329,7 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
         job, tables: see there.
         tau: the bound wanted.
         stop: (1,) int64, read once a basis: end when it is not 0.
-        failed: (room,) int64, gets the bases that leave some target unbounded, as masks.
+        failed: (room, 2) int64, gets bases, as masks, each with a target that it leaves unbounded.
 
     Returns:
         How many those are, more than there is room for perhaps; -1 where told to stop.
@@ -384,8 +381,8 @@ class Covering:
             jobs.append(Job(np.pad(some, (0, LANES - len(some)), mode="edge"), len(some), shared, half, t, m))
         return jobs
 
-    def follow(self, job: Job, tau: float, stop: NDArray[np.int64]) -> list[int] | None:
-        """Masks of the bases that leave some target unbounded by tau; None where too many do, or told to stop."""
-        failed = np.empty(ROOM, np.int64)
+    def follow(self, job: Job, tau: float, stop: NDArray[np.int64]) -> list[list[int]] | None:
+        """[basis, target] pairs that are not bounded by tau, bases as masks; None where too many, or told to stop."""
+        failed = np.empty((ROOM, 2), np.int64)
         count = follow(self.start, job, tau, new_tables(*self.start.T.shape), stop, failed)
         return failed[:count].tolist() if 0 <= count <= ROOM else None
