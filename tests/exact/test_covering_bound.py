@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from exact_residuals import in_coordinates_of, residual_share
 
 from moe_mheight.exact import covering_bound
 from moe_mheight.exact.basis_walk import start_of
@@ -102,6 +103,28 @@ def test_tables_follow_the_blocks(rng):
             inside = bool(job.shared[-1] >> j & 1)
             places = tables.rows if inside else tables.columns
             assert (places[tables.at[j]] == j).all()
+
+
+def test_off_bounds_what_rounding_does(rng):
+    """After many pivots, y of a table leaves a residual of at most off (1 + |y|_1), in fractions; and hardly less."""
+    P = rng.normal(size=(5, 6))
+    P[:, 0] = P[:, 1] + 1e-5 * rng.normal(size=5)
+    G = generator(P)
+    start, cover, shares = start_of(G), Covering(G, 4), []
+    A = in_coordinates_of(G, start.basis)
+    for split in cover.splits:
+        job, tables = cover.jobs(split)[0], new_tables(5, 6)
+        covering_bound._seat(start, job, job.shared[0], tables)
+        covering_bound._largest(tables.total, tables.largest)
+        for before, wanted in zip(job.shared, job.shared[1:], strict=False):
+            assert covering_bound._go_to(tables, before, wanted, start.unit)
+        for lane in range(min(4, job.lanes)):
+            for c in range(6):
+                share = residual_share(A, tables.rows[:, lane], tables.columns[c, lane], tables.entries[c, :, lane])
+                assert share <= tables.off[lane]
+                shares.append(float(share) / tables.off[lane])
+    assert len(shares) > 50
+    assert max(shares) > 1e-4
 
 
 def test_stops_and_overflows(rng, monkeypatch):
