@@ -9,7 +9,7 @@ come relaxed ones, which leave out pairs of coordinates at a time: fast, and an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,7 +27,9 @@ from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
-from .cost_model import expected_seconds
+from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
+from .cost_model import tree_seconds
+from .covered_search import KeptPart, covered_parts, search_kept
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
 from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
@@ -52,6 +54,9 @@ TIGHT = 1e-9
 
 ROOM = 4096
 """Bases kept of a part where nobody asks for all."""
+
+WALKED = True
+"""Whether h_r comes from a walk over all bases (`basis_walk`), where nobody asks for those that prove it."""
 
 
 @compiled
@@ -136,6 +141,9 @@ class Part(NamedTuple):
     a: int
 
 
+AnyPart = Part | WalkPart | KeptPart
+
+
 def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Part], list[int], float]:
     """Parts, largest first; the bases that cut them; the largest bound those prove.
 
@@ -172,9 +180,12 @@ SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 
 
 @cache
-def _compile() -> None:
-    """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
-    for m in (1, 2):  # targets one at a time, and all at once
+def _compile(levels: tuple[int, ...] = (1, 2)) -> None:
+    """Compile what takes these m of the smallest code, or read it from disk, before a clock starts.
+
+    1 and 2: both searches, targets one at a time, and all at once; some 20 s, once per install. 3: the walk.
+    """
+    for m in levels:
         if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":
             raise KeyboardInterrupt
 
@@ -210,14 +221,17 @@ def search_height(
         the height, and masks of bases: for every set S and every a outside it, one of them lies in S and has
         |y|_1 <= upper, provided that no part found more than `room`.
     """
+    walked = WALKED and m == P.shape[1] and room == ROOM
     if P is not SMALLEST:
-        _compile()
+        _compile((3,) if walked else (1, 2))
     search = _Search(P, m, room, time_limit, watch, limits, np.zeros(1, np.int64) if stop is None else stop)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended == "finished":
-        parts = search.cut(symmetry)
-        search.run(parts, min(thread_count(threads), max(len(parts), 1)))
+        parts = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
+        if parts is None:
+            parts = search.cut(symmetry)
+        search.run(parts, max(1, min(thread_count(threads), len(parts))))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended != "finished":
@@ -259,6 +273,7 @@ class _Search:
     began: float = field(default_factory=time.monotonic)
     ended: str = "finished"
     infinite: bool = False
+    covered: bool = False
     best: float = 1.0
     upper: float = np.inf
     proven: float = 0.0
@@ -295,11 +310,35 @@ class _Search:
         elif self.ended == "finished" and self.upper <= self.limits.below:
             self.ended = "below"
 
-    def cut(self, symmetry: bool) -> list[Part]:
+    def cut(self, symmetry: bool) -> Sequence[AnyPart]:
         """The parts to search."""
         if symmetry:
             self.alike = exchangeable(self.G)
         parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best)
+        return self._sized(parts)
+
+    def walk(self) -> Sequence[AnyPart]:
+        """The parts to walk where m = r."""
+        self.start = start_of(self.G)
+        return self._sized(walk_parts(*self.P.shape))
+
+    def cover(self, workers: int) -> Sequence[AnyPart] | None:
+        """The parts that a covering leaves, with an upper bound on the way; None where it does not pay."""
+        pool = ThreadPoolExecutor(workers)
+        try:
+            parts = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
+        finally:
+            pool.shutdown()
+        self.covered = parts is not None
+        self._heed_limits()
+        return None if parts is None else self._sized(parts)
+
+    def bounded(self, upper: float) -> None:
+        """An upper bound has been proven."""
+        self.upper = min(self.upper, upper)
+        self._tell()
+
+    def _sized(self, parts: Sequence[AnyPart]) -> Sequence[AnyPart]:
         self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
         return parts
 
@@ -311,14 +350,15 @@ class _Search:
         """What is not searched for: heights that are not above `best`, or not above the threshold."""
         return max(best * (1.0 + MARGIN), self.limits.below)
 
-    def run(self, parts: list[Part], workers: int) -> None:
+    def run(self, parts: Sequence[AnyPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
-        alone = workers == 1 and len(parts) == 1 and self.time_limit is None
+        alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
         waiting = list(range(len(parts)))
         pool = ThreadPoolExecutor(workers)
         try:
-            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers)):
+            seconds = 0.0 if self.covered else tree_seconds(k + r, k, self.m) / workers
+            for block in _relaxations(k + r, k, self.m, seconds):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
                 self._heed_limits()
@@ -327,7 +367,8 @@ class _Search:
             while waiting and self.ended == "finished" and not self.infinite:
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:
-                    outcomes = [self._search_part(now[0], parts[now[0]], self.best)]
+                    best = self.best
+                    outcomes = [self._search_part(i, parts[i], best) for i in now]
                 else:
                     outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
                 again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
@@ -349,12 +390,21 @@ class _Search:
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
         return float(proven) if ended == DONE else np.inf
 
-    def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
+    def _search_part(self, i: int, part: AnyPart, best: float) -> _Outcome:
         known = np.array(self.known, np.int64).reshape(-1, 2)
         problem = Problem(self.G, self.m, self.alike, self.single, known, self.limits.above)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
         report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
-        out, kept, tau = np.int64(_signed(part.out)), np.int64(_signed(part.kept)), self._tau(best)
+        tau = self._tau(best)
+        if isinstance(part, WalkPart):
+            walked = CircuitSearch(self.G, self.start, best, report, found)
+            ended = walked.run(part, self.known)
+            bases = bases[: min(int(counts[2]), self.room)]
+            return _Outcome(ended, walked.best, walked.proven, bases, doubt, counts, found)
+        if isinstance(part, KeptPart):
+            problem = problem._replace(alike=self.single)
+            return _Outcome(*search_kept(problem, part, best, report, found), bases[:0], doubt, counts, found)
+        out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
             self.shares[i] = 1.0

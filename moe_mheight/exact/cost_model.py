@@ -80,6 +80,12 @@ def quickest(n: int, k: int, m: int, codes: int = 1) -> str:
     return "bases" if bases <= seconds("search", n, k, m) else "search"
 
 
+def tree_seconds(n: int, k: int, m: int) -> float:
+    """About what a search by its tree alone takes in one thread: what relaxed searches and coverings are weighed with."""
+    sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
+    return 0.01 + 3e-10 * sets * float(k * n) ** 1.6
+
+
 def expected_seconds(n: int, k: int, m: int, threads: int | None = None, *, way: str | None = None) -> float:
     """A guess of how long `m_height` takes for a random code, from its size alone.
 
