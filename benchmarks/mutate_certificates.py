@@ -108,7 +108,7 @@ def fractions(matrix: Any, arithmetic: str = "rational") -> list[list[Fraction]]
 
 
 def originals(seed: int) -> list[Original]:
-    """Of P, G and H; whole, fractions and doubles; finite and infinite; of both formats."""
+    """Of P, G and H; whole, fractions and doubles; finite and infinite; with automorphisms; of all formats."""
     rng = np.random.default_rng(seed)
     out = []
     for kind in ("P", "P", "G", "H"):
@@ -125,9 +125,13 @@ def originals(seed: int) -> list[Original]:
                     except ValueError:  # a G or H that is singular
                         continue
                     out.append(Original(matrix, made))
-                    if kind == "P":
+                    if kind == "P" and "automorphisms" not in made:
                         old = {key: value for key, value in made.items() if key != "matrix"}
                         out.append(Original(matrix, signed(old | {"format": "moe_mheight certificate 1"})))
+    for k, m in ((2, 1), (3, 1), (3, 2), (4, 2)):  # circulants
+        for row in (rng.integers(-9, 10, k).tolist(), rng.normal(size=k).tolist()):
+            matrix = [row[k - i :] + row[: k - i] for i in range(k)]
+            out.append(Original(matrix, certify(matrix, m)))
     return out
 
 
@@ -296,6 +300,34 @@ def places(c: dict[str, Any], draw: random.Random) -> None:
         found[draw.randrange(len(found))] = draw.randrange(length(c))
 
 
+def symmetries(c: dict[str, Any], draw: random.Random) -> None:
+    """Generators with other images or signs, added, exchanged or left out; ones of our own."""
+    n = length(c)
+    if "automorphisms" not in c:
+        c["format"], c["automorphisms"] = "moe_mheight certificate 3", []
+    found = c["automorphisms"]
+    how = draw.randrange(5) if found else 0
+    if how == 0:
+        perm = draw.sample(range(n), n)
+        if draw.random() < 0.5:
+            perm = list(range(n))
+            i, j = draw.sample(range(n), 2)
+            perm[i], perm[j] = perm[j], perm[i]
+        found.append({"perm": perm, "signs": [draw.choice([1, -1]) for _ in range(n)]})
+        return
+    generator = draw.choice(found)
+    if how == 1:
+        i, j = draw.sample(range(n), 2)
+        generator["perm"][i], generator["perm"][j] = generator["perm"][j], generator["perm"][i]
+    elif how == 2:
+        i = draw.randrange(n)
+        generator["signs"][i] = draw.choice([-generator["signs"][i], 0, 2, True])
+    elif how == 3:
+        found.remove(generator)
+    else:
+        found.extend(deepcopy(found) * draw.choice([1, 100]))
+
+
 def kinds(c: dict[str, Any], draw: random.Random) -> None:
     """Another kind of matrix, format or arithmetic."""
     how = draw.randrange(4)
@@ -306,8 +338,10 @@ def kinds(c: dict[str, Any], draw: random.Random) -> None:
             c[new] = c.pop(old)
     elif how == 1:
         c["format"] = draw.choice(
-            ["moe_mheight certificate 1", "moe_mheight certificate 2", "moe_mheight certificate 3"]
+            [f"moe_mheight certificate {number}" for number in (1, 2, 3, 4)]
         )
+        if not c["format"].endswith("3"):
+            c.pop("automorphisms", None)
         if c["format"].endswith("1"):
             for key in ("matrix", "G", "H", "order"):
                 c.pop(key, None)
@@ -338,7 +372,7 @@ def rows(c: dict[str, Any], draw: random.Random) -> None:
 
 CHANGES: list[Callable[[dict[str, Any], random.Random], None]] = [
     numeric, numeric, numeric, numeric, swap, swap, sizes, retyped, nested, letters, huge, keys, bases, bases, bases,
-    places, places, kinds, rows, rows,
+    places, places, kinds, rows, rows, symmetries, symmetries,
 ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from .hitting_set import (
     search_target,
     touched,
 )
+from .orbits import completing, completing_with, leave, tables_of
 from .simplex_tableau import (
     certified_norm,
     certified_norms,
@@ -231,7 +232,11 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
     table = new_tableau(G, 0)
     relaxed = _is_relaxed(block)
     nodes = root(left, m, first_out, first_kept)
-    state = nodes.state
+    state, perms = nodes.state, problem.perms
+    orbiting = perms.shape[0] > 1
+    finished = tables_of(perms, problem.done, -1)
+    if orbiting:
+        state[0, KEPT] |= completing(finished, first_out)
     tall = LARGEST_RATIO if relaxed else best
     everything = (one << n) - one if n < 64 else np.int64(-1)
     leaf, done, proven, level = np.zeros(2, np.int64), np.zeros(4), 0.0, 0
@@ -244,6 +249,8 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
         if not seek:
             if branch == 0:
                 level -= 1
+                if orbiting and level >= 0:
+                    state[level, KEPT] |= leave(finished, perms, state[level + 1, OUT], state[level, OUT], -1)
                 continue
             b = lowest_bit(branch)
             stays = (block[b] | alike[b]) & ~R
@@ -254,6 +261,8 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
                 _tell(report.progress, done, level, count_bits(branch), t)
             level += 1
             descend_to(nodes, level, block[b], stays, m)
+            if orbiting:
+                state[level, KEPT] |= completing_with(finished, R, b)
             continue
         mask, bad, bound, hard = _basis_for(table, without, targets, tau, tall, t == 1 and without != R, counts)
         if hard < 0:
@@ -272,6 +281,8 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
                 targets = targets if targets != 0 else branch & ~state[level, DROPPED]
                 if targets == 0:
                     level -= 1
+                    if orbiting and level >= 0:
+                        state[level, KEPT] |= leave(finished, perms, state[level + 1, OUT], state[level, OUT], -1)
                     continue
                 hard = lowest_bit(targets)
                 first_table(G, 0, table.D, table.basis, table.row_of)

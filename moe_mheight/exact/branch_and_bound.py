@@ -21,16 +21,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of, orbits
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
+from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
 from .all_targets import common_basis, search_all
 from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
+from .orbits import completed_by
 from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
@@ -48,6 +51,15 @@ QUEUE = 64
 
 ALONE = 0.25
 """Share of the targets that the first basis may fail to bound before each target is searched by itself."""
+
+SHALLOW, FEW = 8, 1000
+"""Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
+
+SYMMETRIC = 4
+"""With more automorphisms than this a tree is taken instead of a covering, which makes nothing of them."""
+
+SLACK = 4e-10
+"""What rounding of automorphisms may add to a bracket, relatively; beyond, the search goes without them."""
 
 TIGHT = 1e-9
 """A finished bracket is no wider than this, relatively."""
@@ -85,36 +97,24 @@ def branching(G, out, tau, best):  # type: ignore[no-untyped-def]
     return mask, bad, bound if hard < 0 else np.inf
 
 
-def _relaxations(n: int, k: int, m: int, seconds: float) -> list[NDArray[np.int64]]:
+def _relaxations(n: int, k: int, m: int, seconds: float, gain: float) -> list[NDArray[np.int64]]:
     """Blocks for relaxed searches, the fastest first: in pairs, while m blocks leave k coordinates; then fewer pairs.
 
     With p of n / 2 pairs a search is about that of a code of p fewer coordinates. Those that would take more than a
-    fifth of the whole in all are left out.
+    fifth of the whole in all are left out; automorphisms make the whole shorter by `gain`.
     """
     pairs = n // 2 if 2 * m <= n - k else n - k - m
     out, spent = [], 0.0
     while pairs > 0:
         fewer = max(1, round(k * (1 - pairs / n)))
         spent += comb(fewer + m - 1, m) / comb(k + m - 1, m)
-        if spent > 0.2:
+        if spent * gain > 0.2:
             break
         block = np.int64(1) << np.arange(n)
         block[: 2 * pairs] = (block[0 : 2 * pairs : 2] | block[1 : 2 * pairs : 2]).repeat(2)
         out.append(block)
         pairs //= 2
-    return out if seconds > RELAXED else []
-
-
-def exchangeable(G: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each coordinate the mask of those whose column is the same up to its sign: exchanging them keeps the code."""
-    seen: dict[bytes, list[int]] = {}
-    for j, column in enumerate(G.T):
-        first = column[np.flatnonzero(column)[:1]]
-        seen.setdefault(((column * np.sign(first) if len(first) else column) + 0.0).tobytes(), []).append(j)
-    out = np.empty(G.shape[1], np.int64)
-    for group in seen.values():
-        out[group] = _signed(sum(1 << j for j in group))
-    return out
+    return out if seconds > RELAXED * gain else []
 
 
 def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
@@ -133,42 +133,63 @@ def members(mask: int, n: int) -> list[int]:
 
 
 class Part(NamedTuple):
-    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst."""
+    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst.
+
+    done: masks of the sets that the search is done with where the part begins, in the order of depth.
+    """
 
     size: int
     out: int
     kept: int
     a: int
+    done: tuple[int, ...] = ()
 
 
 AnyPart = Part | WalkPart | KeptPart
 
 
-def _parts(G: NDArray[np.float64], m: int, tau: float, best: float) -> tuple[list[Part], list[int], float]:
+def _parts(
+    G: NDArray[np.float64], m: int, tau: float, best: float, perms: NDArray[np.int64]
+) -> tuple[list[Part], list[int], float]:
     """Parts, largest first; the bases that cut them; the largest bound those prove.
 
-    Or one for each target, where a basis hardly ever bounds many of them: codes of low height.
+    Or one for each target, where a basis hardly ever bounds many of them: codes of low height. With automorphisms
+    `perms` only the targets that come first in their orbits.
     """
     k, n = G.shape
     _, bad, bound = branching(G, np.int64(0), tau, best)
-    if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > ALONE * (n - k):
-        return [Part(1, 0, 0, a) for a in range(n)], [], 0.0
-    small: list[Any] = []
-    open_parts, bases, proven = [(-comb(k + m - 1, m - 1) * m, 0, 0)], [], 0.0
-    while open_parts and len(open_parts) + len(small) < PARTS and -open_parts[0][0] > SMALL // 8:
-        size, out, kept = heappop(open_parts)
-        left = m - int(out).bit_count()
-        mask, bad, bound = branching(G, np.int64(_signed(out)), tau, best) if left > 2 else (0, 0, np.inf)
+    first = np.unique(orbits(perms)).tolist()
+    share = ALONE if len(first) * m > k + m - 1 else ALONE / 2.0  # fewer leaves one at a time, at worst
+    if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > share * (n - k):
+        return [Part(1, 0, 0, a) for a in first], [], 0.0
+    small: list[Part] = []
+    waiting, bases, proven = [Part(-comb(k + m - 1, m - 1) * m, 0, 0, -1)], [], 0.0
+    while waiting and len(waiting) + len(small) < PARTS and -waiting[0].size > SMALL // 8:
+        part = heappop(waiting)
+        left = m - part.out.bit_count()
+        mask, bad, bound = branching(G, np.int64(_signed(part.out)), tau, best) if left > 2 else (0, 0, np.inf)
         if not bound <= tau:
-            small.append((size, out, kept))
+            small.append(part)
             continue
         bases.append(int(mask))
         proven = max(proven, bound)
-        free = members((int(mask) | int(bad)) & ~kept & (2**BITS - 1), n)
-        for i, b in enumerate(free):
-            leaves = comb(len(free) - i + left - 2, left - 1)
-            heappush(open_parts, (-leaves, out | 1 << b, kept | sum(1 << j for j in free[:i])))
-    return [Part(-size, out, kept, -1) for size, out, kept in sorted(small + open_parts)], bases, proven
+        for child in _children(part, (int(mask) | int(bad)) & (2**BITS - 1), left, perms):
+            heappush(waiting, child)
+    return [part._replace(size=-part.size) for part in sorted(small + waiting)], bases, proven
+
+
+def _children(part: Part, branch: int, left: int, perms: NDArray[np.int64]) -> list[Part]:
+    """The parts that leave out one more coordinate of `branch` each, up to `left`."""
+    kept, done, out = part.kept, part.done, []
+    kept |= completed_by(perms, done, part.out)
+    while free := branch & ~kept:
+        b = free & -free
+        X = part.out | b
+        leaves = comb(free.bit_count() + left - 2, left - 1)
+        out.append(Part(-leaves, X, kept | completed_by(perms, done, X), -1, done))
+        done = (*done, X)
+        kept |= b | completed_by(perms, [X], part.out)
+    return out
 
 
 def _signed(mask: int) -> int:
@@ -199,6 +220,7 @@ def search_height(
     watch: Callable[[Progress], None] = silent,
     room: int = ROOM,
     symmetry: bool = True,
+    group: Group | None = None,
     start: NDArray[np.float64] | None = None,
     limits: Thresholds = EXACTLY,
     stop: NDArray[np.int64] | None = None,
@@ -212,14 +234,16 @@ def search_height(
         time_limit: seconds after which the bracket so far is returned.
         watch: told about progress.
         room: bases kept of each part; all of them only matter to a certificate.
-        symmetry: of sets that differ by an exchange of equal columns, search one only; a certificate needs them all.
+        symmetry: of sets that differ by an exchange of equal columns, or by an automorphism, search one only.
+        group: automorphisms to use in any case.
         start: (n,) a codeword to begin with.
         limits: what is enough to know.
         stop: (1,), ends the search like Ctrl-C when somebody makes it 1.
 
     Returns:
-        the height, and masks of bases: for every set S and every a outside it, one of them lies in S and has
-        |y|_1 <= upper, provided that no part found more than `room`.
+        the height, and masks of bases: for every set S and every a outside it, one of them or of their images under
+        `group` lies in S and has |y|_1 <= upper, provided that no part found more than `room`. With symmetry the images
+        under exchanges of equal columns, and all automorphisms, count too.
     """
     walked = WALKED and m == P.shape[1] and room == ROOM
     if P is not SMALLEST:
@@ -228,17 +252,17 @@ def search_height(
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended == "finished":
+        search.use(symmetry and not walked, group)
         parts = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
-        if parts is None:
-            parts = search.cut(symmetry)
-        search.run(parts, max(1, min(thread_count(threads), len(parts))))
+        search.run(search.cut() if parts is None else parts, thread_count(threads))
+        search.sharpen(thread_count(threads))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended != "finished":
         upper = max(search.upper, search.best)
         return search.result(upper if search.ended == "below" else search.best, search.best, upper), []
-    upper = max(search.best, search.proven)
-    if search.best * (1.0 + MARGIN) < upper <= limits.below:
+    upper = search.proven_for_all
+    if search.best * (1.0 + MARGIN) < search.proven and upper <= limits.below:
         search.ended = "below"
         return search.result(upper, search.best, upper), search.bases
     # the codeword's coordinates are rounded from twice the precision, `best` is rounded down on top
@@ -289,7 +313,7 @@ class _Search:
         self.found = Codeword(np.zeros(k), np.zeros(k), np.empty(k + r))
         self.stop, self.counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
         self.sizes, self.shares = np.empty(0), np.empty((0, 1))
-        self.alike = self.single
+        self.alike, self.group = self.single, none_of(k + r)
 
     def begin(self, start: NDArray[np.float64] | None) -> float:
         """The first codewords; the best height among them."""
@@ -310,11 +334,19 @@ class _Search:
         elif self.ended == "finished" and self.upper <= self.limits.below:
             self.ended = "below"
 
-    def cut(self, symmetry: bool) -> Sequence[AnyPart]:
-        """The parts to search."""
+    def use(self, symmetry: bool, group: Group | None) -> None:
+        """Leave out what is an image of something else, under these automorphisms or those to be found."""
         if symmetry:
             self.alike = exchangeable(self.G)
-        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best)
+        k = len(self.P)
+        if symmetry and group is None and (self.m > SHALLOW or comb(k + self.m - 1, self.m) > FEW):
+            group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + max(self.best, self.limits.below)))
+        if group is not None:
+            self.group = group
+
+    def cut(self) -> Sequence[AnyPart]:
+        """The parts to search."""
+        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best, self.group.perms)
         return self._sized(parts)
 
     def walk(self) -> Sequence[AnyPart]:
@@ -324,6 +356,8 @@ class _Search:
 
     def cover(self, workers: int) -> Sequence[AnyPart] | None:
         """The parts that a covering leaves, with an upper bound on the way; None where it does not pay."""
+        if len(self.group.perms) > SYMMETRIC:
+            return None
         pool = ThreadPoolExecutor(workers)
         try:
             parts = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
@@ -343,22 +377,44 @@ class _Search:
         return parts
 
     @property
+    def proven_for_all(self) -> float:
+        """What bounds the images of the sets that were searched, too.
+
+        Take a codeword c of height h with |c|_(m) = 1, its m largest coordinates in an image of a set A that was
+        searched, so no coordinate above h. Some codeword is within h * error of what brings that image back to A:
+        h (1 - error) <= proven (1 + h * error).
+        """
+        proven, error = max(self.best, self.proven), self.group.error
+        return proven if error == 0.0 else proven / (1.0 - error * (1.0 + proven)) * (1.0 + 4.0 * ROUNDING)
+
+    def sharpen(self, workers: int) -> None:
+        """Search again without automorphisms whose rounding makes the bracket wider than it should be."""
+        error = self.group.error * (1.0 + max(self.best, self.proven))
+        if self.ended == "finished" and not self.infinite and error > SLACK:
+            self.group = none_of(len(self.single))
+            self.run(self.cut(), workers)
+
+    @property
     def tau(self) -> float:
         return self._tau(self.best)
 
     def _tau(self, best: float) -> float:
-        """What is not searched for: heights that are not above `best`, or not above the threshold."""
-        return max(best * (1.0 + MARGIN), self.limits.below)
+        """What is not searched for: heights not above `best`, or below the threshold by what automorphisms are off."""
+        below = self.limits.below if self.group.error == 0.0 else self.limits.below * (1.0 - 2.0 * SLACK)
+        return max(best * (1.0 + MARGIN), below)
 
     def run(self, parts: Sequence[AnyPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
+        workers = min(workers, max(len(parts), 1))
         alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
         waiting = list(range(len(parts)))
+        self.stop[0] = 0
         pool = ThreadPoolExecutor(workers)
         try:
+            gain = max(1.0, len(self.group.perms) / 2)
             seconds = 0.0 if self.covered else tree_seconds(k + r, k, self.m) / workers
-            for block in _relaxations(k + r, k, self.m, seconds):
+            for block in _relaxations(k + r, k, self.m, seconds, gain):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
                 self._heed_limits()
@@ -384,26 +440,28 @@ class _Search:
 
     def _relaxed(self, block: NDArray[np.int64]) -> float:
         """An upper bound, by leaving out blocks of coordinates."""
-        problem = Problem(self.G, self.m, self.single, block, np.empty((0, 2), np.int64), np.inf)
+        nothing, identity = np.empty((0, 2), np.int64), none_of(len(self.single)).perms
+        problem = Problem(self.G, self.m, self.single, block, nothing, np.inf, identity, nothing[:, 0].copy())
         report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
         none, best = np.int64(0), self.best
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
         return float(proven) if ended == DONE else np.inf
 
     def _search_part(self, i: int, part: AnyPart, best: float) -> _Outcome:
-        known = np.array(self.known, np.int64).reshape(-1, 2)
-        problem = Problem(self.G, self.m, self.alike, self.single, known, self.limits.above)
+        known, none = np.array(self.known, np.int64).reshape(-1, 2), np.empty(0, np.int64)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
-        report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
-        tau = self._tau(best)
+        report, found, tau = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy(), self._tau(best)
         if isinstance(part, WalkPart):
             walked = CircuitSearch(self.G, self.start, best, report, found)
             ended = walked.run(part, self.known)
             bases = bases[: min(int(counts[2]), self.room)]
             return _Outcome(ended, walked.best, walked.proven, bases, doubt, counts, found)
+        perms, enough = self.group.perms, self.limits.above
+        problem = Problem(self.G, self.m, self.alike, self.single, known, enough, perms, none)
         if isinstance(part, KeptPart):
-            problem = problem._replace(alike=self.single)
-            return _Outcome(*search_kept(problem, part, best, report, found), bases[:0], doubt, counts, found)
+            problem = problem._replace(alike=self.single, perms=none_of(len(self.single)).perms)
+            return _Outcome(*search_kept(problem, part, best, report, found), none, doubt, counts, found)
+        problem = problem._replace(done=np.array([_signed(X) for X in part.done], np.int64))
         out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)

@@ -81,7 +81,7 @@ def quickest(n: int, k: int, m: int, codes: int = 1) -> str:
 
 
 def tree_seconds(n: int, k: int, m: int) -> float:
-    """About what a search by its tree alone takes in one thread: what relaxed searches and coverings are weighed with."""
+    """About what a search by its tree alone takes in one thread; relaxed searches and coverings are weighed with it."""
     sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
     return 0.01 + 3e-10 * sets * float(k * n) ** 1.6
 

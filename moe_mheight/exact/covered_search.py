@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes.automorphisms import none_of
 from .cost_model import tree_seconds
 from .covering_bound import Covering
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target
@@ -98,7 +99,8 @@ def _following(covering: Covering, tau: float, stop: NDArray[np.int64]) -> Calla
 def _bounding(search: Search, tau: float) -> Callable[[list[int]], float]:
     """What bounds the sets of a basis and a target: tau, or more where that does not, or inf."""
     k, n = search.G.shape
-    problem = Problem(search.G, search.m, search.single, search.single, np.empty((0, 2), np.int64), np.inf)
+    known, identity = np.empty((0, 2), np.int64), none_of(n).perms
+    problem = Problem(search.G, search.m, search.single, search.single, known, np.inf, identity, known[:, 0].copy())
 
     def bound(pair: list[int]) -> float:
         report = Report(search.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))

@@ -22,6 +22,7 @@ import numpy as np
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, inlined_exactly
+from .orbits import completing_with, leave, tables_of
 from .simplex_tableau import (
     certified_height,
     certified_norm,
@@ -60,6 +61,8 @@ class Problem(NamedTuple):
     block: (n,) masks of the coordinates that are left out together with each; see `all_targets`.
     known: (count, 2), what exact arithmetic has found before: masks of bases that bound a by tau, and that a.
     enough: the search ends as STOPPED at a codeword whose height is above it.
+    perms: (g, n) automorphisms, j going to perms[:, j]; see `orbits`. The identity alone where none is used.
+    done: (count,), masks of sets that are done with from the beginning.
     """
 
     G: Any
@@ -68,6 +71,8 @@ class Problem(NamedTuple):
     block: Any
     known: Any
     enough: Any
+    perms: Any
+    done: Any
 
 
 class Report(NamedTuple):
@@ -325,7 +330,10 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
     """
     # read once: every attribute read of a NamedTuple counts a reference
     G, m, alike, known, stop, counts = problem.G, problem.m, problem.alike, problem.known, report.stop, report.counts
+    perms = problem.perms
     k, n = G.shape
+    orbiting = perms.shape[0] > 1
+    done = tables_of(perms, problem.done[:0], a)
     table = new_tableau(G, a)
     largest_told = largest_height(G)
     depth = m - 1 - count_bits(first_out)
@@ -359,8 +367,13 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
                 nodes.state[level, TRIES] = 0
         elif coordinates == 0:
             level -= 1
+            if orbiting and level >= 0:
+                X, R = nodes.state[level + 1, OUT], nodes.state[level, OUT]
+                nodes.state[level, KEPT] |= leave(done, perms, X, R, a)
         else:
             b = lowest_bit(coordinates)
             level += 1
             descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.state[level - 1, OUT], m)
+            if orbiting:
+                nodes.state[level, KEPT] |= completing_with(done, nodes.state[level - 1, OUT], b)
     return DONE, best, proven

@@ -28,7 +28,7 @@ from numba.core.types import unliteral
 from numba.extending import intrinsic
 
 from .._arguments import whole
-from .linking import KERNELS, MissingKernel, SharedResults, fields, name_of, share
+from .linking import KERNELS, MissingKernelError, SharedResults, fields, name_of, share
 from .typing_memory import remember_operators
 
 LANES = 64
@@ -69,7 +69,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), fields(sig), self._options[BARE])
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with suppress(MissingKernel):
+        with suppress(MissingKernelError):
             return super().load_overload(sig, target_context)
         return None
 

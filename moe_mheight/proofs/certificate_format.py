@@ -17,8 +17,12 @@ from typing import Any, BinaryIO
 
 from ..errors import DataError, brief
 
-FORMATS = ("moe_mheight certificate 1", "moe_mheight certificate 2")
-"""The first is of P alone; the second names the matrix P, G or H that it was made for."""
+FORMATS = ("moe_mheight certificate 1", "moe_mheight certificate 2", "moe_mheight certificate 3")
+"""The first is of P alone; the second names the matrix P, G or H that it was made for; the third lists automorphisms,
+and sets of columns up to these."""
+
+MOST_GENERATORS = 64
+"""Automorphisms that a certificate lists; no group of permutations of 64 needs more."""
 
 LONGEST = 4000
 """Characters of a number; Python itself refuses whole numbers beyond 4,300 digits."""
@@ -59,6 +63,8 @@ class Parsed:
     outside: list[int]
     dual: tuple[int, list[int], list[Fraction]] | None
     masks: list[int]
+    automorphisms: list[tuple[list[int], list[int]]]
+    """Generators (perm, signs): the images of `masks` under all that they generate count, too."""
     digest_is_right: bool
 
     @property
@@ -147,6 +153,8 @@ def parse(certificate: object) -> Parsed:
     u, outside = _witness(certificate["witness"], n, k, m, _either if real else _rational)
     dual = _dual(certificate["dual"], n, _double if real else _rational) if "dual" in certificate else None
     masks = _masks(certificate["bases"], n, k)
+    if infinite and "automorphisms" in certificate:
+        raise DataError("automorphisms must not be listed when the height is infinite")
     if infinite and masks:
         raise DataError(f"bases must be empty when the height is infinite, got {len(masks)}")
     return Parsed(
@@ -166,6 +174,7 @@ def parse(certificate: object) -> Parsed:
         outside=outside,
         dual=dual,
         masks=masks,
+        automorphisms=_automorphisms(certificate["automorphisms"], n) if "automorphisms" in certificate else [],
         digest_is_right=digest(certificate) == certificate["sha256"],
     )
 
@@ -178,12 +187,13 @@ def _with_its_keys(certificate: object) -> tuple[dict[str, Any], str]:
         raise DataError(
             f"format must be one of {', '.join(map(repr, FORMATS))}, got {brief(certificate.get('format'))}"
         )
-    names_matrix = certificate["format"] == FORMATS[1]
+    names_matrix = certificate["format"] != FORMATS[0]
     matrix = certificate.get("matrix", "P") if names_matrix else "P"
     if matrix not in ("P", "G", "H"):
         raise DataError(f"matrix must be P, G or H, got {brief(matrix)}")
     infinite = certificate.get("height") == "inf"
     keys = _KEYS | ({"matrix"} if names_matrix else set()) | (set() if matrix == "P" else {matrix, "order"})
+    keys |= {"automorphisms"} if certificate["format"] == FORMATS[2] else set()
     _check_keys("the certificate", certificate, keys, set() if infinite else {"dual"})
     if certificate["arithmetic"] not in ("rational", "float64"):
         raise DataError(f'arithmetic must be "rational" or "float64", got {brief(certificate["arithmetic"])}')
@@ -271,6 +281,23 @@ def _masks(value: object, n: int, k: int) -> list[int]:
         masks.append(mask)
         before = mask
     return masks
+
+
+def _automorphisms(value: object, n: int) -> list[tuple[list[int], list[int]]]:
+    found = []
+    for i, generator in enumerate(_list(value, "automorphisms")):
+        where = f"automorphisms[{i}]"
+        _check_keys(where, generator, {"perm", "signs"}, set())
+        perm = _coordinates(generator["perm"], f"{where}.perm", n)
+        if len(perm) != n:
+            raise DataError(f"{where}.perm must hold all n = {n} coordinates, got {len(perm)}")
+        signs = [_integer(s, f"{where}.signs[{j}]", -1, 1) for j, s in enumerate(_list(generator["signs"], where, n))]
+        if 0 in signs:
+            raise DataError(f"{where}.signs must be 1 or -1, got 0")
+        found.append((perm, signs))
+    if not 0 < len(found) <= MOST_GENERATORS:
+        raise DataError(f"automorphisms must be 1 to {MOST_GENERATORS} generators, got {len(found)}")
+    return found
 
 
 def _coordinates(value: object, where: str, n: int) -> list[int]:

@@ -3,7 +3,8 @@
 A certificate names a matrix P, G or H. It holds a codeword of its code that attains the height, the dual vector that
 shows that it is the best for its own S and a, and the bases that show that no other S and a does better: for every a
 and every T of m - 1 other coordinates one of them avoids both, and has |y|_1 <= the height. `verify` checks that,
-by code of its own.
+by code of its own. Of a code with automorphisms it lists one basis where all its images are meant, and generators of
+their group.
 
 For matrices of integers and fractions all numbers are fractions and the height is one. Other matrices stand for the
 doubles that they are: the P of a real G or H is worked out in fractions, as by the check, and only then rounded; the
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._io import replacing
+from ..codes.automorphisms import Group, automorphisms, group_of, none_of
 from ..codes.forms import check_kind, in_fractions, is_rational
 from ..codes.linear import check_m, check_P
 from ..codes.minors import LARGEST_RATIO
@@ -34,7 +36,8 @@ from ..exact.branch_and_bound import search_height
 from ..exact.result import Height, Progress, silent
 from ..numerics import rationals
 from ..numerics.bitsets import BITS
-from .certificate_format import LONGEST, LONGEST_ENTRY, digest
+from .automorphism_check import keeps_code
+from .certificate_format import LONGEST, LONGEST_ENTRY, MOST_GENERATORS, digest
 from .repair import Exact, HolesError, mend
 from .verify import verify
 
@@ -43,6 +46,10 @@ ROOM = 1 << 22
 
 MARGIN = 1e-12
 """How far above the bounds found, relatively, a float64 certificate claims them: its verifier solves in its own way."""
+
+
+NEARLY = 1e-9
+"""What an automorphism of a code may be off for the code that is rounded from it."""
 
 
 class UnfinishedError(MHeightError):
@@ -68,6 +75,8 @@ class _Code:
     den: int | None
     rounded: NDArray[np.float64]
     """P in float64, for the search."""
+    group: Group
+    """Automorphisms of the exact code."""
 
 
 def certify(
@@ -170,7 +179,14 @@ def _certified(
     code = _read(P, matrix)
     m = int(check_m(m, 1, len(code.P[0]))[0])
     found, bases = search_height(
-        code.rounded, m, threads=threads, time_limit=time_limit, watch=watch, room=ROOM, symmetry=False
+        code.rounded,
+        m,
+        threads=threads,
+        time_limit=time_limit,
+        watch=watch,
+        room=ROOM,
+        symmetry=False,
+        group=code.group,
     )
     began = time.monotonic() - found.seconds  # compiling does not count
     if not found.finished:
@@ -198,7 +214,20 @@ def _read(matrix: Any, kind: str) -> _Code:
     else:
         P, den, order = in_fractions(given, kind, exact=exact)
     rounded = rationals.as_floats(P, "P" if kind == "P" else f"the systematic form of {kind}, P")
-    return _Code(kind, given, exact, order, P, den, check_P(rounded)[0][0])
+    rounded = check_P(rounded)[0][0]
+    return _Code(kind, given, exact, order, P, den, rounded, _exact_group(P, rounded))
+
+
+def _plain(code: _Code) -> _Code:
+    """The code without its automorphisms."""
+    return replace(code, group=none_of(len(code.order)))
+
+
+def _exact_group(P: list[list[Fraction]], rounded: NDArray[np.float64]) -> Group:
+    """Automorphisms of [I | P] itself among those that rounding suggests."""
+    G = np.hstack([np.eye(len(P)), rounded])
+    found = [f for f in automorphisms(G) if keeps_code(P, f.perm.tolist(), f.sign.astype(int).tolist())]
+    return group_of(G, found[-MOST_GENERATORS:], NEARLY)
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +245,7 @@ def _frame(code: _Code, m: int) -> dict[str, Any]:
         ]
 
     frame: dict[str, Any] = {
-        "format": "moe_mheight certificate 2",
+        "format": f"moe_mheight certificate {3 if code.group.generators else 2}",
         "arithmetic": "rational" if code.exact else "float64",
         "n": len(code.P) + len(code.P[0]),
         "k": len(code.P),
@@ -225,6 +254,10 @@ def _frame(code: _Code, m: int) -> dict[str, Any]:
     }
     if code.kind != "P":
         frame |= {code.kind: shown(code.given, code.kind, LONGEST_ENTRY), "order": code.order}
+    if code.group.generators:
+        frame["automorphisms"] = [
+            {"perm": found.perm.tolist(), "signs": found.sign.astype(int).tolist()} for found in code.group.generators
+        ]
     P = shown(code.P, "P", LONGEST_ENTRY if code.kind == "P" else LONGEST)
     return {**frame, "P": P, "made_by": f"moe_mheight {__version__}"}
 
@@ -284,12 +317,18 @@ def _prove(code: _Code, m: int, found: Height, masks: set[int], deadline: float 
     verdict, made = _checked(state(code, m, best, upper, masks))
     if verdict.missing is not None and best.height is not None:
         bound = best.height if code.exact or upper is None else max(best.height, upper)
+        masks = {sum(1 << j for j in perm[_members(mask)].tolist()) for perm in code.group.perms for mask in masks}
+        code = _plain(code)
         proven = mend(Exact(code.P, code.den, m), masks, bound, deadline)
         best = best if proven.u is None else _best(code, m, proven.u)
         verdict, made = _checked(state(code, m, best, proven.U, proven.masks))
     if not verdict.accepted:
         raise MHeightError(f"the certificate does not verify: {verdict.reason}")
     return made
+
+
+def _members(mask: int) -> list[int]:
+    return [j for j in range(BITS) if mask >> j & 1]
 
 
 def _checked(made: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -305,12 +344,11 @@ def _hex(masks: set[int]) -> list[str]:
 
 def _rational(code: _Code, m: int, best: _Best, upper: Fraction | None, masks: set[int]) -> dict[str, Any]:
     witness = {"u": _texts(best.u, "witness.u"), "outside": best.outside}
-    frame = _frame(code, m)
     if best.height is None:
-        return signed({**frame, "height": "inf", "witness": witness, "bases": []})
+        return signed({**_frame(_plain(code), m), "height": "inf", "witness": witness, "bases": []})
     dual = {"a": best.outside[0], "basis": best.basis, "y": _texts(best.y, "dual.y")}
     height = _text(best.height, "the height")
-    return signed({**frame, "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
+    return signed({**_frame(code, m), "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
 
 
 def _texts(values: Sequence[Fraction], where: str) -> list[str]:
@@ -326,10 +364,9 @@ def _real(code: _Code, m: int, best: _Best, upper: Fraction | None, masks: set[i
     c = rationals.codeword(code.P, [Fraction(x) + Fraction(z) for x, z in zip(high, low, strict=True)])
     outside = sorted(range(len(c)), key=lambda j: (-abs(c[j]), j))[:m]
     witness = {"u": [repr(x) for x in high], "u_low": [repr(x) for x in low], "outside": outside}
-    frame = _frame(code, m)
     attained = rationals.height(c, m)
     if attained is None or attained > LARGEST_RATIO:
-        return signed({**frame, "height": "inf", "witness": witness, "bases": []})
+        return signed({**_frame(_plain(code), m), "height": "inf", "witness": witness, "bases": []})
     S = [j for j in range(len(c)) if j not in outside]
     z, basis, y, _ = rationals.best_of_set(code.P, S, outside[0], best.basis, den=code.den)
     if z is None or z > LARGEST_RATIO:
@@ -338,7 +375,7 @@ def _real(code: _Code, m: int, best: _Best, upper: Fraction | None, masks: set[i
     top = max(lower, -_down(-max(z, upper or z))) * (1.0 + MARGIN)
     height = {"lower": repr(lower), "upper": repr(top)}
     dual = {"a": outside[0], "basis": basis, "y": [repr(float(x)) for x in y]}
-    return signed({**frame, "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
+    return signed({**_frame(code, m), "height": height, "witness": witness, "dual": dual, "bases": _hex(masks)})
 
 
 def _down(x: Fraction) -> float:

@@ -15,6 +15,11 @@ set of m - 1 coordinates. Nothing else about the B is needed, neither that they 
 i runs through the k information coordinates, and |c_i| <= |c_a|. So |c_a| (1 - |rho|_1) <= |y|_1 |c|_(m), and
 U_B = |y|_1 / (1 - |rho|_1) takes the place of |y|_1 wherever |rho|_1 < 1: y may be wrong, U_B is right all the same.
 
+**With automorphisms.** A signed permutation that maps the code to itself maps what is said above of B and a to their
+images.
+A certificate may list generators of a group of them, each checked in whole numbers. Then the images of the listed B
+count as listed, and one a of each orbit stands for all.
+
 **Of which matrix.** A certificate names the matrix P, G or H that it was made for, and the order of its columns. G and
 H are reduced here, in whole numbers, to the P of [I | P] in that order, and the P of the certificate must be that one:
 in float64, whose P is rounded, each entry must be the double nearest to it. All that follows is about the exact P, so
@@ -25,8 +30,8 @@ lower <= h_m <= upper for the code whose entries are exactly those doubles. An i
 h_m is infinite when some nonzero codeword has n - m zeros. Real codes hardly ever have exact zeros, so in float64 a
 codeword of height above 1e11 counts as infinite too, as it does in the rest of this package; the verdict says which.
 
-This module, `certificate_format`, `dual_bounds`, `row_reduction` and `hitting_set_check` use no code of the solvers
-that make certificates.
+This module, `certificate_format`, `automorphism_check`, `dual_bounds`, `row_reduction` and `hitting_set_check` use no
+code of the solvers that make certificates.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, brief
+from .automorphism_check import LARGEST_GROUP, Images, Perm, closure, keeps_code
 from .certificate_format import Parsed, open_certificate, parse, shown
 from .dual_bounds import residual, rounded_bound, within_exactly, within_in_floats
 from .hitting_set_check import HittingSets, coordinates
@@ -58,7 +64,7 @@ class Verdict:
         reason: one line: what was proven and how, or the first thing that is not.
         n, k, m, arithmetic: as the certificate states them.
         height: what is claimed: a fraction such as "5/3", "inf", or "[lower, upper]".
-        bases: how many sets B the certificate lists.
+        bases: how many sets B the certificate lists, their images under automorphisms not counted.
         nodes: how many nodes the search for hitting sets had.
         missing: (a, T) that no listed B avoids, where that is why it is refused.
         matrix: of what the certificate is: "P", "G" or "H".
@@ -223,13 +229,15 @@ def _proven(parsed: Parsed, search: HittingSets, advance: Callable[[float], None
         return f"h_{parsed.m} counts as infinite: a codeword has a height above 1e11, the rule for real codes"
     if parsed.dual is not None:
         _check_dual(parsed, *parsed.dual)
+    group = _group(parsed)
     within = within_exactly(parsed, advance) if parsed.arithmetic == "rational" else within_in_floats(parsed, advance)
     masks = np.array(parsed.masks, dtype=np.uint64)
     # neighbours in an ascending list are alike; shuffled, a few masks speak for all of them
     order = np.random.default_rng(0).permutation(len(masks))
     masks, within = masks[order], within[order]
-    for a in range(parsed.n):
-        T = search.find(masks[within[:, a]], parsed.m - 1)
+    images = Images(masks, within, group)
+    for a in images.targets:
+        T = search.find(images.of_target(a), parsed.m - 1)
         if T is not None:
             # a is in none of the masks, and a hitting set stays one when it grows
             T &= ~(1 << a)
@@ -241,9 +249,19 @@ def _proven(parsed: Parsed, search: HittingSets, advance: Callable[[float], None
             )
         advance((1 + (a + 1) / parsed.n) / 2)
     relation = "=" if parsed.arithmetic == "rational" else "is in"
-    return (
-        f"h_{parsed.m} {relation} {parsed.height}: a codeword proves one side, {len(masks)} sets of columns the other"
-    )
+    sets = f"{len(masks)} sets of columns" + (f" and their images under {len(group)} automorphisms" * (len(group) > 1))
+    return f"h_{parsed.m} {relation} {parsed.height}: a codeword proves one side, {sets} the other"
+
+
+def _group(parsed: Parsed) -> list[Perm]:
+    """The permutations that the automorphisms listed generate; each of these keeps the code."""
+    for i, (perm, signs) in enumerate(parsed.automorphisms):
+        if not keeps_code(parsed.P, perm, signs):
+            raise _NotProvenError(f"automorphisms[{i}] is not shown to map the code to itself")
+    group = closure([perm for perm, _ in parsed.automorphisms], parsed.n)
+    if group is None:
+        raise _NotProvenError(f"the automorphisms generate more than {LARGEST_GROUP} permutations, too many to try")
+    return group
 
 
 def _check_witness(parsed: Parsed) -> None:

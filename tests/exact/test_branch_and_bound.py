@@ -350,7 +350,8 @@ def test_single_targets_make_up_the_height(rng):
     P = rng.normal(size=(5, 8))
     G = np.ascontiguousarray(np.hstack([np.eye(5), P]))
     found, single = [], np.int64(1) << np.arange(13)
-    problem = Problem(G, 4, single, single, np.empty((0, 2), np.int64), np.inf)
+    identity = np.arange(13)[None]
+    problem = Problem(G, 4, single, single, np.empty((0, 2), np.int64), np.inf, identity, single[:0])
     for a in range(13):
         report = Report(
             np.zeros(1, np.int64), np.zeros(1), np.empty(99, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)

@@ -1,0 +1,165 @@
+"""Automorphisms: those that were built in are found, and nothing that is none; how far off they are is bounded."""
+
+from fractions import Fraction
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import symmetric_codes as sym
+
+from moe_mheight.codes.automorphisms import (
+    LARGEST,
+    Automorphism,
+    automorphisms,
+    errors_of,
+    exchangeable,
+    group_of,
+    listed,
+    orbit,
+    orbits,
+)
+from moe_mheight.codes.linear import systematic
+
+
+def standard(G):
+    P = systematic(G)[0]
+    return np.hstack([np.eye(len(P)), P])
+
+
+def moved(G, found):
+    out = np.empty_like(G)
+    out[:, found.perm] = G * found.sign
+    return out
+
+
+def projection(G):
+    return G.T @ np.linalg.solve(G @ G.T, G)
+
+
+@pytest.mark.parametrize("kind", sym.KINDS)
+def test_what_was_built_in_is_found(kind, rng):
+    for _ in range(8):
+        G, order = kind(rng)
+        G = standard(G)
+        generators = automorphisms(G)
+        N = projection(G)
+        for found in generators:
+            signed = N[np.ix_(found.perm, found.perm)] * found.sign * found.sign[:, None]
+            assert np.allclose(signed, N, atol=1e-7)
+        group = group_of(G, generators, 1e-6)
+        assert len(group.perms) >= min(order, 2) if len(set(exchangeable(G).tolist())) < G.shape[1] else order
+        assert np.array_equal(group.perms[0], np.arange(G.shape[1]))
+
+
+def test_all_of_them_by_trying_all(rng):
+    """Against every permutation with every choice of signs, in exact fractions."""
+    for _ in range(12):
+        k, r = (2, 3) if rng.random() < 0.5 else (3, 2)
+        P = rng.integers(-1, 2, (k, r)) if rng.random() < 0.7 else rng.integers(-4, 5, (k, r))
+        G = np.hstack([np.eye(k, dtype=int), P])
+        if len(set(exchangeable(G.astype(float)).tolist())) < k + r:
+            continue
+        whole = G.tolist()
+        true = set()
+        for perm in permutations(range(k + r)):
+            for signs in product((1, -1), repeat=k + r - 1):
+                image = [[0] * (k + r) for _ in range(k)]
+                for i, j in product(range(k), range(k + r)):
+                    image[i][perm[j]] = (*signs, 1)[j] * whole[i][j]
+                if all(
+                    image[i][j] == sum(image[i][p] * whole[p][j] for p in range(k))
+                    for i in range(k)
+                    for j in range(k, k + r)
+                ):
+                    true.add(perm)
+                    break
+        group = group_of(G.astype(float), automorphisms(G.astype(float)), 1e-9)
+        assert {tuple(perm) for perm in group.perms.tolist()} == true
+
+
+def test_random_codes_have_none(rng):
+    for k, n in ((2, 5), (6, 12), (12, 24), (32, 64)):
+        assert automorphisms(standard(rng.normal(size=(k, n)))) == []
+
+
+def test_known_orders():
+    for n in (5, 12, 40):
+        G = standard(sym.polygon(n))
+        assert len(group_of(G, automorphisms(G), 1e-9).perms) == 2 * n
+    G = sym.paley(13)
+    group = group_of(G, automorphisms(G), 0.0)
+    assert len(group.perms) == 13 * (13 * 13 - 1) // 2
+    assert sorted(np.unique(orbits(group.perms)).tolist()) == [0, 14]
+    assert group.error == 0.0
+
+
+def test_equal_columns_move_together(rng):
+    G, k = np.repeat(np.hstack([np.eye(4), sym.circulant(rng.normal(size=4))]), 3, axis=1), 4
+    G = G[:, np.argsort(np.arange(24) % 3, kind="stable")] * rng.choice([-1.0, 1.0], 24)
+    G[:, :4] = np.eye(4)
+    alike = exchangeable(G)
+    group = group_of(G, automorphisms(G), 1e-9)
+    assert len(group.perms) == k
+    for perm in group.perms:
+        for j in range(24):
+            assert sum(1 << int(perm[i]) for i in range(24) if alike[j] >> i & 1) == alike[perm[j]]
+
+
+def test_the_error_is_a_bound(rng):
+    """c Pi less the nearest combination that is certain, in fractions, is never beyond the bound; near ones are told."""
+    for G in (sym.polygon(9), sym.harmonics(12, (1, 2, 5)), np.hstack([np.eye(4), sym.circulant(rng.normal(size=4))])):
+        G = standard(G)
+        k, n = G.shape
+        for found, bound in zip(automorphisms(G), errors_of(G, automorphisms(G)), strict=True):
+            assert bound < 1e-11
+            F = [[Fraction(x) for x in row] for row in G.tolist()]
+            image = moved(G, found)
+            for _ in range(5):
+                u = rng.normal(size=k)
+                c = u @ G
+                u = [Fraction(x) for x in (u / np.abs(c).max() * (1 - 1e-12)).tolist()]
+                word = [sum(x * row[j] for x, row in zip(u, image.tolist(), strict=True)) for j in range(n)]
+                back = [sum(word[i] * F[i][j] for i in range(k)) for j in range(n)]
+                # a codeword that agrees on the first k coordinates is off by no more than k + 1 times the nearest
+                off = max(abs(float(x - y)) for x, y in zip(word, back, strict=True))
+                assert off <= bound * (1 + np.abs(G).sum(axis=0).max())
+        wrong = Automorphism(np.roll(np.arange(n), 1), np.ones(n))
+        assert errors_of(G[:, rng.permutation(n)] + 0.1, [wrong])[0] > 1e-6
+
+
+def test_errors_add_up_with_the_longest_product(rng):
+    G = standard(sym.polygon(20))
+    rotation = next(found for found in automorphisms(G) if not (found.perm == np.arange(20)).any())
+    alone = errors_of(G, [rotation])[0]
+    group = group_of(G, [rotation], 1e-9)
+    assert group.error >= alone * (len(group.perms) - 1)
+
+
+def test_small_changes_are_seen(rng):
+    G = np.hstack([np.eye(6), sym.circulant(rng.normal(size=6))])
+    assert len(group_of(G, automorphisms(G), 1e-9).perms) == 6
+    G[0, 8] += 1e-6
+    assert automorphisms(G) == []
+    G[0, 8] -= 1e-6 - 1e-11  # taken for one, and told how far off
+    assert len(group_of(G, automorphisms(G), 1e-9).perms) == 6
+    assert all(1e-12 < error < 1e-9 for error in errors_of(G, automorphisms(G)))
+    assert len(group_of(G, automorphisms(G), 1e-13).perms) == 1
+
+
+def test_groups_that_are_too_large_are_cut():
+    G = np.hstack([np.eye(20), np.ones((20, 1))])
+    group = group_of(G, automorphisms(G), 0.0)
+    assert 1 < len(group.perms) <= LARGEST
+    rows = {tuple(perm) for perm in group.perms.tolist()}
+    assert {tuple(a[list(b)]) for a in group.perms[::97] for b in rows} <= rows
+    assert len(automorphisms(G, tried=50)) < len(automorphisms(G))
+
+
+def test_listed():
+    turn, flip = np.roll(np.arange(7), 1), np.arange(7)[::-1].copy()
+    rows, longest = listed([turn, flip], 7)
+    assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 14
+    assert longest == 4
+    assert listed([turn, flip], 7, 13) is None
+    assert len(listed([], 7)[0]) == 1
+    assert orbit([turn], {3}) == set(range(7))
