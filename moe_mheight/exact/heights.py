@@ -209,7 +209,7 @@ def m_height(
         (True, 'above')
     """
     plain = above is None and below is None and time_limit is None and matrix is None and not details
-    if plain and method == "auto":
+    if plain and method == "auto" and (threads is None or thread_count(threads)):
         row = _at_once(P, m, m)
         if row is not None:
             return float(row[m])
@@ -382,7 +382,8 @@ def height_profile(
         >>> height_profile([[1, 1], [1, 2]]).tolist()
         [1.0, 2.0, 3.0]
     """
-    if matrix is None and method in ("auto", "bases") and isinstance(P, np.ndarray) and P.ndim == 2:
+    plain = matrix is None and method in ("auto", "bases") and (threads is None or thread_count(threads))
+    if plain and isinstance(P, np.ndarray) and P.ndim == 2:
         row = _at_once(P, 1, P.shape[1])
         if row is not None:
             return row[:-3].copy()
