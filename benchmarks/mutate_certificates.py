@@ -337,9 +337,7 @@ def kinds(c: dict[str, Any], draw: random.Random) -> None:
         if old != "P" and old in c:
             c[new] = c.pop(old)
     elif how == 1:
-        c["format"] = draw.choice(
-            [f"moe_mheight certificate {number}" for number in (1, 2, 3, 4)]
-        )
+        c["format"] = draw.choice([f"moe_mheight certificate {number}" for number in (1, 2, 3, 4)])
         if not c["format"].endswith("3"):
             c.pop("automorphisms", None)
         if c["format"].endswith("1"):

@@ -24,7 +24,8 @@ def double_circulant(rng):
 
 def negacyclic(rng):
     k = int(rng.integers(3, 9))
-    return np.hstack([np.eye(k), circulant(entries(rng, k), -1), circulant(entries(rng, k), -1)][: rng.integers(2, 4)]), k
+    blocks = [circulant(entries(rng, k), -1) for _ in range(rng.integers(1, 3))]
+    return np.hstack([np.eye(k), *blocks]), k
 
 
 def quasi_cyclic(rng):

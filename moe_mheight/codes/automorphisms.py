@@ -31,6 +31,9 @@ EXACT_WHOLE = 2.0**53
 """Sums of integers below this are exact in float64."""
 
 
+WORKED_OUT = 4e6
+"""Products that the errors of all elements of a group may take: some 10 ms."""
+
 WIDE = 1.5
 """A basis is widened while some column has a larger coefficient."""
 
@@ -247,22 +250,30 @@ def orbits(perms: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(perms.min(axis=0))
 
 
-def listed(generators: Sequence[NDArray[Any]], n: int, largest: int = LARGEST) -> tuple[NDArray[np.int64], int] | None:
-    """The elements (g, n) of the group that permutations generate, the identity first; the longest product needed.
+class Elements(NamedTuple):
+    """The elements of a group: perms, signs (g, n), the identity first; the longest product of generators needed."""
 
-    None where there are more than `largest`.
-    """
+    perms: NDArray[np.int64]
+    signs: NDArray[np.float64]
+    longest: int
+
+
+def listed(generators: Sequence[Automorphism], n: int, largest: int = LARGEST) -> Elements | None:
+    """The group that automorphisms generate, one for each permutation; None where there are more than `largest`."""
     rows, longest = np.arange(n, dtype=np.uint8)[None], 0
-    new = rows
+    new, signs = rows, np.ones((1, n))
+    new_signs = signs
     while len(generators) and len(new):
-        images = np.concatenate([np.asarray(perm, np.uint8)[new] for perm in generators])
+        images = np.concatenate([found.perm.astype(np.uint8)[new] for found in generators])
+        image_signs = np.concatenate([found.sign[new] * new_signs for found in generators])
         _, first = np.unique(_as_one(np.concatenate([rows, images])), return_index=True)
-        new = images[np.sort(first[first >= len(rows)]) - len(rows)]
-        rows = np.concatenate([rows, new])
+        fresh = np.sort(first[first >= len(rows)]) - len(rows)
+        new, new_signs = images[fresh], image_signs[fresh]
+        rows, signs = np.concatenate([rows, new]), np.concatenate([signs, new_signs])
         longest += len(new) > 0
         if len(rows) > largest:
             return None
-    return rows.astype(np.int64), longest
+    return Elements(rows.astype(np.int64), signs, longest)
 
 
 def _as_one(rows: NDArray[np.uint8]) -> NDArray[np.void]:
@@ -297,10 +308,11 @@ def _basis(G: NDArray[np.float64]) -> _Basis:
         row = A[i] / A[i, j]
         A -= np.outer(A[:, j], row)
         A[i], A[:, j], B[i] = row, np.arange(k) == i, j
-    X = np.linalg.inv(G[:, B])
+    X, wide = np.linalg.inv(G[:, B]).astype(np.longdouble), G.astype(np.longdouble)
+    X += X @ (np.eye(k) - wide[:, B] @ X)  # Newton: where long doubles are no longer than doubles, bounds are wider
+    A = (X @ wide).astype(float)
     unit = float(np.finfo(np.longdouble).eps)
-    A = (X.astype(np.longdouble) @ G.astype(np.longdouble)).astype(float)
-    off = ((k + 2) * unit * (np.abs(X) @ np.abs(G)) + ROUNDING * np.abs(A)) * (1.0 + k * 1e-15) + 1e-300
+    off = ((k + 2) * unit * (np.abs(X).astype(float) @ np.abs(G)) + ROUNDING * np.abs(A)) * (1.0 + k * 1e-15) + 1e-300
     d = float((np.abs(A[:, B] - np.eye(k)) + off[:, B]).sum(axis=0).max())
     return _Basis(A, off, B, 1.0 / (1.0 - d) * (1.0 + 1e-14) if d < 0.5 else np.inf)
 
@@ -315,7 +327,10 @@ def errors_of(G: NDArray[np.float64], generators: Sequence[Automorphism]) -> lis
         return []
     whole = bool((np.floor(G) == G).all())
     basis = _basis(G)
-    return [0.0 if whole and _is_exact(G, found) else _error_of(basis, found) for found in generators]
+    return [
+        0.0 if whole and _is_exact(G, found) else float(_errors(basis, found.perm[None], found.sign[None])[0])
+        for found in generators
+    ]
 
 
 def _is_exact(G: NDArray[np.float64], found: Automorphism) -> bool:
@@ -326,15 +341,25 @@ def _is_exact(G: NDArray[np.float64], found: Automorphism) -> bool:
     return float((np.abs(M) @ np.abs(G)).max()) < EXACT_WHOLE and bool((moved == M @ G).all())
 
 
-def _error_of(basis: _Basis, found: Automorphism) -> float:
-    k, n = basis.A.shape
-    moved, off = np.empty((k, n)), np.empty((k, n))
-    moved[:, found.perm] = basis.A * found.sign
-    off[:, found.perm] = basis.off
-    M = moved[:, basis.B]
-    terms = np.abs(M) @ np.abs(basis.A) + np.abs(moved)
-    E = np.abs(moved - M @ basis.A) + off + np.abs(M) @ basis.off + (k + 4) * ROUNDING * terms
-    return float(E.sum(axis=0).max()) * basis.reach * (1.0 + 4.0 * (k + 4) * ROUNDING)
+def _errors(basis: _Basis, perms: NDArray[np.int64], signs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The errors of automorphisms (g, n), (g,)."""
+    A, (k, n) = basis.A, basis.A.shape
+    back = np.argsort(perms, axis=1)
+    moved = np.moveaxis(A[:, back] * np.take_along_axis(signs, back, axis=1), 0, 1)
+    off = np.moveaxis(basis.off[:, back], 0, 1)
+    M = moved[:, :, basis.B]
+    terms = np.abs(M) @ np.abs(A) + np.abs(moved)
+    E = np.abs(moved - M @ A) + off + np.abs(M) @ basis.off + (k + 4) * ROUNDING * terms
+    return np.asarray(E.sum(axis=1).max(axis=1) * basis.reach * (1.0 + 4.0 * (k + 4) * ROUNDING))
+
+
+def _error_of_all(G: NDArray[np.float64], elements: Elements, worst: float) -> float:
+    """The error of every element of a group with generators of that one: each worked out, or as products add up."""
+    total = elements.longest * worst
+    total *= 1.0 + 2.0 * total  # (1 + worst)^longest - 1, and a little more
+    if worst == 0.0 or len(elements.perms) * len(G) ** 2 * G.shape[1] > WORKED_OUT:
+        return total
+    return min(total, float(_errors(_basis(G), elements.perms, elements.signs).max()))
 
 
 def none_of(n: int) -> Group:
@@ -346,13 +371,12 @@ def group_of(G: NDArray[np.float64], generators: Sequence[Automorphism], error: 
     """The group of those generators whose error is at most `error`, or one of its subgroups of listable size."""
     n = G.shape[1]
     kept: list[Automorphism] = []
-    perms, longest, worst = np.arange(n)[None], 0, 0.0
+    elements, worst = Elements(np.arange(n)[None], np.ones((1, n)), 0), 0.0
     for found, off in reversed(list(zip(generators, errors_of(G, generators), strict=True))):
         if not off <= error:
             continue
-        more = listed([*(other.perm for other in kept), found.perm], n, largest)
-        if more is not None and len(more[0]) > len(perms):
-            (perms, longest), worst = more, max(worst, off)
+        more = listed([*kept, found], n, largest)
+        if more is not None and len(more.perms) > len(elements.perms):
+            elements, worst = more, max(worst, off)
             kept.append(found)
-    total = longest * worst  # (1 + worst)^longest - 1, and a little more
-    return Group(kept, perms, total * (1.0 + 2.0 * total))
+    return Group(kept, elements.perms, _error_of_all(G, elements, worst))

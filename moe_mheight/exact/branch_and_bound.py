@@ -14,43 +14,36 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from heapq import heappop, heappush
 from math import comb, nextafter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of, orbits
+from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
-from .all_targets import common_basis, search_all
+from .all_targets import search_all
 from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
-from .orbits import completed_by
+from .parts import SMALL, Part, parts, signed
 from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
-PARTS, ROUND = 64, 16
-"""How many parts a search is cut into, and how many of them make a round."""
-
-SMALL = 20_000
-"""With no more sets than this at worst the search is a single part, a matter of milliseconds."""
+ROUND = 16
+"""How many parts make a round."""
 
 RELAXED = 2.0
 """Seconds of a search from which on quick upper bounds are worth having."""
 
 QUEUE = 64
 """Sets of large least-squares norm that the first codewords come from."""
-
-ALONE = 0.25
-"""Share of the targets that the first basis may fail to bound before each target is searched by itself."""
 
 SHALLOW, FEW = 8, 1000
 """Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
@@ -90,13 +83,6 @@ def first_words(G, masks, m, best, found):  # type: ignore[no-untyped-def]
     return best
 
 
-@compiled
-def branching(G, out, tau, best):  # type: ignore[no-untyped-def]
-    """A basis that bounds all targets in `out`, those it does not bound, its largest bound; inf where there is none."""
-    mask, bad, bound, hard = common_basis(new_tableau(G, 0), out, out, tau, best, False)
-    return mask, bad, bound if hard < 0 else np.inf
-
-
 def _relaxations(n: int, k: int, m: int, seconds: float, gain: float) -> list[NDArray[np.int64]]:
     """Blocks for relaxed searches, the fastest first: in pairs, while m blocks leave k coordinates; then fewer pairs.
 
@@ -127,74 +113,7 @@ def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
     return queue[order][queue[order] != 0]
 
 
-def members(mask: int, n: int) -> list[int]:
-    """The coordinates of a mask."""
-    return [j for j in range(n) if mask >> j & 1]
-
-
-class Part(NamedTuple):
-    """The sets that leave out `out` and keep `kept`, for the target a, or for all where a is -1; `size` at worst.
-
-    done: masks of the sets that the search is done with where the part begins, in the order of depth.
-    """
-
-    size: int
-    out: int
-    kept: int
-    a: int
-    done: tuple[int, ...] = ()
-
-
 AnyPart = Part | WalkPart | KeptPart
-
-
-def _parts(
-    G: NDArray[np.float64], m: int, tau: float, best: float, perms: NDArray[np.int64]
-) -> tuple[list[Part], list[int], float]:
-    """Parts, largest first; the bases that cut them; the largest bound those prove.
-
-    Or one for each target, where a basis hardly ever bounds many of them: codes of low height. With automorphisms
-    `perms` only the targets that come first in their orbits.
-    """
-    k, n = G.shape
-    _, bad, bound = branching(G, np.int64(0), tau, best)
-    first = np.unique(orbits(perms)).tolist()
-    share = ALONE if len(first) * m > k + m - 1 else ALONE / 2.0  # fewer leaves one at a time, at worst
-    if not bound < np.inf or int(bad & (2**BITS - 1)).bit_count() > share * (n - k):
-        return [Part(1, 0, 0, a) for a in first], [], 0.0
-    small: list[Part] = []
-    waiting, bases, proven = [Part(-comb(k + m - 1, m - 1) * m, 0, 0, -1)], [], 0.0
-    while waiting and len(waiting) + len(small) < PARTS and -waiting[0].size > SMALL // 8:
-        part = heappop(waiting)
-        left = m - part.out.bit_count()
-        mask, bad, bound = branching(G, np.int64(_signed(part.out)), tau, best) if left > 2 else (0, 0, np.inf)
-        if not bound <= tau:
-            small.append(part)
-            continue
-        bases.append(int(mask))
-        proven = max(proven, bound)
-        for child in _children(part, (int(mask) | int(bad)) & (2**BITS - 1), left, perms):
-            heappush(waiting, child)
-    return [part._replace(size=-part.size) for part in sorted(small + waiting)], bases, proven
-
-
-def _children(part: Part, branch: int, left: int, perms: NDArray[np.int64]) -> list[Part]:
-    """The parts that leave out one more coordinate of `branch` each, up to `left`."""
-    kept, done, out = part.kept, part.done, []
-    kept |= completed_by(perms, done, part.out)
-    while free := branch & ~kept:
-        b = free & -free
-        X = part.out | b
-        leaves = comb(free.bit_count() + left - 2, left - 1)
-        out.append(Part(-leaves, X, kept | completed_by(perms, done, X), -1, done))
-        done = (*done, X)
-        kept |= b | completed_by(perms, [X], part.out)
-    return out
-
-
-def _signed(mask: int) -> int:
-    """A mask of 64 bits as the int64 it is."""
-    return mask - 2**BITS if mask >> 63 else mask
 
 
 SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
@@ -253,8 +172,8 @@ def search_height(
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended == "finished":
         search.use(symmetry and not walked, group)
-        parts = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
-        search.run(search.cut() if parts is None else parts, thread_count(threads))
+        some = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
+        search.run(search.cut() if some is None else some, thread_count(threads))
         search.sharpen(thread_count(threads))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
@@ -340,14 +259,16 @@ class _Search:
             self.alike = exchangeable(self.G)
         k = len(self.P)
         if symmetry and group is None and (self.m > SHALLOW or comb(k + self.m - 1, self.m) > FEW):
-            group = group_of(self.G, automorphisms(self.G), SLACK / (1.0 + max(self.best, self.limits.below)))
+            error = SLACK / (1.0 + max(self.best, self.limits.below))
+            group = group_of(self.G, automorphisms(self.G), error)
+            group = group if group.error <= error else None
         if group is not None:
             self.group = group
 
     def cut(self) -> Sequence[AnyPart]:
         """The parts to search."""
-        parts, self.bases, self.proven = _parts(self.G, self.m, self.tau, self.best, self.group.perms)
-        return self._sized(parts)
+        cut, self.bases, self.proven = parts(self.G, self.m, self.tau, self.best, self.group.perms)
+        return self._sized(cut)
 
     def walk(self) -> Sequence[AnyPart]:
         """The parts to walk where m = r."""
@@ -360,21 +281,21 @@ class _Search:
             return None
         pool = ThreadPoolExecutor(workers)
         try:
-            parts = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
+            left = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
         finally:
             pool.shutdown()
-        self.covered = parts is not None
+        self.covered = left is not None
         self._heed_limits()
-        return None if parts is None else self._sized(parts)
+        return None if left is None else self._sized(left)
 
     def bounded(self, upper: float) -> None:
         """An upper bound has been proven."""
         self.upper = min(self.upper, upper)
         self._tell()
 
-    def _sized(self, parts: Sequence[AnyPart]) -> Sequence[AnyPart]:
-        self.sizes, self.shares = np.array([part.size for part in parts], float), np.zeros((len(parts), 1))
-        return parts
+    def _sized(self, some: Sequence[AnyPart]) -> Sequence[AnyPart]:
+        self.sizes, self.shares = np.array([part.size for part in some], float), np.zeros((len(some), 1))
+        return some
 
     @property
     def proven_for_all(self) -> float:
@@ -403,12 +324,12 @@ class _Search:
         below = self.limits.below if self.group.error == 0.0 else self.limits.below * (1.0 - 2.0 * SLACK)
         return max(best * (1.0 + MARGIN), below)
 
-    def run(self, parts: Sequence[AnyPart], workers: int) -> None:
+    def run(self, some: Sequence[AnyPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
-        workers = min(workers, max(len(parts), 1))
+        workers = min(workers, max(len(some), 1))
         alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
-        waiting = list(range(len(parts)))
+        waiting = list(range(len(some)))
         self.stop[0] = 0
         pool = ThreadPoolExecutor(workers)
         try:
@@ -424,9 +345,9 @@ class _Search:
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:
                     best = self.best
-                    outcomes = [self._search_part(i, parts[i], best) for i in now]
+                    outcomes = [self._search_part(i, some[i], best) for i in now]
                 else:
-                    outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
+                    outcomes = self._attend([pool.submit(self._search_part, i, some[i], self.best) for i in now])
                 again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
                 waiting = again + waiting
                 self._heed_limits()
@@ -461,8 +382,8 @@ class _Search:
         if isinstance(part, KeptPart):
             problem = problem._replace(alike=self.single, perms=none_of(len(self.single)).perms)
             return _Outcome(*search_kept(problem, part, best, report, found), none, doubt, counts, found)
-        problem = problem._replace(done=np.array([_signed(X) for X in part.done], np.int64))
-        out, kept = np.int64(_signed(part.out)), np.int64(_signed(part.kept))
+        problem = problem._replace(done=np.array([signed(X) for X in part.done], np.int64))
+        out, kept = np.int64(signed(part.out)), np.int64(signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
             self.shares[i] = 1.0
@@ -526,7 +447,7 @@ class _Search:
             self.found.word[:] = [float(value) for value in rationals.codeword(F, u)]
             return
         support = sum(1 << j for j, value in zip(basis, y, strict=True) if value)
-        self.known.append((_signed(support), a))
+        self.known.append((signed(support), a))
         self.bases.append(support)
         self.proven = max(self.proven, nextafter(float(z), np.inf))
         if z > self.best:

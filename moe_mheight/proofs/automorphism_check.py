@@ -40,8 +40,8 @@ def keeps_code(P: list[list[Fraction]], perm: list[int], sign: list[int]) -> boo
     columns = list(zip(*rows, strict=True))
     for row in rows:
         moved = [0] * len(row)
-        for j, x in enumerate(row):
-            moved[perm[j]] = sign[j] * x
+        for j, entry in enumerate(row):
+            moved[perm[j]] = sign[j] * entry
         if any(
             sum(x * y for x, y in zip(moved[:k], column, strict=True)) != den * value
             for column, value in zip(columns[k:], moved[k:], strict=True)
@@ -81,15 +81,14 @@ class Images:
         """All images that bound a, in no order that means anything."""
         if len(self.group) == 1:
             return self.masks[self.within[:, a]]
-        found = np.zeros(0, np.uint64)
-        waiting: list[Masks] = []
+        found, waiting = np.zeros(0, np.uint64), [np.zeros(0, np.uint64)]
         for perm in self.group:
             held = self.held[self.within[:, int(np.flatnonzero(perm == a)[0])]]
             moved = np.zeros_like(held)
             moved[:, perm] = held
             waiting.append(_as_masks(moved))
             if sum(map(len, waiting)) > 1 << 20:
-                found, waiting = np.unique(np.concatenate([found, *waiting])), []
+                found, waiting = np.unique(np.concatenate([found, *waiting])), [found[:0]]
         found = np.unique(np.concatenate([found, *waiting]))
         # neighbours in an ascending list are alike; shuffled, a few masks speak for all of them
         return np.random.default_rng(0).permutation(found)

@@ -88,6 +88,7 @@ def certify(
     threads: int | None = None,
     time_limit: float | None = None,
     watch: Callable[[Progress], None] = silent,
+    symmetry: bool = True,
 ) -> dict[str, Any]:
     """The m-height of a code as a certificate that `mheight verify` and `verify` check.
 
@@ -100,6 +101,7 @@ def certify(
             of this matrix, and says so.
         path: a file to write it to, too.
         threads, time_limit, watch: as in `m_height`.
+        symmetry: of a code with automorphisms, list one basis of each orbit; else all, for readers of format 2.
 
     Returns:
         A dict of JSON types; see `verify` for what is in it.
@@ -121,7 +123,7 @@ def certify(
         >>> made["matrix"], made["G"][1], made["P"]
         ('G', ['0', '3', '3', '1'], [['1', '-1/3'], ['1', '1/3']])
     """
-    made, _ = _certified(P, m, matrix, threads, time_limit, watch)
+    made, _ = _certified(P, m, matrix, threads, time_limit, watch, symmetry)
     if path is not None:
         with replacing(Path(path)) as (handle,):
             handle.write((json.dumps(made, indent=1) + "\n").encode())
@@ -171,12 +173,13 @@ def _certified(
     threads: int | None,
     time_limit: float | None,
     watch: Callable[[Progress], None],
+    symmetry: bool = True,
 ) -> tuple[dict[str, Any], Height]:
     """The certificate, and what the search in float64 had found."""
     number = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(time_limit, bool)
     if time_limit is not None and not (number and time_limit > 0.0):
         raise CodeError(f"time_limit must be a number of seconds > 0, got {brief(time_limit)}")
-    code = _read(P, matrix)
+    code = _read(P, matrix) if symmetry else _plain(_read(P, matrix))
     m = int(check_m(m, 1, len(code.P[0]))[0])
     found, bases = search_height(
         code.rounded,

@@ -16,9 +16,8 @@ i runs through the k information coordinates, and |c_i| <= |c_a|. So |c_a| (1 - 
 U_B = |y|_1 / (1 - |rho|_1) takes the place of |y|_1 wherever |rho|_1 < 1: y may be wrong, U_B is right all the same.
 
 **With automorphisms.** A signed permutation that maps the code to itself maps what is said above of B and a to their
-images.
-A certificate may list generators of a group of them, each checked in whole numbers. Then the images of the listed B
-count as listed, and one a of each orbit stands for all.
+images. A certificate may list generators of a group of them, each checked in whole numbers. Then the images of the
+listed B count as listed, and one a of each orbit stands for all.
 
 **Of which matrix.** A certificate names the matrix P, G or H that it was made for, and the order of its columns. G and
 H are reduced here, in whole numbers, to the P of [I | P] in that order, and the P of the certificate must be that one:

@@ -106,9 +106,9 @@ def test_equal_columns_move_together(rng):
 
 
 def test_the_error_is_a_bound(rng):
-    """c Pi less the nearest combination that is certain, in fractions, is never beyond the bound; near ones are told."""
-    for G in (sym.polygon(9), sym.harmonics(12, (1, 2, 5)), np.hstack([np.eye(4), sym.circulant(rng.normal(size=4))])):
-        G = standard(G)
+    """What an automorphism makes of a codeword, in fractions, is no further from the code than the bound says."""
+    circulant = np.hstack([np.eye(4), sym.circulant(rng.normal(size=4))])
+    for G in map(standard, (sym.polygon(9), sym.harmonics(12, (1, 2, 5)), circulant)):
         k, n = G.shape
         for found, bound in zip(automorphisms(G), errors_of(G, automorphisms(G)), strict=True):
             assert bound < 1e-11
@@ -125,14 +125,6 @@ def test_the_error_is_a_bound(rng):
                 assert off <= bound * (1 + np.abs(G).sum(axis=0).max())
         wrong = Automorphism(np.roll(np.arange(n), 1), np.ones(n))
         assert errors_of(G[:, rng.permutation(n)] + 0.1, [wrong])[0] > 1e-6
-
-
-def test_errors_add_up_with_the_longest_product(rng):
-    G = standard(sym.polygon(20))
-    rotation = next(found for found in automorphisms(G) if not (found.perm == np.arange(20)).any())
-    alone = errors_of(G, [rotation])[0]
-    group = group_of(G, [rotation], 1e-9)
-    assert group.error >= alone * (len(group.perms) - 1)
 
 
 def test_small_changes_are_seen(rng):
@@ -156,10 +148,34 @@ def test_groups_that_are_too_large_are_cut():
 
 
 def test_listed():
-    turn, flip = np.roll(np.arange(7), 1), np.arange(7)[::-1].copy()
-    rows, longest = listed([turn, flip], 7)
-    assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 14
-    assert longest == 4
+    turn = Automorphism(np.roll(np.arange(7), 1), np.array([1.0, 1, 1, 1, 1, 1, -1]))
+    flip = Automorphism(np.arange(7)[::-1].copy(), np.ones(7))
+    found = listed([turn, flip], 7)
+    assert len({tuple(row) for row in found.perms.tolist()}) == len(found.perms) == 14
+    assert found.longest == 4
+    for perm, sign in zip(found.perms, found.signs, strict=True):
+        assert sorted(perm.tolist()) == list(range(7))
+        assert set(sign.tolist()) <= {1.0, -1.0}
     assert listed([turn, flip], 7, 13) is None
-    assert len(listed([], 7)[0]) == 1
-    assert orbit([turn], {3}) == set(range(7))
+    assert len(listed([], 7).perms) == 1
+    assert orbit([turn.perm], {3}) == set(range(7))
+
+
+def test_signs_of_products_are_those_of_the_code(rng):
+    """Every element with its signs keeps the projection, in groups where they matter."""
+    for G in (sym.polygon(12), np.hstack([np.eye(5), sym.circulant(rng.normal(size=5), -1)]), sym.paley(5)):
+        G = standard(G)
+        N = projection(G)
+        found = listed(automorphisms(G), G.shape[1])
+        assert len(found.perms) >= 5
+        for perm, sign in zip(found.perms, found.signs, strict=True):
+            assert np.allclose(N[np.ix_(perm, perm)] * sign * sign[:, None], N, atol=1e-9)
+
+
+def test_every_element_has_its_own_error():
+    """Worked out for each, or from the longest product: both are bounds, the first the smaller one."""
+    G = standard(sym.harmonics(24, (1, 2, 3)))
+    generators = automorphisms(G)
+    group = group_of(G, generators, 1e-9)
+    assert max(errors_of(G, group.generators)) <= group.error
+    assert group.error < listed(group.generators, 24).longest * max(errors_of(G, group.generators))

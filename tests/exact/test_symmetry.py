@@ -9,7 +9,7 @@ import symmetric_codes as sym
 from moe_mheight import m_height
 from moe_mheight.codes.automorphisms import Automorphism, Group, automorphisms, group_of
 from moe_mheight.codes.linear import systematic
-from moe_mheight.exact import branch_and_bound
+from moe_mheight.exact import branch_and_bound, parts
 from moe_mheight.exact.branch_and_bound import search_height
 from moe_mheight.exact.orbits import completed_by, completing, completing_with, leave, tables_of
 from moe_mheight.exact.result import Thresholds
@@ -73,13 +73,14 @@ def test_orbits_and_plain_searches_agree_on_500_codes(blind, rng):
 @pytest.mark.parametrize("alone", [0.25, -1.0])
 def test_both_ways_to_search(alone, blind, rng, monkeypatch):
     """All targets at once, and one of each orbit."""
-    monkeypatch.setattr(branch_and_bound, "ALONE", alone)
-    for G, m in ((sym.paley(5), 3), (sym.polygon(24), 11), (np.hstack([np.eye(6), sym.circulant(rng.normal(size=6))]), 4)):
+    monkeypatch.setattr(parts, "ALONE", alone)
+    circulant = np.hstack([np.eye(6), sym.circulant(rng.normal(size=6))])
+    for G, m in ((sym.paley(5), 3), (sym.polygon(24), 11), (circulant, 4)):
         assert compare(systematic(G)[0], m) > 5
 
 
 def test_many_parts_and_threads_change_nothing(rng, monkeypatch):
-    monkeypatch.setattr(branch_and_bound, "SMALL", 100)
+    monkeypatch.setattr(parts, "SMALL", 100)
     P = sym.circulant(rng.integers(-9, 10, 9).astype(float))
     group = found_group(P)
     plain, _ = search_height(P, 5, symmetry=False)
@@ -94,7 +95,7 @@ def test_many_parts_and_threads_change_nothing(rng, monkeypatch):
 @pytest.mark.parametrize("small", [50, 20_000])
 def test_the_bases_and_their_images_bound_everything(small, rng, monkeypatch):
     """Every a and T, tried one by one, has an image of a basis that avoids them and is short enough."""
-    monkeypatch.setattr(branch_and_bound, "SMALL", small)
+    monkeypatch.setattr(parts, "SMALL", small)
     circulant = sym.circulant(rng.integers(-9, 10, 6).astype(float))
     for P in (circulant, sym.paley(5)[:, 6:], systematic(sym.polygon(12))[0]):
         k, n, m = len(P), sum(P.shape), 4
@@ -187,9 +188,7 @@ def test_tables_say_what_completes_a_set_that_is_done():
                 1 << c
                 for c in range(n)
                 if not (R | 1 << b) >> c & 1
-                and any(
-                    image & ~(R | 1 << b | 1 << c) == 0 and image >> c & 1 and image >> b & 1 for image in images
-                )
+                and any(image & ~(R | 1 << b | 1 << c) == 0 and image >> c & 1 and image >> b & 1 for image in images)
             )
             assert completing_with(done, np.int64(R & ~(1 << b)), b) == with_b
             if not any(image & ~R == 0 for image in images):
