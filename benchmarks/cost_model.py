@@ -36,7 +36,7 @@ PATIENCE = 1.0
 """Seconds beyond which a call is not repeated."""
 
 SEARCHED = [
-    (22, 11, 4), (24, 12, 3), (24, 12, 5), (24, 12, 6), (24, 12, 8), (24, 4, 6), (24, 4, 12), (24, 20, 2), (26, 13, 6),
+    (22, 11, 4), (24, 12, 3), (24, 12, 5), (24, 12, 6), (24, 12, 8), (22, 11, 11), (24, 4, 6), (24, 4, 12), (24, 20, 2), (26, 13, 6),
     (28, 7, 6), (28, 14, 4), (28, 14, 6), (30, 20, 5), (32, 8, 6), (32, 16, 3), (32, 16, 5), (32, 16, 6), (32, 24, 4),
     (36, 18, 4), (40, 10, 5), (40, 20, 4), (40, 30, 4), (48, 12, 5), (48, 24, 4), (48, 36, 3), (56, 28, 3), (64, 4, 8),
     (64, 8, 6), (64, 32, 3), (64, 48, 3),
@@ -82,7 +82,7 @@ def one_way(way: str, n: int, k: int, m: int) -> float | None:
     if way == "single":
         batch = normal(8 if n < 16 else 2, n, k)
         return least(lambda: answers(batch, ask(len(batch), m, m), 1)) / len(batch) if n <= LONGEST else None
-    if comb(k + m - 1, m) > 2e5:
+    if (way == "walk") != (m == n - k) or leaves(way, n, k, m) > 2e6:
         return None
     codes = normal(3, n, k)
     return median(least(partial(m_height, P, m, method="search", threads=1, matrix="P"), 3) for P in codes)
@@ -138,7 +138,7 @@ def choice(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Time lost by the choice, from what was measured: "auto" over the better method."""
     rows = []
     measured = report["measured"]
-    for (n, k, m), search in _rows(measured, "search"):
+    for (n, k, m), search in _rows(measured, "search") + _rows(measured, "walk"):
         if n > LONGEST:
             continue
         single = measured[f"single {n},{k},{m}"]

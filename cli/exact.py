@@ -117,8 +117,8 @@ def command(
 
     One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
-    longer than about 18 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a search
-    with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
+    longer than about 18 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a
+    search with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
     proof, which names the matrix in DATA. Integers and fractions like -3/4 are taken exactly, those that float64
     would round too.
 
@@ -136,7 +136,9 @@ def command(
     """
     if one.m or one.matrix is not None or Path(data[0]).suffix.lower() in MATRICES:
         if len(data) > 1 or labels.out or labels.check or labels.partial or labels.shard_rows:
-            raise click.UsageError("with one matrix go --m, --matrix, --method, --time-limit, --above, --below and --certificate alone")
+            raise click.UsageError(
+                "with one matrix go --m, --matrix, --method, --time-limit, --above, --below and --certificate alone"
+            )
         if workers.named:
             raise click.UsageError("--jobs, --backend and --scheduler are for a file of codes; one code has --threads")
         return solve(data[0], one, threads, force, output)

@@ -27,6 +27,7 @@ from moe_mheight._io import identity
 from moe_mheight.errors import MHeightError, brief
 
 from .printing import remark, silence, unread_is_fine
+from .progress import told_of_compiling
 
 COMMANDS = {
     "ensemble-eval": "Score the predictor: true against predicted heights, per group.",
@@ -163,12 +164,6 @@ def mheight() -> None:
     """
 
 
-def _fresh() -> bool:
-    """Whether nothing was compiled yet where numba keeps it."""
-    package = Path(importlib.import_module("moe_mheight").__path__[0])
-    return "NUMBA_CACHE_DIR" not in os.environ and not any(package.glob("*/__pycache__/*.nbi"))
-
-
 class Interrupts:
     """Ctrl-C: the first ends the command in order, but at once amid an import, which may not survive an exception; so
     does a second one where a kernel still compiles."""
@@ -241,10 +236,8 @@ def _run(interrupts: Interrupts, command: click.Command, name: str) -> int:
     """The command that the arguments name: its exit code, once every failure has been told in a line."""
     try:
         quiet = bool({"-q", "--quiet"} & set(sys.argv))
-        if _fresh() and sys.stderr.isatty() and sys.argv[1:2] and not {"-h", "--help", "--version"} & set(sys.argv):
-            remark("compiling for this machine, once: up to half a minute", quiet)
         warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
-        with command.make_context(name, sys.argv[1:]) as context:
+        with told_of_compiling(compiling, quiet), command.make_context(name, sys.argv[1:]) as context:
             code = command.invoke(context)
         with unread_is_fine():
             sys.stdout.flush()

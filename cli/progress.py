@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -78,6 +79,33 @@ class Progress:
         line |= {"seconds": round(self.last - self.began, 1), "per_second": rate and round(rate, 3)}
         line |= {"seconds_left": left and round(left, 1)} | ({"note": self.note} if self.note else {})
         remark(json.dumps(line), self.output.quiet)
+
+
+LONG = 2.0
+"""Seconds of compiling after which people are told what they wait for."""
+
+
+@contextmanager
+def told_of_compiling(compiling: Callable[[], list[int]], quiet: bool) -> Iterator[None]:
+    """Say once, terminal or not, that kernels compile, as soon as that has taken LONG; `compiling`: who does so now."""
+    done = threading.Event()
+
+    def watch() -> None:
+        began, spent = time.monotonic(), 0.0
+        while not done.wait(0.1):
+            now = time.monotonic()
+            spent, began = spent + (now - began if compiling() else 0.0), now
+            if spent > LONG:
+                remark("compiling for this machine, once: some 10 to 20 seconds", quiet)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join(1.0)
 
 
 @contextmanager

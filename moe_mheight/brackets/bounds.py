@@ -20,7 +20,7 @@ from ..codes.linear import check_m, check_P, like_input
 from ..codes.minors import LARGEST_RATIO, MAX_N, are_whole, load_lanes
 from ..errors import CodeError
 from ..numerics.bitsets import LONGEST
-from ..numerics.jit import LANES, compiled, embedded, over_batch
+from ..numerics.jit import LANES, compiled, over_batch
 from ..numerics.least_squares import (
     add_product,
     copy,
@@ -35,6 +35,9 @@ from ..numerics.rationals import rational_matrix, short_of_rank
 from ..numerics.rounding import residuals, upper_bound
 from .budget_search import search
 from .irls import CANDIDATES, STEPS, Brackets, gather, insert, reweight
+
+BOUNDED = 1e6
+"""A code with a certified upper bound below this is not infinite; those of reals that count as such exceed 1e11."""
 
 DOUBTFUL = 1e-3
 """Residuals above this make the scan solve again."""
@@ -54,7 +57,8 @@ def _sets_of(pairs, splits, m, sets):  # type: ignore[no-untyped-def]
     s = n - m
     for i in range(pairs.shape[0]):
         split, position = splits[pairs[i] // m], pairs[i] % m
-        sets[i, :s] = split[:s]
+        for j in range(s):
+            sets[i, j] = split[j]
         sets[i, s] = split[s + position]
         for b in range(m - 1):
             sets[i, s + 1 + b] = split[s + b + (b >= position)]
@@ -87,7 +91,7 @@ class _Largest(NamedTuple):
     pairs: Any
 
 
-@embedded
+@compiled
 def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     s = n - m
     G, Q, N = np.empty((k, n, LANES)), np.empty((k, n, LANES)), np.empty((n, n, LANES))
@@ -98,7 +102,7 @@ def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     return _Lanes(G, Q, N, G_S, g_a, Q_S, q_a, R, X, t, u, weight, y, np.empty(LANES), np.empty(LANES))
 
 
-@embedded
+@compiled
 def _solve_pair(split, position, m, lanes):  # type: ignore[no-untyped-def]
     """y of one (S, a), by the inverse of N outside S; the columns S of G are loaded."""
     s = lanes.y.shape[0]
@@ -130,7 +134,7 @@ def _solve_pair_again(pair, splits, m, lanes):  # type: ignore[no-untyped-def]
             lanes.total[lane], lanes.rho[lane] = total[lane], rho[lane]
 
 
-@embedded
+@compiled
 def _scan(lanes, splits, m, largest):  # type: ignore[no-untyped-def]
     """Upper bounds of all (S, a), pair = m * split + position of a; keep each lane's largest, see `insert`."""
     k, s = lanes.G_S.shape[:2]
@@ -247,9 +251,18 @@ def brackets(
             raise CodeError(f"{name} must be an int >= 0, got {value!r:.40}")
     sets, rest = candidates(batch, m, budget=budget, threads=threads)
     found = reweight(batch, m, sets, rest, steps, tightest=tightest, budget=budget, threads=threads)
-    infinite = _infinite(batch, found) if n > MAX_N else _distances(batch, threads) <= m
+    infinite = _infinite(batch, found) if n > MAX_N else _short(batch, m, found.upper, threads)
     found.lower[infinite] = found.upper[infinite] = np.inf
     return found
+
+
+def _short(batch: NDArray[np.float64], m: int, upper: NDArray[np.float64], threads: int | None) -> NDArray[np.bool_]:
+    """Which codes have a minimum distance of m or less, (B,): none of those whose height is bounded."""
+    out = np.zeros(len(batch), np.bool_)
+    rows = np.flatnonzero(~(upper < BOUNDED))
+    if len(rows):
+        out[rows] = _distances(batch[rows], threads) <= m
+    return out
 
 
 def _distances(batch: NDArray[np.float64], threads: int | None) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics.jit import LANES, compiled, embedded, over_batch
+from ..numerics.jit import LANES, compiled, over_batch
 from ..numerics.least_squares import copy, fill, load_generator, multiply, orthonormalise, solve_weighted, sort_down
 from ..numerics.rounding import lower_bound, residuals, upper_bound, witness
 
@@ -210,7 +210,7 @@ class _Candidates(NamedTuple):
     winner: Any
 
 
-@embedded
+@compiled
 def _new_lanes(k, n, s):  # type: ignore[no-untyped-def]
     G, Q = np.empty((k, n, LANES)), np.empty((k, n, LANES))
     G_S, Q_S, V = np.empty((k, s, LANES)), np.empty((k, s, LANES)), np.empty((k, s, LANES))
@@ -227,7 +227,7 @@ def _new_lanes(k, n, s):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@embedded
+@compiled
 def _load_codes(P, start, x, lanes, plan):  # type: ignore[no-untyped-def]
     """The codes from `start` on, `share` lanes each."""
     k, r = P.shape[1:]
@@ -241,7 +241,7 @@ def _load_codes(P, start, x, lanes, plan):  # type: ignore[no-untyped-def]
     orthonormalise(lanes.Q, lanes.R)
 
 
-@embedded
+@compiled
 def _rank_candidates(start, codes, plan, known, out):  # type: ignore[no-untyped-def]
     """Choose the kept candidates by what the first steps made of all, and bound the others."""
     candidates, kept = known.uppers.shape[1], known.order.shape[1] - 1
@@ -257,7 +257,7 @@ def _rank_candidates(start, codes, plan, known, out):  # type: ignore[no-untyped
         out.elsewhere[at] = out.upper[at]
 
 
-@embedded
+@compiled
 def _load_candidates(turn, start, sets, lanes, plan, known):  # type: ignore[no-untyped-def]
     """Put a candidate into each lane: of all, with weights 1, or of the kept ones, with the weights that they have."""
     s = lanes.weight.shape[0]
@@ -274,12 +274,13 @@ def _load_candidates(turn, start, sets, lanes, plan, known):  # type: ignore[no-
             for j in range(s):
                 lanes.weight[j, lane] = 1.0
         lanes.candidate[lane] = q
-        lanes.sets[lane] = sets[start + code, q]
+        for j in range(sets.shape[2]):
+            lanes.sets[lane, j] = sets[start + code, q, j]
     gather(lanes.G, lanes.sets, lanes.G_S, lanes.g_a)
     gather(lanes.Q, lanes.sets, lanes.Q_S, lanes.q_a)
 
 
-@embedded
+@compiled
 def _solve(lanes, m):  # type: ignore[no-untyped-def]
     """Least squares under the weights: y, |c| and both bounds of each lane."""
     k, s = lanes.Q_S.shape[:2]
@@ -296,7 +297,7 @@ def _solve(lanes, m):  # type: ignore[no-untyped-def]
             size[lane] = abs(value[lane]) / before[lane]  # y = weight Q_S^T u
 
 
-@embedded
+@compiled
 def _note_bounds(step, start, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """The running best bounds of each candidate, and of each code the best codeword."""
     n, s = lanes.word.shape[0], lanes.weight.shape[0]
@@ -316,7 +317,7 @@ def _note_bounds(step, start, lanes, plan, known, out):  # type: ignore[no-untyp
                 out.witness[start + code, j] = lanes.word[j, lane]
 
 
-@embedded
+@compiled
 def _keep_profile(lanes, y_out, c_out):  # type: ignore[no-untyped-def]
     """|y| / |y|_1 and |c|."""
     for j in range(y_out.shape[0]):
@@ -326,7 +327,7 @@ def _keep_profile(lanes, y_out, c_out):  # type: ignore[no-untyped-def]
             size[lane] = abs(value[lane]) / lanes.total[lane] if lanes.total[lane] > 0.0 else 0.0
 
 
-@embedded
+@compiled
 def _take_steps(steps, start, accelerations, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """The solves of these numbers, one after another."""
     for step in range(steps[0], steps[1]):
@@ -343,14 +344,14 @@ def _take_steps(steps, start, accelerations, lanes, plan, known, out):  # type: 
         _sharpen(lanes.weight, lanes.y, lanes.total, acceleration if step < plan.end else 0)
 
 
-@embedded
+@compiled
 def _keep_weights(lanes, plan, known):  # type: ignore[no-untyped-def]
     for lane in range(plan.used):
         for j in range(lanes.weight.shape[0]):
             known.weights[lane // plan.share, lanes.candidate[lane], j] = lanes.weight[j, lane]
 
 
-@embedded
+@compiled
 def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """What is known of the kept candidates in the lanes."""
     s, kept = lanes.weight.shape[0], known.order.shape[1] - 1
@@ -363,7 +364,8 @@ def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-
         code, q, top = lane // plan.share, lanes.candidate[lane], lanes.top[lane]
         at = start + code
         out.upper[at] = max(out.upper[at], known.uppers[code, q, plan.last])
-        out.sets[at, place] = sets[at, q]
+        for j in range(sets.shape[2]):
+            out.sets[at, place, j] = sets[at, q, j]
         for step in range(plan.solves):
             out.kept_upper[at, place, step] = known.uppers[code, q, step]
             out.kept_lower[at, place, step] = known.lowers[code, q, step]

@@ -9,7 +9,7 @@ come relaxed ones, which leave out pairs of coordinates at a time: fast, and an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,9 +28,11 @@ from ..numerics.jit import compiled, thread_count
 from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
 from .all_targets import search_all
-from .cost_model import expected_seconds
+from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
+from .cost_model import tree_seconds
+from .covered_search import KeptPart, covered_parts, search_kept
 from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
-from .parts import Part, parts, signed
+from .parts import SMALL, Part, parts, signed
 from .result import EXACTLY, Height, Progress, Thresholds, silent
 from .simplex_tableau import Codeword, first_table, height_of, new_tableau
 
@@ -46,6 +48,9 @@ QUEUE = 64
 SHALLOW, FEW = 8, 1000
 """Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
 
+SYMMETRIC = 4
+"""With more automorphisms than this a tree is taken instead of a covering, which makes nothing of them."""
+
 SLACK = 4e-10
 """What rounding of automorphisms may add to a bracket, relatively; beyond, the search goes without them."""
 
@@ -54,6 +59,9 @@ TIGHT = 1e-9
 
 ROOM = 4096
 """Bases kept of a part where nobody asks for all."""
+
+WALKED = True
+"""Whether h_r comes from a walk over all bases (`basis_walk`), where nobody asks for those that prove it."""
 
 
 @compiled
@@ -105,13 +113,19 @@ def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
     return queue[order][queue[order] != 0]
 
 
+AnyPart = Part | WalkPart | KeptPart
+
+
 SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 
 
 @cache
-def _compile() -> None:
-    """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
-    for m in (1, 2):  # targets one at a time, and all at once
+def _compile(levels: tuple[int, ...] = (1, 2)) -> None:
+    """Compile what takes these m of the smallest code, or read it from disk, before a clock starts.
+
+    1 and 2: both searches, targets one at a time, and all at once; some 20 s, once per install. 3: the walk.
+    """
+    for m in levels:
         if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":
             raise KeyboardInterrupt
 
@@ -150,14 +164,16 @@ def search_height(
         `group` lies in S and has |y|_1 <= upper, provided that no part found more than `room`. With symmetry the images
         under exchanges of equal columns, and all automorphisms, count too.
     """
+    walked = WALKED and m == P.shape[1] and room == ROOM
     if P is not SMALLEST:
-        _compile()
+        _compile((3,) if walked else (1, 2))
     search = _Search(P, m, room, time_limit, watch, limits, np.zeros(1, np.int64) if stop is None else stop)
     if search.begin(start) == np.inf:  # zeros without rounding
         return search.result(np.inf, np.inf, np.inf), []
     if search.ended == "finished":
-        search.use(symmetry, group)
-        search.run(search.cut(), thread_count(threads))
+        search.use(symmetry and not walked, group)
+        some = search.walk() if walked else search.cover(thread_count(threads)) if room == ROOM else None
+        search.run(search.cut() if some is None else some, thread_count(threads))
         search.sharpen(thread_count(threads))
     if search.infinite:
         return search.result(np.inf, np.inf, np.inf), []
@@ -200,6 +216,7 @@ class _Search:
     began: float = field(default_factory=time.monotonic)
     ended: str = "finished"
     infinite: bool = False
+    covered: bool = False
     best: float = 1.0
     upper: float = np.inf
     proven: float = 0.0
@@ -248,11 +265,37 @@ class _Search:
         if group is not None:
             self.group = group
 
-    def cut(self) -> list[Part]:
+    def cut(self) -> Sequence[AnyPart]:
         """The parts to search."""
         cut, self.bases, self.proven = parts(self.G, self.m, self.tau, self.best, self.group.perms)
-        self.sizes, self.shares = np.array([part.size for part in cut], float), np.zeros((len(cut), 1))
-        return cut
+        return self._sized(cut)
+
+    def walk(self) -> Sequence[AnyPart]:
+        """The parts to walk where m = r."""
+        self.start = start_of(self.G)
+        return self._sized(walk_parts(*self.P.shape))
+
+    def cover(self, workers: int) -> Sequence[AnyPart] | None:
+        """The parts that a covering leaves, with an upper bound on the way; None where it does not pay."""
+        if len(self.group.perms) > SYMMETRIC:
+            return None
+        pool = ThreadPoolExecutor(workers)
+        try:
+            left = covered_parts(self, lambda work, over: self._attend([pool.submit(work, one) for one in over]))
+        finally:
+            pool.shutdown()
+        self.covered = left is not None
+        self._heed_limits()
+        return None if left is None else self._sized(left)
+
+    def bounded(self, upper: float) -> None:
+        """An upper bound has been proven."""
+        self.upper = min(self.upper, upper)
+        self._tell()
+
+    def _sized(self, some: Sequence[AnyPart]) -> Sequence[AnyPart]:
+        self.sizes, self.shares = np.array([part.size for part in some], float), np.zeros((len(some), 1))
+        return some
 
     @property
     def proven_for_all(self) -> float:
@@ -281,17 +324,18 @@ class _Search:
         below = self.limits.below if self.group.error == 0.0 else self.limits.below * (1.0 - 2.0 * SLACK)
         return max(best * (1.0 + MARGIN), below)
 
-    def run(self, parts: list[Part], workers: int) -> None:
+    def run(self, some: Sequence[AnyPart], workers: int) -> None:
         """Relaxed searches where they pay, then the parts, in rounds."""
         k, r = self.P.shape
-        workers = min(workers, max(len(parts), 1))
-        alone = workers == 1 and len(parts) == 1 and self.time_limit is None
-        waiting = list(range(len(parts)))
+        workers = min(workers, max(len(some), 1))
+        alone = workers == 1 and self.time_limit is None and self.sizes.sum() <= SMALL
+        waiting = list(range(len(some)))
         self.stop[0] = 0
         pool = ThreadPoolExecutor(workers)
         try:
             gain = max(1.0, len(self.group.perms) / 2)
-            for block in _relaxations(k + r, k, self.m, expected_seconds(k + r, k, self.m, workers), gain):
+            seconds = 0.0 if self.covered else tree_seconds(k + r, k, self.m) / workers
+            for block in _relaxations(k + r, k, self.m, seconds, gain):
                 self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
                 self._tell()
                 self._heed_limits()
@@ -300,9 +344,10 @@ class _Search:
             while waiting and self.ended == "finished" and not self.infinite:
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:
-                    outcomes = [self._search_part(now[0], parts[now[0]], self.best)]
+                    best = self.best
+                    outcomes = [self._search_part(i, some[i], best) for i in now]
                 else:
-                    outcomes = self._attend([pool.submit(self._search_part, i, parts[i], self.best) for i in now])
+                    outcomes = self._attend([pool.submit(self._search_part, i, some[i], self.best) for i in now])
                 again = [i for i, outcome in zip(now, outcomes, strict=True) if self._take(outcome)]
                 waiting = again + waiting
                 self._heed_limits()
@@ -323,14 +368,22 @@ class _Search:
         ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
         return float(proven) if ended == DONE else np.inf
 
-    def _search_part(self, i: int, part: Part, best: float) -> _Outcome:
-        known = np.array(self.known, np.int64).reshape(-1, 2)
-        done = np.array([signed(X) for X in part.done], np.int64)
-        perms, enough = self.group.perms, self.limits.above
-        problem = Problem(self.G, self.m, self.alike, self.single, known, enough, perms, done)
+    def _search_part(self, i: int, part: AnyPart, best: float) -> _Outcome:
+        known, none = np.array(self.known, np.int64).reshape(-1, 2), np.empty(0, np.int64)
         bases, doubt, counts = np.empty(self.room, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
-        report, found = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy()
-        out, kept, tau = np.int64(signed(part.out)), np.int64(signed(part.kept)), self._tau(best)
+        report, found, tau = Report(self.stop, self.shares[i], bases, doubt, counts), self._copy(), self._tau(best)
+        if isinstance(part, WalkPart):
+            walked = CircuitSearch(self.G, self.start, best, report, found)
+            ended = walked.run(part, self.known)
+            bases = bases[: min(int(counts[2]), self.room)]
+            return _Outcome(ended, walked.best, walked.proven, bases, doubt, counts, found)
+        perms, enough = self.group.perms, self.limits.above
+        problem = Problem(self.G, self.m, self.alike, self.single, known, enough, perms, none)
+        if isinstance(part, KeptPart):
+            problem = problem._replace(alike=self.single, perms=none_of(len(self.single)).perms)
+            return _Outcome(*search_kept(problem, part, best, report, found), none, doubt, counts, found)
+        problem = problem._replace(done=np.array([signed(X) for X in part.done], np.int64))
+        out, kept = np.int64(signed(part.out)), np.int64(signed(part.kept))
         if part.a >= 0:
             ended, height, proven = search_target(problem, part.a, out, kept, tau, best, report, found)
             self.shares[i] = 1.0

@@ -22,6 +22,7 @@ COEFFICIENTS: dict[str, tuple[float, ...]] = {
         -0.260144, 0.0442427, -0.00942094, -0.16128, 0.250275, -0.0273251, -0.180923, -2.1316, 0.981036, 2.9213,
         -3.06912,
     ),
+    "walk": (-20.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "search": (
         -7.91566, -2.42868, -0.980102, -1.25604, 0.701952, -0.730338, 2.46338, 0.545536, 1.91035, -0.556839,
         -0.951809, -1.93416, 0.890243, -0.929067, -0.526247,
@@ -29,7 +30,7 @@ COEFFICIENTS: dict[str, tuple[float, ...]] = {
 }  # fmt: skip
 """For the terms of `terms`; see there. Of one code in one thread."""
 
-OVERHEAD = {"lanes": 0.0, "single": 0.0, "search": 5e-4}
+OVERHEAD = {"lanes": 0.0, "single": 0.0, "walk": 5e-4, "search": 5e-4}
 """Seconds that a call takes whatever the size."""
 
 
@@ -40,7 +41,7 @@ def counts(way: str, n: int, k: int, m: int) -> tuple[float, ...]:
         return minors, n / 10, k / 10
     if way == "single":
         return minors, sets, bases, n / 10, m / 10
-    return log(n), log(k), log(m), log(n - k)
+    return (log(k), log(n - k)) if way == "walk" else (log(n), log(k), log(m), log(n - k))
 
 
 def terms(way: str, n: int, k: int, m: int) -> list[float]:
@@ -50,13 +51,20 @@ def terms(way: str, n: int, k: int, m: int) -> list[float]:
 
 
 def leaves(way: str, n: int, k: int, m: int) -> float:
-    """What the seconds are in proportion to, however large: the sets left out that a search tells apart."""
+    """What the seconds are in proportion to, however large: the sets left out that a search tells apart, circuits."""
+    if way == "walk":
+        return float(comb(n, k + 1))
     return float(min(comb(k + m - 1, m), comb(n - 1, m - 1))) if way == "search" else 1.0
 
 
 @cache
 def seconds(way: str, n: int, k: int, m: int) -> float:
-    """Of one code in one thread: by "lanes" all m, LANES codes at a time; by "single" or "search" one m."""
+    """Of one code in one thread: by "lanes" all m, LANES codes at a time; by "single" or "search" one m.
+
+    A search at m = n - k is a "walk".
+    """
+    if way == "search" and m == n - k:
+        way = "walk"
     power = sum(price * term for price, term in zip(COEFFICIENTS[way], terms(way, n, k, m), strict=True))
     return OVERHEAD[way] + leaves(way, n, k, m) * exp(min(power, 300.0))
 
@@ -70,6 +78,12 @@ def quickest(n: int, k: int, m: int, codes: int = 1) -> str:
     if n <= MAX_N and codes >= LANES:
         bases = min(bases, seconds("lanes", n, k, m))
     return "bases" if bases <= seconds("search", n, k, m) else "search"
+
+
+def tree_seconds(n: int, k: int, m: int) -> float:
+    """About what a search by its tree alone takes in one thread; relaxed searches and coverings are weighed with it."""
+    sets = min(comb(k + m - 1, m - 1), comb(n - 1, m - 1))
+    return 0.01 + 3e-10 * sets * float(k * n) ** 1.6
 
 
 def expected_seconds(n: int, k: int, m: int, threads: int | None = None, *, way: str | None = None) -> float:

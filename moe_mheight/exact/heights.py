@@ -209,10 +209,10 @@ def m_height(
         (True, 'above')
     """
     plain = above is None and below is None and time_limit is None and matrix is None and not details
-    if plain and method == "auto":
-        h = _at_once(P, m)
-        if h is not None:
-            return h
+    if plain and method == "auto" and (threads is None or thread_count(threads)):
+        row = _at_once(P, m, m)
+        if row is not None:
+            return float(row[m])
     details = details or time_limit is not None
     if time_limit is not None:
         time_limit = real("time_limit", time_limit, 0.0, np.inf)
@@ -258,30 +258,33 @@ def _thresholds(above: Any, below: Any, count: int) -> tuple[NDArray[np.float64]
     return given[0], given[1]
 
 
-def _at_once(P: Any, m: Any) -> float | None:
-    """The height of one short code in float64, if nothing about it asks for more care: a call of some 10 us."""
-    if type(P) is not np.ndarray or P.ndim != 2 or P.dtype != np.float64 or type(m) is not int:
+def _at_once(P: Any, lowest: Any, highest: Any) -> NDArray[np.float64] | None:
+    """Heights of one short code in float64, if nothing about it asks for more care: a call of some 10 us."""
+    if type(P) is not np.ndarray or P.ndim != 2 or P.dtype != np.float64 or type(highest) is not int:
         return None
     k, r = P.shape
-    if not (k and 1 <= m <= r and _is_quick(k, r, m)):
+    if not (k and 1 <= lowest <= highest <= r and _is_quick(k, r, lowest, highest)):
         return None
     if P[0, 0] == 1.0 or P[max(k - r, 0), max(r - k, 0)] == 1.0:  # a 1 that may begin an identity deserves a remark
         return None
     tables, limit = basis_tables(k + r, k)
     out = np.empty((1, r + 4))
-    heights_by_bases(P.reshape(1, k * r), _question(m), limit, tables, out)
-    return float(out[0, m]) if out[0, r + 1] == 1.0 else None
+    heights_by_bases(P.reshape(1, k * r), _question(lowest, highest), limit, tables, out)
+    return out[0] if out[0, r + 1] == 1.0 else None
 
 
 @cache
-def _is_quick(k: int, r: int, m: int) -> bool:
+def _is_quick(k: int, r: int, lowest: int, highest: int) -> bool:
     """Whether one code is enumerated, and its P not so tall that it deserves a remark."""
+    if lowest < highest:
+        return k + r <= MAX_N and k <= max(8, 4 * r)
+    m = lowest
     return k + r <= LONGEST and k <= max(8, 4 * r) and cost_model.quickest(k + r, k, m) == "bases"
 
 
 @cache
-def _question(m: int) -> NDArray[np.float64]:
-    return ask(1, m, m)
+def _question(lowest: int, highest: int) -> NDArray[np.float64]:
+    return ask(1, lowest, highest)
 
 
 def _values(batch: Any, levels: Any, limits: Any, method: str, threads: Any, watch: Any) -> NDArray[np.float64]:
@@ -379,6 +382,11 @@ def height_profile(
         >>> height_profile([[1, 1], [1, 2]]).tolist()
         [1.0, 2.0, 3.0]
     """
+    plain = matrix is None and method in ("auto", "bases") and (threads is None or thread_count(threads))
+    if plain and isinstance(P, np.ndarray) and P.ndim == 2:
+        row = _at_once(P, 1, P.shape[1])
+        if row is not None:
+            return row[:-3].copy()
     P, _ = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
     if codes := _beyond_float64(P, method):
         out = _whole_profiles(codes)

@@ -23,7 +23,6 @@ from ..codes.minors import (
     SURE,
     UNDERFLOW,
     exact_integer_limit,
-    rounding_units,
 )
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, fma, over_batch
@@ -35,8 +34,8 @@ LONGEST = 20
 """Longest code: 184,756 minors at (20, 10), some 30 ms and 20 MB."""
 
 
-UNITS = rounding_units.py_func(np.arange(LONGEST + 1.0)) * 2.0**-106 * 1.001
-"""What a minor of each order may be off by, in permanents; and a little for the rounding of these."""
+UNITS = 8.0 * np.arange(3.0, LONGEST + 4.0) ** 3 * 2.0**-106 * 1.001
+"""What a minor of each order may be off by, in permanents, see `rounding_units`; and a little for their rounding."""
 
 
 class BasisTables(NamedTuple):

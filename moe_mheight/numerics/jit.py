@@ -22,14 +22,18 @@ from typing import Any
 import numba as nb
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.sigutils import normalize_signature
 from numba.core.types import unliteral
 from numba.extending import intrinsic
 
 from .._arguments import whole
-from .linking import KERNELS, MissingKernel, SharedResults, fields, name_of, share
+from .linking import KERNELS, MissingKernelError, SharedResults, fields, name_of, share
+from .typing_memory import remember_operators
 
 LANES = 64
+
+remember_operators()
 
 
 class _ByCode:
@@ -56,12 +60,16 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
     _impl_class = _Files
 
+    def __init__(self, kernel: Any) -> None:
+        super().__init__(kernel.py_func)
+        self._options = kernel.targetoptions
+
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # numba tells a NamedTuple by its class: one whose fields have changed places would get stale machine code
-        return (*super()._index_key(sig, codegen), fields(sig))
+        return (*super()._index_key(sig, codegen), fields(sig), self._options[BARE])
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with suppress(MissingKernel):
+        with suppress(MissingKernelError):
             return super().load_overload(sig, target_context)
         return None
 
@@ -97,11 +105,17 @@ def compiled(function: Callable[..., Any], *, shared: bool = True, **options: An
     options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
     function.__qualname__ += "_" + code_key(function, options)
-    kernel = nb.njit(function, **options)
+    kernel = nb.njit(function, no_cfunc_wrapper=True, **options)
     with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
-        kernel._cache = KernelCache(function)
+        kernel._cache = KernelCache(kernel)
     return _patient(kernel, shared)
 
+
+BARE = "no_cpython_wrapper"
+"""Numba's option for machine code that only other kernels call: what Python calls takes its arguments apart first.
+
+A kernel that is called from both is compiled for both.
+"""
 
 COMPILING: list[int] = []
 """Threads that compile right now, by their idents, one entry for each kernel: those called by a kernel come on top."""
@@ -179,20 +193,33 @@ def uninterrupted() -> Iterator[None]:
 
 def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
     """A kernel that is not interrupted while it compiles; its calls are as fast as ever."""
-    compile_ = kernel.compile
+    compile_, add_overload = kernel.compile, kernel.add_overload
 
     def patiently(signature: Any) -> Any:
         # True and a bool, 0 and an int are the same machine code
         arguments = tuple(map(unliteral, normalize_signature(signature)[0]))
-        with uninterrupted():
+        bare = threading.get_ident() in COMPILING
+        with uninterrupted(), global_compiler_lock:
+            if not bare and arguments in kernel.bare:
+                del kernel.overloads[arguments]
+                kernel.bare.remove(arguments)
+            kernel.targetoptions[BARE] = bare
             entry = compile_(arguments)
             if shared:
                 share(kernel, arguments)
-            return entry
+        return entry
+
+    def add(result: Any) -> None:
+        if kernel.targetoptions[BARE]:
+            arguments = tuple(result.signature.args)
+            kernel.overloads[arguments] = result
+            kernel.bare.add(arguments)
+        else:
+            add_overload(result)
 
     if shared:
         KERNELS[name_of(kernel)] = kernel
-    kernel.compile = patiently
+    kernel.bare, kernel.compile, kernel.add_overload = set(), patiently, add
     return kernel  # type: ignore[no-any-return]
 
 

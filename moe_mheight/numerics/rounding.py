@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import LANES, compiled
+from .jit import LANES, compiled, inlined_exactly
 from .least_squares import add_product, copy, fill, lift_largest
 
 ROUNDING = 2.0**-52
 
 
-@compiled
+@inlined_exactly
 def upper_bound(total, rho, s):  # type: ignore[no-untyped-def]
     """|y|_1 / (1 - |rho|_1), rounded up; inf where the residual says nothing."""
     if not rho < 0.5:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from commands import ROWS, assert_refused, python, write_json
 from moe_mheight.cli.main import COMMANDS
+from moe_mheight.cli.progress import told_of_compiling
 
 import moe_mheight
 from moe_mheight import cli
@@ -772,3 +773,22 @@ def test_streams_that_are_closed(folder, closed):
         done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, 0), (0.6, 1)])
+def test_one_line_says_that_kernels_compile(seconds, told, monkeypatch, capfd):
+    """After LONG seconds of compiling, not of other work, and once however long it goes on."""
+    monkeypatch.setattr("moe_mheight.cli.progress.LONG", 0.2)
+    until = time.monotonic() + seconds
+    with told_of_compiling(lambda: [1] if time.monotonic() < until else [], quiet=False):
+        time.sleep(1.0)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == told
+    assert all(line.startswith("compiling for this machine") for line in lines)
+
+
+def test_compiling_is_not_told_of_to_those_who_want_quiet(monkeypatch, capfd):
+    monkeypatch.setattr("moe_mheight.cli.progress.LONG", 0.2)
+    with told_of_compiling(lambda: [1], quiet=True):
+        time.sleep(0.6)
+    assert capfd.readouterr().err == ""

@@ -290,6 +290,23 @@ def test_interrupted(rng):
         timer.join()
 
 
+def test_a_batch_is_searched_by_threads_and_interrupted(rng):
+    """Side by side or one after the other, the heights are the same; Ctrl-C ends all of them."""
+    P = rng.normal(size=(6, 11, 11))
+    one = m_height(P, 2, threads=1)
+    np.testing.assert_array_equal(m_height(P, 2, threads=2), one)
+    found = m_height(P, [1, 2, 3, 1, 2, 3], threads=3, details=True)
+    assert [f.m for f in found] == [1, 2, 3, 1, 2, 3]
+    assert [f.value for f in found[1::3]] == one[1::3].tolist()
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        m_height(rng.normal(size=(6, 20, 20)), 7, threads=2)
+    timer.join()
+    assert time.monotonic() - began < 30.0
+
+
 def test_hopeless_sizes_are_announced(rng):
     assert expected_seconds(64, 32, 20) > 1e6
     timer = threading.Timer(0.3, _thread.interrupt_main)

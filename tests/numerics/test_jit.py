@@ -45,7 +45,8 @@ def kernels():
 
 
 def options_of(kernel):
-    return {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "boundscheck")}
+    numbas = ("nopython", "boundscheck", "no_cfunc_wrapper", "no_cpython_wrapper")
+    return {name: value for name, value in kernel.targetoptions.items() if name not in numbas}
 
 
 def test_nothing_that_a_kernel_calls_is_defined_after_it():

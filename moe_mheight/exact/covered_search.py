@@ -1,0 +1,125 @@
+"""A search that begins with a covering: first what its bases bound, then only the sets that keep one that does not.
+
+For m > r / 2 most of a tree's work is to meet every set; a covering does that with some times fewer bases, each at a
+hundredth of the cost. On the way it proves an upper bound of LOOSE times the best height known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes.automorphisms import none_of
+from .cost_model import tree_seconds
+from .covering_bound import Covering
+from .hitting_set import DONE, MARGIN, Problem, Report, search_target
+from .simplex_tableau import Codeword
+
+PAYS = 1.0
+"""Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
+
+LOOSE = 3.0
+"""What the first way through a covering proves, over the best height known; long searches only."""
+
+LONG = 10.0
+"""Core-seconds of a tree from which on that is worth a way through."""
+
+PER_PAIR = 6e-7
+"""Seconds that the sets of a basis and a target take, over k r (measured: 5e-7)."""
+
+TOGETHER = 32
+"""Bases and targets whose sets are searched one after the other."""
+
+All = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""Does some work on each of many, in threads, while those who watch are told."""
+
+
+class KeptPart(NamedTuple):
+    """The sets that keep a basis and leave a target out, by [basis, target], bases as masks."""
+
+    size: int
+    kept: list[list[int]]
+
+
+class Search(Protocol):
+    """What a search under way offers here: see `branch_and_bound`."""
+
+    G: NDArray[np.float64]
+    m: int
+    stop: NDArray[np.int64]
+    single: NDArray[np.int64]
+    ended: str
+    best: float
+
+    def bounded(self, upper: float) -> None: ...
+
+
+@cache
+def _compile(small: tuple[float, ...] = (1.0, 0.5, 0.3)) -> None:
+    """Compile what a covering takes, or read it from disk, before it is known how long it takes."""
+    covering = Covering(np.array([[1.0, 0.0, *small], [0.0, 1.0, *small[::-1]]]), 2)
+    covering.follow(covering.jobs(covering.splits[0])[0], 1.0, np.zeros(1, np.int64))
+
+
+def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
+    """The parts that a covering leaves to search; none where the search has ended; None where no covering pays."""
+    G, m = search.G, search.m
+    k, n = G.shape
+    seconds = tree_seconds(n, k, m)
+    if seconds < PAYS or 2 * m <= n - k:
+        return None
+    covering = Covering(G, m)
+    if covering.seconds > seconds / 2:
+        return None
+    _compile()
+    jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
+    kept: list[list[int]] = []
+    for factor in (LOOSE, 1.0) if seconds > LONG else (1.0,):
+        tau = factor * search.best * (1.0 + MARGIN)
+        left = each(_following(covering, tau, search.stop), jobs)
+        if search.ended != "finished":
+            return []
+        kept = [pair for pairs in left for pair in pairs or ()]
+        if None in left or len(kept) * PER_PAIR * k * (n - k) > seconds:
+            return None
+        if factor > 1.0:
+            search.bounded(max([tau, *each(_bounding(search, tau), kept)]))
+    some = max(1, min(TOGETHER, len(kept) // 128))
+    return [KeptPart(len(kept[i : i + some]), kept[i : i + some]) for i in range(0, len(kept), some)]
+
+
+def _following(covering: Covering, tau: float, stop: NDArray[np.int64]) -> Callable[[Any], Any]:
+    return lambda job: covering.follow(job, tau, stop)
+
+
+def _bounding(search: Search, tau: float) -> Callable[[list[int]], float]:
+    """What bounds the sets of a basis and a target: tau, or more where that does not, or inf."""
+    k, n = search.G.shape
+    known, identity = np.empty((0, 2), np.int64), none_of(n).perms
+    problem = Problem(search.G, search.m, search.single, search.single, known, np.inf, identity, known[:, 0].copy())
+
+    def bound(pair: list[int]) -> float:
+        report = Report(search.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
+        found = Codeword(np.zeros(k), np.zeros(k), np.empty(n))
+        ended, height, proven = search_kept(problem, KeptPart(1, [pair]), tau, report, found)
+        return max(height * (1.0 + MARGIN), proven) if ended == DONE else np.inf
+
+    return bound
+
+
+def search_kept(
+    problem: Problem, part: KeptPart, best: float, report: Report, found: Codeword
+) -> tuple[int, float, float]:
+    """Search the sets of a part; the results are those of `search_target`."""
+    ended, proven, none = DONE, 0.0, np.int64(0)
+    for mask, a in part.kept:
+        tau, kept = best * (1.0 + MARGIN), np.int64(mask)
+        ended, best, bound = search_target(problem, a, none, kept, tau, best, report, found)
+        proven = max(proven, bound)
+        if ended != DONE:
+            break
+    return ended, float(best), float(proven)
