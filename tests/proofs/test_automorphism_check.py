@@ -153,3 +153,9 @@ def test_closure():
     assert len(closure([[1, 0, 2, 3, 4], [1, 2, 3, 4, 0]], 5)) == 120
     assert closure([[1, 0, *range(2, 8)], [*range(1, 8), 0]], 8) is None
     assert LARGEST_GROUP < 40320
+
+
+def test_little_is_saved_where_the_group_fixes_most_sets():
+    made = certify([[1, 1], [1, 2]], 2)
+    assert made["format"] == "moe_mheight certificate 2"
+    assert made["bases"] == ["3", "5", "6", "9", "a", "c"]
