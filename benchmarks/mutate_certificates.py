@@ -293,7 +293,7 @@ def bases(c: dict[str, Any], draw: random.Random) -> None:
 def places(c: dict[str, Any], draw: random.Random) -> None:
     """Columns in another order, other coordinates."""
     lists = [c["witness"]["outside"], c.get("order"), c.get("dual", {}).get("basis")]
-    found = draw.choice([value for value in lists if value])
+    found = draw.choice([value for value in lists if value and isinstance(value, list)])
     if draw.random() < 0.6:
         draw.shuffle(found)
     else:
