@@ -22,9 +22,10 @@ from ..codes.linear import as_numbers, beyond_float64, check_m, check_P, like_in
 from ..codes.minors import MAX_N
 from ..errors import CodeError, brief
 from ..numerics.bitsets import BITS
-from ..numerics.jit import thread_count
+from ..numerics.jit import is_ready, thread_count
 from ..numerics.rationals import rational_matrix
 from . import bases, cost_model
+from .all_targets import search_all
 from .branch_and_bound import SMALLEST, search_height
 from .cost_model import expected_seconds
 from .enumeration import whole_profile
@@ -49,7 +50,24 @@ def choose(n: int, k: int, m: int, codes: int = 1, method: str = "auto") -> str:
         raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
     if method == "bases" and n > LONGEST:
         raise CodeError(f'method "bases" goes up to n = {LONGEST}, got n = {n}; "search" goes up to {BITS}')
-    return cost_model.quickest(n, k, m, codes) if method == "auto" else method
+    if method != "auto":
+        return method
+    found = cost_model.quickest(n, k, m, codes)
+    return "bases" if found == "search" and n <= LONGEST and _is_worth_waiting(n, k, m, codes) else found
+
+
+COMPILING = 10.0
+"""Core-seconds that a search compiles on first use; until enumerations have taken as long they are worth the wait."""
+
+_waited: list[float] = []
+
+
+def _is_worth_waiting(n: int, k: int, m: int, codes: int) -> bool:
+    """Whether to enumerate where a search is quicker, but nothing of it is compiled yet."""
+    if is_ready(search_all):
+        return False
+    _waited.append(codes * cost_model.seconds("single", n, k, m))
+    return sum(_waited) < COMPILING
 
 
 def in_words(seconds: float) -> str:
@@ -170,7 +188,7 @@ def m_height(
             round need n <= 16.
         m: int, or (B,) ints, 1 <= m <= r.
         method: "bases" (enumeration, n <= 20), "search" (branch and bound), or "auto", what `cost_model` expects to be
-            quicker.
+            quicker, compiling on first use included.
         matrix: what P is: "P", or "G", a generator (k, n) in any basis, or "H", a parity check (r, n); n <= 64. Where
             bases are enumerated, a G or H of integers or fractions is made systematic exactly, else to rounding. None:
             "P", with a warning where it looks like another one.
