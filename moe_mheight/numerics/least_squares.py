@@ -166,19 +166,17 @@ def _swap(one, two, v, w):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sort_down(values, first, second, third, fourth):  # type: ignore[no-untyped-def]
-    """Sort each lane of values (rows, LANES) downwards, by compare and swap; the others move along."""
-    rows = values.shape[0]
+def sort_down(values):  # type: ignore[no-untyped-def]
+    """Sort each lane of values[0] downwards, by compare and swap; values[1], ... move along. Shape: (parts, rows,
+    LANES)."""
+    parts, rows = values.shape[0], values.shape[1]
     v, w = np.empty(LANES), np.empty(LANES)
     for phase in range(rows):
         for i in range(phase % 2, rows - 1, 2):
-            copy(v, values[i])
-            copy(w, values[i + 1])
-            _swap(values[i], values[i + 1], v, w)
-            _swap(first[i], first[i + 1], v, w)
-            _swap(second[i], second[i + 1], v, w)
-            _swap(third[i], third[i + 1], v, w)
-            _swap(fourth[i], fourth[i + 1], v, w)
+            copy(v, values[0, i])
+            copy(w, values[0, i + 1])
+            for part in range(parts):
+                _swap(values[part, i], values[part, i + 1], v, w)
 
 
 @compiled

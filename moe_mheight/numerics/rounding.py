@@ -29,7 +29,8 @@ def upper_bound(total, rho, s):  # type: ignore[no-untyped-def]
 def witness(G, Q, u, word, error):  # type: ignore[no-untyped-def]
     """The codeword x G nearest to Q^T u, information part at most 1; error bounds its rounding."""
     k, n = Q.shape[0], Q.shape[1]
-    largest = np.zeros(LANES)
+    largest = np.empty(LANES)
+    fill(largest, 0.0)
     for i in range(k):
         out = word[i]
         fill(out, 0.0)
