@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .covering_bound import Covering
+from ..codes.minors import LARGEST_RATIO
+from .covering_bound import Covering, covering_seconds
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target
 from .result import expected_seconds
 from .simplex_tableau import Codeword
 
-PAYS = 1.0
+PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
 
 LOOSE = 3.0
@@ -69,11 +70,9 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     G, m = search.G, search.m
     k, n = G.shape
     seconds = expected_seconds(n, k, m, 1)
-    if seconds < PAYS or 2 * m <= n - k:
+    if seconds < PAYS or covering_seconds(n, k, m) > seconds / 2 or search.best > LARGEST_RATIO:
         return None
     covering = Covering(G, m)
-    if covering.seconds > seconds / 2:
-        return None
     _compile()
     jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
     kept: list[list[int]] = []

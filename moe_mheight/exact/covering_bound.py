@@ -24,7 +24,7 @@ from .coverings import Split, covering, in_order, splits
 RESEAT = 0.02
 """A table is made again from the first one once rounding may have moved a bound by this much, relatively."""
 
-ROOM = 4096
+ROOM = 1 << 15
 """Bases and targets of one job that may be left to a search."""
 
 PER_ENTRY = 2e-9
@@ -353,17 +353,18 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
     return count
 
 
-class Covering:
-    """All jobs of a code, and the kernels' way through them.
+def covering_seconds(n: int, k: int, m: int) -> float:
+    """A guess of the core-seconds that one way through a covering takes; inf where the halves are too long."""
+    ways = splits(n, n - k, m)
+    return PER_ENTRY * k * (n - k) * sum(way.blocks for way in ways) if ways else np.inf
 
-    seconds: a guess of the core-seconds that one way through takes; inf where the halves are too long.
-    """
+
+class Covering:
+    """All jobs of a code, and the kernels' way through them."""
 
     def __init__(self, G: NDArray[np.float64], m: int) -> None:
         k, n = G.shape
         self.start, self.splits = start_of(G), splits(n, n - k, m)
-        blocks = sum(way.blocks for way in self.splits)
-        self.seconds = PER_ENTRY * k * (n - k) * blocks if self.splits else np.inf
 
     def jobs(self, split: Split) -> list[Job]:
         """What bounds the sets of one split."""
