@@ -74,15 +74,16 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
         return None
     covering = Covering(G, m)
     _compile()
+    most = seconds / (PER_PAIR * k * (n - k))
     jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
     kept: list[list[int]] = []
     for factor in (LOOSE, 1.0) if seconds > LONG else (1.0,):
         tau = factor * search.best * (1.0 + MARGIN)
-        left = each(_following(covering, tau, search.stop), jobs)
+        left = each(_following(covering, tau, search.stop, most), jobs)
         if search.ended != "finished":
             return []
         kept = [pair for pairs in left for pair in pairs or ()]
-        if None in left or len(kept) * PER_PAIR * k * (n - k) > seconds:
+        if None in left or len(kept) > most:
             return None
         if factor > 1.0:
             search.bounded(max([tau, *each(_bounding(search, tau), kept)]))
@@ -90,8 +91,16 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     return [KeptPart(len(kept[i : i + some]), kept[i : i + some]) for i in range(0, len(kept), some)]
 
 
-def _following(covering: Covering, tau: float, stop: NDArray[np.int64]) -> Callable[[Any], Any]:
-    return lambda job: covering.follow(job, tau, stop)
+def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: float) -> Callable[[Any], Any]:
+    """`Covering.follow`; None once all jobs together have left more than `most`, so that the others end soon."""
+    total = [0]
+
+    def follow(job: Any) -> list[list[int]] | None:
+        left = covering.follow(job, tau, stop) if total[0] <= most else None
+        total[0] += len(left or ())
+        return left if total[0] <= most else None
+
+    return follow
 
 
 def _bounding(search: Search, tau: float) -> Callable[[list[int]], float]:
