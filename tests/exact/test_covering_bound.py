@@ -7,8 +7,8 @@ import pytest
 from exact_residuals import in_coordinates_of, residual_share, with_its_own_error
 
 from moe_mheight.exact import covering_bound
-from moe_mheight.exact.basis_walk import start_of
 from moe_mheight.exact.covering_bound import Covering, new_tables
+from moe_mheight.exact.start_table import start_of
 from moe_mheight.numerics.jit import LANES
 
 
