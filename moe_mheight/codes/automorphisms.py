@@ -10,7 +10,7 @@ Congressus Numerantium 30, 1981). What is found is checked against G itself, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
