@@ -343,7 +343,7 @@ def _is_exact(G: NDArray[np.float64], found: Automorphism) -> bool:
 
 def _errors(basis: _Basis, perms: NDArray[np.int64], signs: NDArray[np.float64]) -> NDArray[np.float64]:
     """The errors of automorphisms (g, n), (g,)."""
-    A, (k, n) = basis.A, basis.A.shape
+    A, k = basis.A, len(basis.B)
     back = np.argsort(perms, axis=1)
     moved = np.moveaxis(A[:, back] * np.take_along_axis(signs, back, axis=1), 0, 1)
     off = np.moveaxis(basis.off[:, back], 0, 1)

@@ -29,7 +29,7 @@ from .hitting_set import (
     search_target,
     touched,
 )
-from .orbits import completing, completing_with, leave, tables_of
+from .orbits import completing, leave, tables_of
 from .simplex_tableau import (
     certified_norm,
     certified_norms,
@@ -264,7 +264,7 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
             level += 1
             descend_to(nodes, level, block[b], stays, m)
             if orbiting:
-                state[level, KEPT] |= completing_with(finished, R, b)
+                state[level, KEPT] |= completing(finished, state[level, OUT])
             continue
         mask, bad, bound, hard = _basis_for(table, without, targets, tau, tall, t == 1 and without != R, counts)
         if hard < 0:

@@ -28,6 +28,7 @@ from ..numerics.bitsets import BITS, lowest_bit
 from ..numerics.jit import compiled, thread_count
 from ..numerics.rounding import ROUNDING
 from ..numerics.swaps import fill_queue
+from .all_targets import search_all
 from .basis_walk import CircuitSearch, WalkPart, walk_parts
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept

@@ -22,7 +22,7 @@ import numpy as np
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, inlined_exactly
-from .orbits import completing_with, leave, tables_of
+from .orbits import completing, leave, tables_of
 from .simplex_tableau import (
     certified_height,
     certified_norm,
@@ -375,5 +375,5 @@ def search_target(problem, a, first_out, first_kept, tau, best, report, found): 
             level += 1
             descend_to(nodes, level, np.int64(1) << b, alike[b] & ~nodes.state[level - 1, OUT], m)
             if orbiting:
-                nodes.state[level, KEPT] |= completing_with(done, nodes.state[level - 1, OUT], b)
+                nodes.state[level, KEPT] |= completing(done, nodes.state[level, OUT])
     return DONE, best, proven

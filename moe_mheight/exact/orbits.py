@@ -9,7 +9,6 @@ with before. Only X of up to three coordinates are remembered, all their images 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,69 +20,48 @@ REMEMBERED = 3
 """Coordinates of the largest sets that are remembered."""
 
 
-class Done(NamedTuple):
-    """Masks of coordinates that complete a set that is done with.
-
-    none: (1,), to nothing; one: (n,), to each coordinate; two: (n, n), to each two.
-    """
-
-    none: Any
-    one: Any
-    two: Any
-
-
 @compiled
 def mark(done, perms, X, target):  # type: ignore[no-untyped-def]
     """The search is done with X, one to three coordinates, and so with its images.
 
+    done: (n + 1, n + 1), filled with masks: of what completes, to a set that is done with, nothing in [n, n], x in
+        [x, n], and x and y in [x, y]; with x and y themselves among them.
     perms: (g, n) automorphisms; target: only those that fix it count, -1 for all.
     """
-    one, size = np.int64(1), count_bits(X)
-    x = lowest_bit(X)
-    rest = X & (X - 1)
-    y = lowest_bit(rest) if size > 1 else x
-    z = lowest_bit(rest & (rest - 1)) if size > 2 else y
+    n, size = perms.shape[1], count_bits(X)
     for g in range(perms.shape[0]):
         if target >= 0 and perms[g, target] != target:
             continue
-        p, q, r = perms[g, x], perms[g, y], perms[g, z]
-        if size == 1:
-            done.none[0] |= one << p
-        elif size == 2:
-            done.one[p] |= one << q
-            done.one[q] |= one << p
-        else:
-            done.two[p, q] |= one << r
-            done.two[q, p] |= one << r
-            done.two[p, r] |= one << q
-            done.two[r, p] |= one << q
-            done.two[q, r] |= one << p
-            done.two[r, q] |= one << p
+        image, left = np.int64(0), X
+        while left:
+            image |= np.int64(1) << perms[g, lowest_bit(left)]
+            left &= left - 1
+        left = image
+        while left:
+            x = lowest_bit(left)
+            left &= left - 1
+            others = image if size == 3 else np.int64(0)
+            while others:
+                done[x, lowest_bit(others)] |= image
+                others &= others - 1
+            if size < 3:
+                done[x if size == 2 else n, n] |= image
 
 
 @compiled
 def completing(done, R):  # type: ignore[no-untyped-def]
     """The coordinates that complete a set that is done with, beside those in R."""
-    out, left = done.none[0], R
+    n = done.shape[0] - 1
+    out, left = done[n, n], R
     while left:
         x = lowest_bit(left)
         left &= left - 1
-        out |= done.one[x]
+        out |= done[x, n]
         others = left
         while others:
-            out |= done.two[x, lowest_bit(others)]
+            out |= done[x, lowest_bit(others)]
             others &= others - 1
     return out & ~R
-
-
-@compiled
-def completing_with(done, R, b):  # type: ignore[no-untyped-def]
-    """Those that complete one that b belongs to, beside some in R."""
-    out, left = done.one[b], R
-    while left:
-        out |= done.two[b, lowest_bit(left)]
-        left &= left - 1
-    return out & ~(R | np.int64(1) << b)
 
 
 @compiled
@@ -97,13 +75,13 @@ def leave(done, perms, X, R, target):  # type: ignore[no-untyped-def]
 
 @compiled
 def tables_of(perms, sets, target):  # type: ignore[no-untyped-def]
-    """What completes images of these sets, given as masks; without rows where the identity is the only automorphism."""
-    size = perms.shape[1] if perms.shape[0] > 1 else 0
-    done = Done(np.zeros(1, np.int64), np.zeros(size, np.int64), np.zeros((size, size), np.int64))
-    if size > 0:
-        for X in sets:
-            if count_bits(X) <= REMEMBERED:
-                mark(done, perms, X, target)
+    """What completes images of these sets, given as masks; a row only where the identity is the only automorphism."""
+    size = perms.shape[1] + 1 if perms.shape[0] > 1 else 1
+    done = np.zeros((size, size), np.int64)
+    if size > 1:
+        for i in range(sets.shape[0]):
+            if count_bits(sets[i]) <= REMEMBERED:
+                mark(done, perms, sets[i], target)
     return done
 
 

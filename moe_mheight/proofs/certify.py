@@ -39,6 +39,7 @@ from ..numerics.bitsets import BITS
 from .automorphism_check import keeps_code
 from .certificate_format import LONGEST, LONGEST_ENTRY, MOST_GENERATORS, digest
 from .repair import Exact, HolesError, mend
+from .set_orbits import all_images, one_of_each_orbit
 from .verify import verify
 
 ROOM = 1 << 22
@@ -50,6 +51,10 @@ MARGIN = 1e-12
 
 NEARLY = 1e-9
 """What an automorphism of a code may be off for the code that is rounded from it."""
+
+
+SAVING = 0.6
+"""Share of the sets of columns up to which it is worth listing one of each orbit, with the automorphisms."""
 
 
 class UnfinishedError(MHeightError):
@@ -317,11 +322,11 @@ def _prove(code: _Code, m: int, found: Height, masks: set[int], deadline: float 
     state = _rational if code.exact else _real
     best = _first(code, m, found)
     upper = Fraction(found.upper) if found.upper < inf else None
+    code, masks = _shortest(code, masks)
     verdict, made = _checked(state(code, m, best, upper, masks))
     if verdict.missing is not None and best.height is not None:
         bound = best.height if code.exact or upper is None else max(best.height, upper)
-        masks = {sum(1 << j for j in perm[_members(mask)].tolist()) for perm in code.group.perms for mask in masks}
-        code = _plain(code)
+        masks, code = all_images(masks, code.group.perms), _plain(code)
         proven = mend(Exact(code.P, code.den, m), masks, bound, deadline)
         best = best if proven.u is None else _best(code, m, proven.u)
         verdict, made = _checked(state(code, m, best, proven.U, proven.masks))
@@ -330,8 +335,12 @@ def _prove(code: _Code, m: int, found: Height, masks: set[int], deadline: float 
     return made
 
 
-def _members(mask: int) -> list[int]:
-    return [j for j in range(BITS) if mask >> j & 1]
+def _shortest(code: _Code, masks: set[int]) -> tuple[_Code, set[int]]:
+    """One set of each orbit, where that saves enough; else all, and the code without its automorphisms."""
+    few, total = one_of_each_orbit(masks, code.group.perms)
+    if len(few) <= SAVING * total:
+        return code, few
+    return _plain(code), all_images(few, code.group.perms)
 
 
 def _checked(made: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -163,8 +163,8 @@ def test_listed():
 
 def test_signs_of_products_are_those_of_the_code(rng):
     """Every element with its signs keeps the projection, in groups where they matter."""
-    for G in (sym.polygon(12), np.hstack([np.eye(5), sym.circulant(rng.normal(size=5), -1)]), sym.paley(5)):
-        G = standard(G)
+    negacyclic = np.hstack([np.eye(5), sym.circulant(rng.normal(size=5), -1)])
+    for G in map(standard, (sym.polygon(12), negacyclic, sym.paley(5))):
         N = projection(G)
         found = listed(automorphisms(G), G.shape[1])
         assert len(found.perms) >= 5
