@@ -24,26 +24,23 @@ from numpy.typing import NDArray
 from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
-from ..numerics.bitsets import BITS, lowest_bit
-from ..numerics.jit import compiled, thread_count
+from ..numerics.bitsets import BITS
+from ..numerics.jit import thread_count
 from ..numerics.rounding import ROUNDING
-from ..numerics.swaps import fill_queue
 from .all_targets import search_all
 from .basis_walk import CircuitSearch, WalkPart, walk_parts
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
-from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
+from .first_words import first_masks, first_words
+from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, search_target
 from .parts import SMALL, Part, parts, signed
 from .relaxations import relaxations, relaxed_bound
 from .result import EXACTLY, Height, Progress, Thresholds, silent
-from .simplex_tableau import Codeword, first_table, height_of, new_tableau
+from .simplex_tableau import Codeword, height_of
 from .start_table import start_of
 
 ROUND = 16
 """How many parts make a round."""
-
-QUEUE = 64
-"""Sets of large least-squares norm that the first codewords come from."""
 
 SHALLOW, FEW = 8, 1000
 """Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
@@ -62,35 +59,6 @@ ROOM = 4096
 
 WALKED = True
 """Whether h_r comes from a walk over all bases (`basis_walk`), where nobody asks for those that prove it."""
-
-
-@compiled
-def first_words(G, masks, m, best, found):  # type: ignore[no-untyped-def]
-    """The best codeword among those of the sets that leave out these masks, from `best` on."""
-    table = new_tableau(G, 0)
-    told = largest_height(G)
-    for mask in masks:
-        left = mask
-        while left:
-            a = lowest_bit(left)
-            left &= left - 1
-            first_table(G, a, table.D, table.basis, table.row_of)
-            tau = best * (1.0 + MARGIN)
-            out = mask ^ np.int64(1) << a
-            _, bound, best = best_without(table, a, m, out, best, tau, True, told, found)
-            if bound < 0.0:
-                return best
-    return best
-
-
-def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
-    """Sets to leave out for the first codewords, as masks: the ends of local searches, by the norm they reached."""
-    n = G.shape[1]
-    Q = np.linalg.qr((G / np.linalg.norm(G, axis=1, keepdims=True)).T)[0]
-    queue, worth = np.zeros(QUEUE, np.int64), np.zeros(QUEUE)
-    fill_queue(Q @ Q.T, m, 2 * n, 1.0, np.empty((n, n)), queue, worth)
-    order = np.lexsort((queue, -worth))
-    return queue[order][queue[order] != 0]
 
 
 AnyPart = Part | WalkPart | KeptPart

@@ -22,52 +22,20 @@ from ..codes.linear import as_numbers, beyond_float64, check_m, check_P, like_in
 from ..codes.minors import MAX_N
 from ..errors import CodeError, brief
 from ..numerics.bitsets import BITS
-from ..numerics.jit import is_ready, thread_count
+from ..numerics.jit import thread_count
 from ..numerics.rationals import rational_matrix
 from . import bases, cost_model
-from .all_targets import search_all
 from .branch_and_bound import SMALLEST, search_height
+from .choice import choose
 from .cost_model import expected_seconds
 from .enumeration import whole_profile
 from .result import Height, Progress, Thresholds, silent
 from .single_height import LONGEST, ask, basis_tables, heights_by_bases
 
-METHODS = ("auto", "bases", "search")
-
 LONG, ANNOUNCED = 60.0, 5.0
 """Seconds beyond which a search is announced by a warning, and by the command line."""
 
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
-
-
-def choose(n: int, k: int, m: int, codes: int = 1, method: str = "auto") -> str:
-    """The method for so many codes: "bases" or "search", for "auto" what `cost_model` expects to be quicker.
-
-    Raises:
-        CodeError: no such method, or the code is too long for it.
-    """
-    if method not in METHODS:
-        raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
-    if method == "bases" and n > LONGEST:
-        raise CodeError(f'method "bases" goes up to n = {LONGEST}, got n = {n}; "search" goes up to {BITS}')
-    if method != "auto":
-        return method
-    found = cost_model.quickest(n, k, m, codes)
-    return "bases" if found == "search" and n <= LONGEST and _is_worth_waiting(n, k, m, codes) else found
-
-
-COMPILING = 10.0
-"""Core-seconds that a search compiles on first use; until enumerations have taken as long they are worth the wait."""
-
-_waited: list[float] = []
-
-
-def _is_worth_waiting(n: int, k: int, m: int, codes: int) -> bool:
-    """Whether to enumerate where a search is quicker, but nothing of it is compiled yet."""
-    if is_ready(search_all):
-        return False
-    _waited.append(codes * cost_model.seconds("single", n, k, m))
-    return sum(_waited) < COMPILING
 
 
 def in_words(seconds: float) -> str:
