@@ -29,3 +29,10 @@ def residual_share(A, rows, a, y):
     y = [Fraction(float(x)) for x in y]
     left = [line[a] - sum(x * line[j] for x, j in zip(y, rows, strict=True)) for line in A]
     return sum(map(abs, left)) / (1 + sum(map(abs, y)))
+
+
+def with_its_own_error(start, A):
+    """A Start whose `off` is what it is, so that pivots have to answer for what they add."""
+    columns = zip(start.others.tolist(), start.T.T.tolist(), strict=True)
+    off = max(sum(abs(line[a] - Fraction(x)) for line, x in zip(A, y, strict=True)) for a, y in columns)
+    return start._replace(off=float(off) * (1 + 1e-15))

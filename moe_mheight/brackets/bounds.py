@@ -98,7 +98,9 @@ def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     G_S, Q_S = np.empty((k, s, LANES)), np.empty((k, s, LANES))
     R, X = np.empty((k, k, LANES)), np.empty((m, m, LANES))
     g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
-    weight, y = np.ones((s, LANES)), np.empty((s, LANES))
+    weight, y = np.empty((s, LANES)), np.empty((s, LANES))
+    for j in range(s):
+        fill(weight[j], 1.0)
     return _Lanes(G, Q, N, G_S, g_a, Q_S, q_a, R, X, t, u, weight, y, np.empty(LANES), np.empty(LANES))
 
 

@@ -90,7 +90,8 @@ def gather(M, sets, M_S, m_a):  # type: ignore[no-untyped-def]
 @compiled
 def _sharpen(weight, y, total, acceleration):  # type: ignore[no-untyped-def]
     """The next weights, see ACCELERATIONS; c = y / weight."""
-    top, factor, power = np.zeros(LANES), np.empty(LANES), np.empty(LANES)
+    top, factor, power = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    fill(top, 0.0)
     for j in range(y.shape[0]):
         value, before = y[j], weight[j]
         for lane in range(top.shape[0]):
@@ -166,6 +167,9 @@ class _Plan(NamedTuple):
     turns: int  # how often a code's lanes are filled until all its candidates have been in one
 
 
+KEYS, Y_LAST, C_LAST, Y_BASIC, C_BASIC = range(5)
+
+
 class _Lanes(NamedTuple):
     """One (S, a) in each lane, and space to solve for it; the last axis is the lane."""
 
@@ -182,17 +186,13 @@ class _Lanes(NamedTuple):
     weight: Any  # (s,)
     y: Any
     c: Any
-    y_last: Any  # of the last step
-    c_last: Any
-    y_basic: Any
-    c_basic: Any
+    profile: Any  # (5, s), KEYS to sort by, and y and c of the last step and of the basic solution
     total: Any  # |y|_1
     rho: Any
     word: Any  # (n,), the codeword, its error and space to sort it
     error: Any
     sizes: Any
     low: Any
-    keys: Any
     top: Any
     sets: Any  # (LANES, n) uint8
     candidate: Any  # (LANES,), its number
@@ -215,15 +215,13 @@ def _new_lanes(k, n, s):  # type: ignore[no-untyped-def]
     G, Q = np.empty((k, n, LANES)), np.empty((k, n, LANES))
     G_S, Q_S, V = np.empty((k, s, LANES)), np.empty((k, s, LANES)), np.empty((k, s, LANES))
     g_a, q_a, t, u = np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES)), np.empty((k, LANES))
-    weight, y, c, keys = np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES))
-    y_last, c_last = np.empty((s, LANES)), np.empty((s, LANES))
-    y_basic, c_basic = np.empty((s, LANES)), np.empty((s, LANES))
+    weight, y, c, profile = np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES)), np.empty((5, s, LANES))
     word, error, sizes = np.empty((n, LANES)), np.empty((n, LANES)), np.empty((n, LANES))
     total, rho, low, top = np.empty(LANES), np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    R, sets, candidate = np.empty((k, k, LANES)), np.zeros((LANES, n), np.uint8), np.empty(LANES, np.int64)
+    R, sets, candidate = np.empty((k, k, LANES)), np.empty((LANES, n), np.uint8), np.empty(LANES, np.int64)
     return _Lanes(
-        G, Q, G_S, g_a, Q_S, q_a, V, R, t, u, weight, y, c, y_last, c_last, y_basic, c_basic, total, rho, word, error,
-        sizes, low, keys, top, sets, candidate,
+        G, Q, G_S, g_a, Q_S, q_a, V, R, t, u, weight, y, c, profile, total, rho, word, error, sizes, low, top, sets,
+        candidate,
     )  # fmt: skip
 
 
@@ -248,7 +246,7 @@ def _rank_candidates(start, codes, plan, known, out):  # type: ignore[no-untyped
     for code in range(codes):
         largest, order = known.largest[code], known.order[code]
         for place in range(kept + 1):
-            largest[place] = -1.0
+            largest[place], order[place] = -1.0, 0
         for q in range(candidates):
             insert(largest, order, known.uppers[code, q, plan.first - 1], q)
         at = start + code
@@ -332,13 +330,13 @@ def _take_steps(steps, start, accelerations, lanes, plan, known, out):  # type: 
     """The solves of these numbers, one after another."""
     for step in range(steps[0], steps[1]):
         if step == plan.end + 1:
-            _round_to_basis(lanes.weight, lanes.c_last, lanes.Q.shape[0])
+            _round_to_basis(lanes.weight, lanes.profile[C_LAST], lanes.Q.shape[0])
         _solve(lanes, plan.m)
         _note_bounds(step, start, lanes, plan, known, out)
         if step == plan.end:
-            _keep_profile(lanes, lanes.y_last, lanes.c_last)
+            _keep_profile(lanes, lanes.profile[Y_LAST], lanes.profile[C_LAST])
         elif step == plan.solves - 1:
-            _keep_profile(lanes, lanes.y_basic, lanes.c_basic)
+            _keep_profile(lanes, lanes.profile[Y_BASIC], lanes.profile[C_BASIC])
         count = accelerations.shape[0]
         acceleration = accelerations[step if step < count else count - 2 + step % 2]
         _sharpen(lanes.weight, lanes.y, lanes.total, acceleration if step < plan.end else 0)
@@ -355,8 +353,9 @@ def _keep_weights(lanes, plan, known):  # type: ignore[no-untyped-def]
 def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """What is known of the kept candidates in the lanes."""
     s, kept = lanes.weight.shape[0], known.order.shape[1] - 1
-    _rank(lanes.c_last, lanes.y_last, lanes.keys, lanes.top)
-    sort_down(lanes.keys, lanes.c_last, lanes.y_last, lanes.y_basic, lanes.c_basic)
+    profile = lanes.profile
+    _rank(profile[C_LAST], profile[Y_LAST], profile[KEYS], lanes.top)
+    sort_down(profile)
     for lane in range(plan.used):
         place = (turn - plan.turns) * plan.share + lane % plan.share
         if place >= kept:
@@ -370,10 +369,10 @@ def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-
             out.kept_upper[at, place, step] = known.uppers[code, q, step]
             out.kept_lower[at, place, step] = known.lowers[code, q, step]
         for j in range(s):
-            out.y[at, place, j] = lanes.y_last[j, lane]
-            out.c[at, place, j] = lanes.c_last[j, lane] / top if top > 0.0 else 0.0
-            out.basic_y[at, place, j] = lanes.y_basic[j, lane]
-            reduced = lanes.c_basic[j, lane]
+            out.y[at, place, j] = profile[Y_LAST, j, lane]
+            out.c[at, place, j] = profile[C_LAST, j, lane] / top if top > 0.0 else 0.0
+            out.basic_y[at, place, j] = profile[Y_BASIC, j, lane]
+            reduced = profile[C_BASIC, j, lane]
             out.basic_c[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
 
 
@@ -393,9 +392,9 @@ def _reweight(P, m, sets, rest, steps, accelerations, tightest, out):  # type: i
         np.empty((LANES, candidates, solves)),
         np.empty((LANES, candidates, solves)),
         np.empty((LANES, kept + 1)),
-        np.zeros((LANES, kept + 1), np.int64),
+        np.empty((LANES, kept + 1), np.int64),
         np.empty(LANES),
-        np.zeros(LANES, np.int64),
+        np.empty(LANES, np.int64),
     )
     share = max(1, min(LANES // count, candidates))
     turns, further = -(-candidates // share), -(-kept // share)
@@ -406,7 +405,7 @@ def _reweight(P, m, sets, rest, steps, accelerations, tightest, out):  # type: i
         for code in range(codes):
             out.lower[start + code] = 1.0
             out.upper[start + code] = max(rest[start + code], 1.0)
-            known.won[code] = -1.0
+            known.won[code], known.winner[code] = -1.0, 0
         for turn in range(turns + further):
             going_on = turn >= turns
             if turn == turns:

@@ -239,7 +239,9 @@ def search_all(problem, left, first_out, first_kept, tau, best, report, found): 
         state[0, KEPT] |= completing(finished, first_out)
     tall = LARGEST_RATIO if relaxed else best
     everything = (one << n) - one if n < 64 else np.int64(-1)
-    leaf, done, proven, level = np.zeros(2, np.int64), np.zeros(4), 0.0, 0
+    leaf, done, proven, level = np.empty(2, np.int64), np.empty(4), 0.0, 0
+    leaf[0], leaf[1], done[0], done[1] = 0, 0, 0.0, 0.0
+    done[2], done[3] = 0.0, 0.0
     while level >= 0:
         if stop[0] != 0:
             return STOPPED, best, proven

@@ -9,16 +9,12 @@ w of the other columns that may still be in D: C(s + w, s + 1) sets. To decide o
 nothing where it is in; where it is out, it is exchanged for one of the w. So each table is evaluated whole, w circuits
 of k + 1 numbers, and made from the one before by one pivot. LANES nodes of the same (s, w) are walked side by side.
 
-What rounding does is bounded from behind. A table T of the basis B is the exact one of columns moved a little, those of
-B and its own: a pivot that is off by F moves column c by A_B F_c more, A being the columns in the coordinates of the
-first basis. With off >= |a_c - moved a_c|_1 for all c, y has a residual of at most off (1 + |y|_1), and bounds the
-height by |y|_1 / (1 - off (1 + |y|_1)), however large the entries have become on the way. Circuits that this leaves in
-doubt go to `certified_norm` and `certified_height`, and from there to fractions.
+What rounding does is bounded as `start_table` says. Circuits that this leaves in doubt go to `certified_norm` and
+`certified_height`, and from there to fractions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import comb
 from typing import Any, NamedTuple
 
@@ -27,9 +23,9 @@ from numpy.typing import NDArray
 
 from ..numerics.bitsets import BITS
 from ..numerics.jit import LANES, compiled
-from ..numerics.rounding import ROUNDING
 from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, Report, largest_height
-from .simplex_tableau import Codeword, certified_height, certified_norm, first_table, renew, widen
+from .simplex_tableau import Codeword, certified_height, certified_norm, renew
+from .start_table import Start, first_tableau, fused
 
 CLOSE = 1e-9
 """Circuits this close to the best height, relatively, are computed again in twice the precision."""
@@ -43,24 +39,6 @@ PER_NODE = 9
 
 VERY_LONG = 10**8
 """Circuits from which on the parts are smaller, so that one of them ends sooner."""
-
-
-class Start(NamedTuple):
-    """The first table, in the coordinates of a basis without large entries.
-
-    T: (k, r), the columns outside the basis.
-    basis, others: (k,) and (r,) int64, the coordinates of rows and columns.
-    off: how far the columns of T are from exact ones, |.|_1.
-    largest: the largest |y|_1 of a column.
-    unit: what a pivot moves a column by at most, over the sum of its largest |y|_1 before and after.
-    """
-
-    T: Any
-    basis: Any
-    others: Any
-    off: Any
-    largest: Any
-    unit: Any
 
 
 class Walk(NamedTuple):
@@ -100,11 +78,6 @@ class WalkPart(NamedTuple):
     paths: NDArray[np.int64]
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled with a * b + c in one rounding: what rounding may do is bounded for either."""
-    return compiled(function, fastmath={"contract"})
-
-
 def walk_parts(k: int, r: int) -> list[WalkPart]:
     """Parts that hold every set of k + 1 coordinates once, the largest first; `size` circuits each."""
     found: dict[tuple[int, int], NDArray[np.int64]] = {(k, r): np.zeros(1, np.int64)}
@@ -129,32 +102,6 @@ def walk_parts(k: int, r: int) -> list[WalkPart]:
             some = paths[i : i + LANES]
             parts.append(WalkPart(comb(s + w, s + 1) * len(some), s, w, some))
     return sorted(parts, key=lambda part: (-part.size, part.s))
-
-
-def _first_tableau(G: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The table of the first k coordinates, its basis and the row of each coordinate, as `simplex_tableau` has them."""
-    k, n = G.shape
-    made = np.empty((k, n + 1)), np.empty(k, np.int64), np.empty(n, np.int64)
-    first_table(G, 0, *made)
-    return made
-
-
-def start_of(G: NDArray[np.float64]) -> Start:
-    """The first table of a code, with what rounding may have done to it."""
-    k = len(G)
-    D, basis, row_of = _first_tableau(G)
-    widen(D, basis, row_of, 0)
-    renew(G, 0, D, basis, row_of)
-    others = np.flatnonzero(row_of < 0)
-    T, C, B = np.ascontiguousarray(D[:, others]), D[:, :k], G[:, basis]
-    slack = (k + 4) * ROUNDING
-    left = np.abs(G[:, others] - B @ T) + slack * (np.abs(G[:, others]) + np.abs(B) @ np.abs(T))
-    apart = np.abs(np.eye(k) - C @ B) + slack * (np.eye(k) + np.abs(C) @ np.abs(B))
-    contraction = float(apart.sum(0).max())
-    off = float((np.abs(C) @ left).sum(0).max()) * 1.001 / (1.0 - contraction) if contraction < 0.5 else np.inf
-    # a column moved by less than 1 is no longer than twice this; more than that bounds nothing
-    largest = float(np.abs(T).sum(0).max())
-    return Start(T, basis, others, off, largest, 6.0 * ROUNDING * max(1.0, largest) * 1.001)
 
 
 @compiled
@@ -351,7 +298,7 @@ class CircuitSearch:
         self.G, self.start, self.best, self.report, self.found = G, start, best, report, found
         self.proven, self.known = 0.0, set[tuple[int, int]]()
         self.told = float(largest_height(G))
-        self.tableau = _first_tableau(G)
+        self.tableau = first_tableau(G)
 
     def run(self, part: WalkPart, known: list[tuple[int, int]]) -> int:
         """Look for codewords with an r-height above `best`; how that ended, as `hitting_set` says it.

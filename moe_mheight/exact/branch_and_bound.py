@@ -2,8 +2,9 @@
 
 The search (`hitting_set`) is cut into parts (R, K), a part being the sets that leave out R and keep K. Parts are
 searched in rounds that start from the best codeword of the rounds before. Neither the parts nor the rounds depend on
-the number of threads, and so the result does not. Where float64 is in doubt, `rationals` decides. Before long searches
-come relaxed ones, which leave out pairs of coordinates at a time: fast, and an upper bound.
+the number of threads, and so the result does not. Where float64 is in doubt, `rationals` decides. For m = r the parts
+are those of a walk over circuits (`basis_walk`); elsewhere a covering leaves few sets to search, where it pays
+(`covered_search`); else long searches come after relaxed ones (`relaxations`), which are fast, and an upper bound.
 """
 
 from __future__ import annotations
@@ -23,27 +24,23 @@ from numpy.typing import NDArray
 from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
-from ..numerics.bitsets import BITS, lowest_bit
-from ..numerics.jit import compiled, thread_count
+from ..numerics.bitsets import BITS
+from ..numerics.jit import thread_count
 from ..numerics.rounding import ROUNDING
-from ..numerics.swaps import fill_queue
 from .all_targets import search_all
-from .basis_walk import CircuitSearch, WalkPart, start_of, walk_parts
+from .basis_walk import CircuitSearch, WalkPart, walk_parts
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
-from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, best_without, largest_height, search_target
+from .first_words import first_masks, first_words
+from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, search_target
 from .parts import SMALL, Part, parts, signed
+from .relaxations import relaxations, relaxed_bound
 from .result import EXACTLY, Height, Progress, Thresholds, silent
-from .simplex_tableau import Codeword, first_table, height_of, new_tableau
+from .simplex_tableau import Codeword, height_of
+from .start_table import start_of
 
 ROUND = 16
 """How many parts make a round."""
-
-RELAXED = 2.0
-"""Seconds of a search from which on quick upper bounds are worth having."""
-
-QUEUE = 64
-"""Sets of large least-squares norm that the first codewords come from."""
 
 SHALLOW, FEW = 8, 1000
 """Up to this m, with no more sets than this at worst, a search is over before automorphisms are found."""
@@ -62,55 +59,6 @@ ROOM = 4096
 
 WALKED = True
 """Whether h_r comes from a walk over all bases (`basis_walk`), where nobody asks for those that prove it."""
-
-
-@compiled
-def first_words(G, masks, m, best, found):  # type: ignore[no-untyped-def]
-    """The best codeword among those of the sets that leave out these masks, from `best` on."""
-    table = new_tableau(G, 0)
-    told = largest_height(G)
-    for mask in masks:
-        left = mask
-        while left:
-            a = lowest_bit(left)
-            left &= left - 1
-            first_table(G, a, table.D, table.basis, table.row_of)
-            tau = best * (1.0 + MARGIN)
-            out = mask ^ np.int64(1) << a
-            _, bound, best = best_without(table, a, m, out, best, tau, True, told, found)
-            if bound < 0.0:
-                return best
-    return best
-
-
-def _relaxations(n: int, k: int, m: int, seconds: float, gain: float) -> list[NDArray[np.int64]]:
-    """Blocks for relaxed searches, the fastest first: in pairs, while m blocks leave k coordinates; then fewer pairs.
-
-    With p of n / 2 pairs a search is about that of a code of p fewer coordinates. Those that would take more than a
-    fifth of the whole in all are left out; automorphisms make the whole shorter by `gain`.
-    """
-    pairs = n // 2 if 2 * m <= n - k else n - k - m
-    out, spent = [], 0.0
-    while pairs > 0:
-        fewer = max(1, round(k * (1 - pairs / n)))
-        spent += comb(fewer + m - 1, m) / comb(k + m - 1, m)
-        if spent * gain > 0.2:
-            break
-        block = np.int64(1) << np.arange(n)
-        block[: 2 * pairs] = (block[0 : 2 * pairs : 2] | block[1 : 2 * pairs : 2]).repeat(2)
-        out.append(block)
-        pairs //= 2
-    return out if seconds > RELAXED * gain else []
-
-
-def first_masks(G: NDArray[np.float64], m: int) -> NDArray[np.int64]:
-    """Sets to leave out for the first codewords, as masks: the ends of local searches, by the norm they reached."""
-    n = G.shape[1]
-    Q = np.linalg.qr((G / np.linalg.norm(G, axis=1, keepdims=True)).T)[0]
-    queue, worth = np.zeros(QUEUE, np.int64), np.zeros(QUEUE)
-    fill_queue(Q @ Q.T, m, 2 * n, 1.0, np.empty((n, n)), queue, worth)
-    order = np.lexsort((queue, -worth))
-    return queue[order][queue[order] != 0]
 
 
 AnyPart = Part | WalkPart | KeptPart
@@ -335,9 +283,9 @@ class _Search:
         try:
             gain = max(1.0, len(self.group.perms) / 2)
             seconds = 0.0 if self.covered else tree_seconds(k + r, k, self.m) / workers
-            for block in _relaxations(k + r, k, self.m, seconds, gain):
-                self.upper = min([self.upper, *self._attend([pool.submit(self._relaxed, block)])])
-                self._tell()
+            for block in relaxations(k + r, k, self.m, seconds, gain):
+                upper = self._attend([pool.submit(relaxed_bound, self.G, self.m, block, self.best, self.stop)])[0]
+                self.bounded(upper)
                 self._heed_limits()
                 if self.ended != "finished":
                     break
@@ -358,15 +306,6 @@ class _Search:
 
     def _copy(self) -> Codeword:
         return Codeword(*(part.copy() for part in self.found))
-
-    def _relaxed(self, block: NDArray[np.int64]) -> float:
-        """An upper bound, by leaving out blocks of coordinates."""
-        nothing, identity = np.empty((0, 2), np.int64), none_of(len(self.single)).perms
-        problem = Problem(self.G, self.m, self.single, block, nothing, np.inf, identity, nothing[:, 0].copy())
-        report = Report(self.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
-        none, best = np.int64(0), self.best
-        ended, _, proven = search_all(problem, self.m, none, none, self.tau, best, report, self._copy())
-        return float(proven) if ended == DONE else np.inf
 
     def _search_part(self, i: int, part: AnyPart, best: float) -> _Outcome:
         known, none = np.array(self.known, np.int64).reshape(-1, 2), np.empty(0, np.int64)

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes.automorphisms import none_of
+from ..codes.minors import LARGEST_RATIO
 from .cost_model import tree_seconds
-from .covering_bound import Covering
+from .covering_bound import Covering, covering_seconds
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target
 from .simplex_tableau import Codeword
 
-PAYS = 1.0
+PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
 
 LOOSE = 3.0
@@ -70,21 +71,20 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     G, m = search.G, search.m
     k, n = G.shape
     seconds = tree_seconds(n, k, m)
-    if seconds < PAYS or 2 * m <= n - k:
+    if seconds < PAYS or covering_seconds(n, k, m) > seconds / 2 or search.best > LARGEST_RATIO:
         return None
     covering = Covering(G, m)
-    if covering.seconds > seconds / 2:
-        return None
     _compile()
+    most = seconds / (PER_PAIR * k * (n - k))
     jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
     kept: list[list[int]] = []
     for factor in (LOOSE, 1.0) if seconds > LONG else (1.0,):
         tau = factor * search.best * (1.0 + MARGIN)
-        left = each(_following(covering, tau, search.stop), jobs)
+        left = each(_following(covering, tau, search.stop, most), jobs)
         if search.ended != "finished":
             return []
         kept = [pair for pairs in left for pair in pairs or ()]
-        if None in left or len(kept) * PER_PAIR * k * (n - k) > seconds:
+        if None in left or len(kept) > most:
             return None
         if factor > 1.0:
             search.bounded(max([tau, *each(_bounding(search, tau), kept)]))
@@ -92,8 +92,16 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     return [KeptPart(len(kept[i : i + some]), kept[i : i + some]) for i in range(0, len(kept), some)]
 
 
-def _following(covering: Covering, tau: float, stop: NDArray[np.int64]) -> Callable[[Any], Any]:
-    return lambda job: covering.follow(job, tau, stop)
+def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: float) -> Callable[[Any], Any]:
+    """`Covering.follow`; None once all jobs together have left more than `most`, so that the others end soon."""
+    total = [0]
+
+    def follow(job: Any) -> list[list[int]] | None:
+        left = covering.follow(job, tau, stop) if total[0] <= most else None
+        total[0] += len(left or ())
+        return left if total[0] <= most else None
+
+    return follow
 
 
 def _bounding(search: Search, tau: float) -> Callable[[list[int]], float]:

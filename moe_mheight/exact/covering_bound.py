@@ -6,7 +6,7 @@ own |y|_1. Complements that contain every A are a covering (`coverings`), 10^6 o
 for m of the c, one of them is not. What these leave is searched, with B kept.
 
 The first half of the blocks of LANES bases differ, the second is the same: so LANES tables are walked side by side from
-one second half to the next, by the same pivots. What rounding does is bounded as in `basis_walk`.
+one second half to the next, by the same pivots. What rounding does is bounded as `start_table` says.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import LANES, compiled
-from .basis_walk import fused, start_of
 from .coverings import Split, covering, in_order, splits
+from .start_table import fused, start_of
 
 RESEAT = 0.02
 """A table is made again from the first one once rounding may have moved a bound by this much, relatively."""
 
-ROOM = 4096
+ROOM = 1 << 15
 """Bases and targets of one job that may be left to a search."""
 
 PER_ENTRY = 2e-9
@@ -325,7 +325,7 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
     """Take LANES tables through all bases of the other half.
 
     Args:
-        start: `basis_walk.Start`.
+        start: `start_table.Start`.
         job, tables: see there.
         tau: the bound wanted.
         stop: (1,) int64, read once a basis: end when it is not 0.
@@ -334,7 +334,7 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
     Returns:
         How many those are, more than there is room for perhaps; -1 where told to stop.
     """
-    count, shared = 0, np.int64(0)
+    count, shared = np.int64(0), np.int64(0)
     for step in range(job.shared.shape[0]):
         if stop[0] != 0:
             return -1
@@ -353,17 +353,18 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
     return count
 
 
-class Covering:
-    """All jobs of a code, and the kernels' way through them.
+def covering_seconds(n: int, k: int, m: int) -> float:
+    """A guess of the core-seconds that one way through a covering takes; inf where the halves are too long."""
+    ways = splits(n, n - k, m)
+    return PER_ENTRY * k * (n - k) * sum(way.blocks for way in ways) if ways else np.inf
 
-    seconds: a guess of the core-seconds that one way through takes; inf where the halves are too long.
-    """
+
+class Covering:
+    """All jobs of a code, and the kernels' way through them."""
 
     def __init__(self, G: NDArray[np.float64], m: int) -> None:
         k, n = G.shape
         self.start, self.splits = start_of(G), splits(n, n - k, m)
-        blocks = sum(way.blocks for way in self.splits)
-        self.seconds = PER_ENTRY * k * (n - k) * blocks if self.splits else np.inf
 
     def jobs(self, split: Split) -> list[Job]:
         """What bounds the sets of one split."""

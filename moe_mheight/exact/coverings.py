@@ -27,13 +27,22 @@ SAMPLE = 500
 """Sets that say which coordinate a block leaves out next."""
 
 
-def sets_of(v: int, t: int) -> NDArray[np.int32]:
-    """All sets of t of v <= 31 coordinates as masks, (C(v, t),)."""
-    of_size = [np.zeros(1, np.int32), *(np.empty(0, np.int32) for _ in range(t))]
-    for x in range(v):
-        for size in range(t, 0, -1):
-            of_size[size] = np.concatenate([of_size[size], of_size[size - 1] | np.int32(1 << x)])
-    return of_size[t]
+@compiled
+def _fill(out, t):  # type: ignore[no-untyped-def]
+    """All sets of t coordinates, as many as there is room for, in numerical order (Gosper)."""
+    mask = (np.int64(1) << t) - 1
+    for q in range(out.shape[0]):
+        out[q] = mask
+        low = mask & -mask
+        up = mask + low
+        mask = (((up ^ mask) >> 2) // max(low, 1)) | up
+
+
+def sets_of(v: int, t: int) -> NDArray[np.uint32]:
+    """All sets of t of v <= 32 coordinates as masks, (C(v, t),)."""
+    out = np.empty(comb(v, t), np.uint32)
+    _fill(out, t)
+    return out
 
 
 @compiled
@@ -79,7 +88,7 @@ def _next_block(left, count, v, r, state, inside):  # type: ignore[no-untyped-de
 
 @cache
 def covering(v: int, r: int, t: int) -> NDArray[np.int64]:
-    """Blocks of r of v coordinates, v <= 31, such that every set of t <= r lies in one, as masks; always the same ones.
+    """Blocks of r of v coordinates, v <= 32, such that every set of t <= r lies in one, as masks; always the same ones.
 
     A block begins with all coordinates and leaves out, one by one, the one in the fewest sets that are not covered yet
     and lie in it, but for those of one such set.

@@ -26,30 +26,16 @@ from ..numerics.jit import thread_count
 from ..numerics.rationals import rational_matrix
 from . import bases, cost_model
 from .branch_and_bound import SMALLEST, search_height
+from .choice import choose
 from .cost_model import expected_seconds
 from .enumeration import whole_profile
 from .result import Height, Progress, Thresholds, silent
 from .single_height import LONGEST, ask, basis_tables, heights_by_bases
 
-METHODS = ("auto", "bases", "search")
-
 LONG, ANNOUNCED = 60.0, 5.0
 """Seconds beyond which a search is announced by a warning, and by the command line."""
 
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
-
-
-def choose(n: int, k: int, m: int, codes: int = 1, method: str = "auto") -> str:
-    """The method for so many codes: "bases" or "search", for "auto" what `cost_model` expects to be quicker.
-
-    Raises:
-        CodeError: no such method, or the code is too long for it.
-    """
-    if method not in METHODS:
-        raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
-    if method == "bases" and n > LONGEST:
-        raise CodeError(f'method "bases" goes up to n = {LONGEST}, got n = {n}; "search" goes up to {BITS}')
-    return cost_model.quickest(n, k, m, codes) if method == "auto" else method
 
 
 def in_words(seconds: float) -> str:
@@ -170,7 +156,7 @@ def m_height(
             round need n <= 16.
         m: int, or (B,) ints, 1 <= m <= r.
         method: "bases" (enumeration, n <= 20), "search" (branch and bound), or "auto", what `cost_model` expects to be
-            quicker.
+            quicker, compiling on first use included.
         matrix: what P is: "P", or "G", a generator (k, n) in any basis, or "H", a parity check (r, n); n <= 64. Where
             bases are enumerated, a G or H of integers or fractions is made systematic exactly, else to rounding. None:
             "P", with a warning where it looks like another one.

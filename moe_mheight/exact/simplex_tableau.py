@@ -381,7 +381,9 @@ def height_of(G, x, rest, m, word):  # type: ignore[no-untyped-def]
     """The m-height of the codeword (x + rest) G, rounded down; word (n,) gets it in float64."""
     n = G.shape[1]
     largest = 0.0
-    below = np.zeros(n)
+    below = np.empty(n)
+    for j in range(n):
+        below[j] = 0.0
     for j in range(n):
         high, low, error = _multiply(x, rest, G, j)
         word[j] = high + low

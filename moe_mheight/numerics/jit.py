@@ -280,6 +280,12 @@ def embedded(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled(function, shared=False, inline="always")
 
 
+def is_ready(kernel: Any) -> bool:
+    """Whether machine code of a kernel is at hand, in this process or on disk."""
+    files = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    return bool(kernel.overloads) or (files is not None and os.path.exists(files._index_path))
+
+
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c with one rounding; gives the exact error of a product."""

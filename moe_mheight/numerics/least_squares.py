@@ -13,37 +13,37 @@ from .jit import LANES, compiled, inlined
 
 @inlined
 def fill(out, value):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] = value
 
 
 @inlined
 def copy(out, values):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] = values[lane]
 
 
 @inlined
 def add_product(out, one, two):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] += one[lane] * two[lane]
 
 
 @inlined
 def subtract_product(out, one, two):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] -= one[lane] * two[lane]
 
 
 @inlined
 def multiply(out, factor):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] *= factor[lane]
 
 
 @inlined
 def divide(out, divisor):  # type: ignore[no-untyped-def]
-    for lane in range(out.shape[0]):
+    for lane in range(LANES):
         out[lane] /= divisor[lane]
 
 
@@ -74,13 +74,13 @@ def orthonormalise(V, R):  # type: ignore[no-untyped-def]
                 for j in range(n):
                     subtract_product(V[i, j], dot, V[before, j])
                 out = R[before, i]
-                for lane in range(out.shape[0]):
+                for lane in range(LANES):
                     out[lane] += dot[lane]
         fill(dot, 0.0)
         for j in range(n):
             add_product(dot, V[i, j], V[i, j])
         out = R[i, i]
-        for lane in range(out.shape[0]):
+        for lane in range(LANES):
             out[lane] = max(np.sqrt(dot[lane]), 1e-150)
             dot[lane] = 1.0 / out[lane]
         for j in range(n):
@@ -106,11 +106,11 @@ def invert_outside(N, outside, X):  # type: ignore[no-untyped-def]
         for j in range(m):
             out, value = X[i, j], N[outside[i], outside[j]]
             identity = 1.0 if i == j else 0.0
-            for lane in range(out.shape[0]):
+            for lane in range(LANES):
                 out[lane] = identity - value[lane]
     for p in range(m):
         pivot = X[p, p]
-        for lane in range(pivot.shape[0]):
+        for lane in range(LANES):
             pivot[lane] = 1.0 / pivot[lane]
         for j in range(m):
             if j != p:
@@ -121,7 +121,7 @@ def invert_outside(N, outside, X):  # type: ignore[no-untyped-def]
                     if j != p:
                         subtract_product(X[i, j], X[i, p], X[p, j])
                 factor = X[i, p]
-                for lane in range(factor.shape[0]):
+                for lane in range(LANES):
                     factor[lane] *= -pivot[lane]
 
 
@@ -134,7 +134,7 @@ def solve_weighted(V, R, weight, qa, t, y, u):  # type: ignore[no-untyped-def]
     k, s = V.shape[0], V.shape[1]
     root = np.empty((s, LANES))
     for j in range(s):
-        for lane in range(weight.shape[1]):
+        for lane in range(LANES):
             root[j, lane] = np.sqrt(weight[j, lane])
         for i in range(k):
             multiply(V[i, j], root[j])
@@ -159,26 +159,24 @@ def solve_weighted(V, R, weight, qa, t, y, u):  # type: ignore[no-untyped-def]
 @inlined
 def _swap(one, two, v, w):  # type: ignore[no-untyped-def]
     """Swap one and two in the lanes where v < w."""
-    for lane in range(one.shape[0]):
+    for lane in range(LANES):
         p, q = one[lane], two[lane]
         one[lane] = p if v[lane] >= w[lane] else q
         two[lane] = q if v[lane] >= w[lane] else p
 
 
 @compiled
-def sort_down(values, first, second, third, fourth):  # type: ignore[no-untyped-def]
-    """Sort each lane of values (rows, LANES) downwards, by compare and swap; the others move along."""
-    rows = values.shape[0]
+def sort_down(values):  # type: ignore[no-untyped-def]
+    """Sort each lane of values[0] downwards, by compare and swap; values[1], ... move along. Shape: (parts, rows,
+    LANES)."""
+    parts, rows = values.shape[0], values.shape[1]
     v, w = np.empty(LANES), np.empty(LANES)
     for phase in range(rows):
         for i in range(phase % 2, rows - 1, 2):
-            copy(v, values[i])
-            copy(w, values[i + 1])
-            _swap(values[i], values[i + 1], v, w)
-            _swap(first[i], first[i + 1], v, w)
-            _swap(second[i], second[i + 1], v, w)
-            _swap(third[i], third[i + 1], v, w)
-            _swap(fourth[i], fourth[i + 1], v, w)
+            copy(v, values[0, i])
+            copy(w, values[0, i + 1])
+            for part in range(parts):
+                _swap(values[part, i], values[part, i + 1], v, w)
 
 
 @compiled
@@ -188,7 +186,7 @@ def lift_largest(values, top):  # type: ignore[no-untyped-def]
     for place in range(top):
         for i in range(rows - 1, place, -1):
             one, two = values[i - 1], values[i]
-            for lane in range(one.shape[0]):
+            for lane in range(LANES):
                 v, w = one[lane], two[lane]
                 one[lane] = v if v >= w else w
                 two[lane] = w if v >= w else v

@@ -29,18 +29,19 @@ def upper_bound(total, rho, s):  # type: ignore[no-untyped-def]
 def witness(G, Q, u, word, error):  # type: ignore[no-untyped-def]
     """The codeword x G nearest to Q^T u, information part at most 1; error bounds its rounding."""
     k, n = Q.shape[0], Q.shape[1]
-    largest = np.zeros(LANES)
+    largest = np.empty(LANES)
+    fill(largest, 0.0)
     for i in range(k):
         out = word[i]
         fill(out, 0.0)
         for d in range(k):
             add_product(out, Q[d, i], u[d])
-        for lane in range(largest.shape[0]):
+        for lane in range(LANES):
             largest[lane] = max(largest[lane], abs(out[lane]))
         fill(error[i], 0.0)
     for i in range(k):
         out = word[i]
-        for lane in range(largest.shape[0]):
+        for lane in range(LANES):
             value = out[lane] / largest[lane]
             out[lane] = value if abs(value) <= 1.0 else 0.0  # u overflowed: any codeword will do
     slack = (k + 2) * ROUNDING
@@ -50,11 +51,11 @@ def witness(G, Q, u, word, error):  # type: ignore[no-untyped-def]
         fill(bound, 0.0)
         for i in range(k):
             one, two = word[i], G[i, j]
-            for lane in range(largest.shape[0]):
+            for lane in range(LANES):
                 product = one[lane] * two[lane]
                 out[lane] += product
                 bound[lane] += abs(product)
-        for lane in range(largest.shape[0]):
+        for lane in range(LANES):
             bound[lane] *= slack
 
 
@@ -64,16 +65,16 @@ def lower_bound(word, error, m, sizes, lower):  # type: ignore[no-untyped-def]
     n = word.shape[0]
     for j in range(n):
         out, value, bound = sizes[j], word[j], error[j]
-        for lane in range(lower.shape[0]):
+        for lane in range(LANES):
             out[lane] = abs(value[lane]) + bound[lane]
     fill(lower, 0.0)
     for j in range(n):
         value, bound = word[j], error[j]
-        for lane in range(lower.shape[0]):
+        for lane in range(LANES):
             lower[lane] = max(lower[lane], abs(value[lane]) - bound[lane])
     lift_largest(sizes, m + 1)
     below = sizes[m]
-    for lane in range(lower.shape[0]):
+    for lane in range(LANES):
         lower[lane] = lower[lane] / below[lane] * (1.0 - 4.0 * ROUNDING) if lower[lane] > 0.0 else 0.0
 
 
@@ -86,18 +87,18 @@ def residuals(G_S, g_a, y, total, rho):  # type: ignore[no-untyped-def]
     fill(total, 0.0)
     for j in range(s):
         column = y[j]
-        for lane in range(total.shape[0]):
+        for lane in range(LANES):
             total[lane] += abs(column[lane])
     fill(rho, 0.0)
     for i in range(k):
         copy(value, g_a[i])
-        for lane in range(total.shape[0]):
+        for lane in range(LANES):
             size[lane] = abs(value[lane])
         for j in range(s):
             entry, column = G_S[i, j], y[j]
-            for lane in range(total.shape[0]):
+            for lane in range(LANES):
                 product = entry[lane] * column[lane]
                 value[lane] -= product
                 size[lane] += abs(product)
-        for lane in range(total.shape[0]):
+        for lane in range(LANES):
             rho[lane] += abs(value[lane]) + slack * size[lane]

@@ -6,15 +6,16 @@ from math import comb
 
 import numpy as np
 import pytest
-from exact_residuals import in_coordinates_of, residual_share
+from exact_residuals import in_coordinates_of, residual_share, with_its_own_error
 
 from moe_mheight import m_height, random_codes
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import basis_walk, branch_and_bound
-from moe_mheight.exact.basis_walk import CircuitSearch, start_of, walk_parts
+from moe_mheight.exact.basis_walk import CircuitSearch, walk_parts
 from moe_mheight.exact.branch_and_bound import search_height
 from moe_mheight.exact.hitting_set import DONE, Report
 from moe_mheight.exact.simplex_tableau import Codeword
+from moe_mheight.exact.start_table import start_of
 from moe_mheight.numerics import rationals
 
 
@@ -115,7 +116,7 @@ def test_parts_hold_every_circuit_once(k, r):
     assert sum(part.size for part in walk_parts(k, r)) == comb(k + r, k + 1)
 
 
-def walked(P, best=1.0, parts=None):
+def walked(P, best=1.0, start=None):
     """All parts of the walk, one after the other: (searches, circuits visited)."""
     G = generator(P)
     k, n = G.shape
@@ -123,8 +124,8 @@ def walked(P, best=1.0, parts=None):
         np.zeros(1, np.int64), np.zeros(1), np.empty(4096, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64)
     )
     searches = []
-    for part in walk_parts(k, n - k) if parts is None else parts:
-        search = CircuitSearch(G, start_of(G), best, report, Codeword(np.zeros(k), np.zeros(k), np.empty(n)))
+    for part in walk_parts(k, n - k):
+        search = CircuitSearch(G, start or start_of(G), best, report, Codeword(np.zeros(k), np.zeros(k), np.empty(n)))
         assert search.run(part, []) == DONE
         best = search.best
         searches.append(search)
@@ -167,6 +168,7 @@ def test_off_bounds_what_rounding_does(rng, monkeypatch):
     G = generator(nearly_singular(rng.normal(size=(4, 5)), rng))
     start, shares = start_of(G), []
     A = in_coordinates_of(G, start.basis)
+    start = with_its_own_error(start, A)
 
     def check(search, walk, w, lanes):
         for lane in range(lanes):
@@ -181,7 +183,7 @@ def test_off_bounds_what_rounding_does(rng, monkeypatch):
     monkeypatch.setattr(CircuitSearch, "_settle", check)
     for depth in (0, 3, 11):
         monkeypatch.setattr(basis_walk, "PER_NODE", 7 - depth)
-        walked(G[:, 4:])
+        walked(G[:, 4:], start=start)
     assert len(shares) > 200
     assert max(shares) > 1e-4
 

@@ -14,7 +14,7 @@ def always(monkeypatch):
     """Coverings for short codes too, in two ways through each; what they leave is counted."""
     monkeypatch.setattr(covered_search, "PAYS", 0.0)
     monkeypatch.setattr(covered_search, "LONG", 0.0)
-    monkeypatch.setattr(covered_search, "PER_PAIR", 0.0)
+    monkeypatch.setattr(covered_search, "PER_PAIR", 1e-99)
     monkeypatch.setattr(covering_bound, "PER_ENTRY", 0.0)
     made, plain = [], covered_search.covered_parts
 
@@ -46,7 +46,7 @@ def test_equals_enumeration(kind, rng, always):
     for _ in range(20):
         n = int(rng.integers(3, 13))
         k = int(rng.integers(1, n - 1))
-        m = int(rng.integers((n - k) // 2 + 1, n - k)) if n - k > 2 else 1
+        m = int(rng.integers(1, n - k))
         P = random_codes(kind, 1, k, n - k, rng)[0] if kind in ALL_KINDS else rng.integers(-1, 2, (k, n - k))
         P = P.astype(float)
         seen = []
@@ -57,9 +57,20 @@ def test_equals_enumeration(kind, rng, always):
     assert sum(parts is not None for parts in always) > 5
 
 
-@pytest.mark.parametrize(("n", "k", "m"), [(20, 10, 9), (20, 10, 6), (22, 11, 9), (18, 6, 9), (21, 14, 5)])
+@pytest.mark.parametrize(
+    ("n", "k", "m"), [(20, 10, 9), (20, 10, 6), (22, 11, 9), (18, 6, 9), (21, 14, 5), (22, 11, 5), (20, 8, 3)]
+)
 def test_equals_a_tree(n, k, m, rng, always):
     P = rng.normal(size=(k, n - k))
+    found = search_height(P, m)[0]
+    assert always[-1] is not None
+    same(found, by_tree(P, m).value)
+
+
+@pytest.mark.parametrize(("k", "m"), [(3, 5), (58, 3), (61, 2)])
+def test_64_coordinates(k, m, rng, always):
+    """The sign of a mask is a coordinate, and each half has all bits of an unsigned number."""
+    P = rng.normal(size=(k, 64 - k))
     found = search_height(P, m)[0]
     assert always[-1] is not None
     same(found, by_tree(P, m).value)

@@ -4,11 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from exact_residuals import in_coordinates_of, residual_share
+from exact_residuals import in_coordinates_of, residual_share, with_its_own_error
 
 from moe_mheight.exact import covering_bound
-from moe_mheight.exact.basis_walk import start_of
 from moe_mheight.exact.covering_bound import Covering, new_tables
+from moe_mheight.exact.start_table import start_of
 from moe_mheight.numerics.jit import LANES
 
 
@@ -112,6 +112,7 @@ def test_off_bounds_what_rounding_does(rng):
     G = generator(P)
     start, cover, shares = start_of(G), Covering(G, 4), []
     A = in_coordinates_of(G, start.basis)
+    start = with_its_own_error(start, A)
     for split in cover.splits:
         job, tables = cover.jobs(split)[0], new_tables(5, 6)
         covering_bound._seat(start, job, job.shared[0], tables)

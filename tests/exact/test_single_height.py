@@ -5,6 +5,7 @@ import pytest
 
 from moe_mheight import CodeError, height_profile, m_height, random_codes
 from moe_mheight.codes.generators import ALL_KINDS
+from moe_mheight.exact import choice
 from moe_mheight.exact.enumeration import deciding_set, enumerated_profiles, whole_profile
 from moe_mheight.exact.single_height import answers, ask, basis_tables
 
@@ -89,3 +90,15 @@ def test_tables_hold_every_set():
     assert ends[1] - ends[0] == 35
     assert ends[2] - ends[1] == 1 << 7
     assert ends[4] == len(packed)
+
+
+def test_enumeration_where_nothing_of_a_search_is_compiled(rng, monkeypatch):
+    """Until it has taken as long as compiling would."""
+    P = rng.normal(size=(9, 9))
+    assert m_height(P, 2, details=True).method == "search"
+    monkeypatch.setattr(choice, "is_ready", lambda _: False)
+    monkeypatch.setattr(choice, "_waited", [])
+    assert m_height(P, 2, details=True).method == "bases"
+    assert m_height(rng.normal(size=(11, 11)), 2, details=True).method == "search"
+    choice._waited.append(choice.COMPILING)
+    assert m_height(P, 2, details=True).method == "search"
