@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphisms import none_of
+from ..codes.automorphism_groups import none_of
 from ..codes.minors import LARGEST_RATIO
 from .cost_model import tree_seconds
 from .covering_bound import Covering, covering_seconds
