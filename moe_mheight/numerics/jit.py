@@ -28,7 +28,7 @@ from numba.core.types import unliteral
 from numba.extending import intrinsic
 
 from .._arguments import whole
-from .linking import KERNELS, MissingKernel, SharedResults, fields, name_of, share
+from .linking import KERNELS, MissingKernelError, SharedResults, fields, name_of, share
 from .typing_memory import remember_operators
 
 LANES = 64
@@ -69,7 +69,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), fields(sig), self._options[BARE])
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with suppress(MissingKernel):
+        with suppress(MissingKernelError):
             return super().load_overload(sig, target_context)
         return None
 
@@ -102,7 +102,8 @@ def compiled(function: Callable[..., Any], *, shared: bool = True, **options: An
     options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
     function.__qualname__ += "_" + code_key(function, options)
-    kernel = nb.njit(function, no_cfunc_wrapper=True, **options)
+    kernel: Any = nb.njit(function, **options)
+    kernel.targetoptions["no_cfunc_wrapper"] = True
     with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
         kernel._cache = KernelCache(kernel)
     return _patient(kernel, shared)

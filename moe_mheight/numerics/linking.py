@@ -11,7 +11,7 @@ from copy import copy
 from hashlib import sha256
 from typing import Any
 
-import llvmlite.binding as llvm
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 from numba.core.caching import CompileResultCacheImpl
 
 PREFIX = "moe_mheight."
@@ -23,7 +23,7 @@ SHARED: dict[str, tuple[str, tuple[Any, ...]]] = {}
 """Symbols of machine code: the kernel, by its name in KERNELS, and the types of its arguments."""
 
 
-class MissingKernel(Exception):
+class MissingKernelError(Exception):
     """Machine code calls what this process does not know."""
 
 
@@ -67,6 +67,6 @@ class SharedResults(CompileResultCacheImpl):  # type: ignore[misc]
         needed, result = payload
         for name, arguments in needed:  # LLVM ends the process where a symbol is missing
             if name not in KERNELS:
-                raise MissingKernel(name)
+                raise MissingKernelError(name)
             KERNELS[name].compile(arguments)
         return super().rebuild(context, result)
