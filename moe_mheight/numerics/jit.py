@@ -217,7 +217,7 @@ def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
 
     if shared:
         KERNELS[name_of(kernel)] = kernel
-    kernel.bare, kernel.compile, kernel.add_overload = set(), patiently, add
+    kernel.bare, kernel.shared, kernel.compile, kernel.add_overload = set(), set(), patiently, add
     return kernel  # type: ignore[no-any-return]
 
 
