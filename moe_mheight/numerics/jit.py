@@ -105,7 +105,8 @@ def compiled(function: Callable[..., Any], *, shared: bool = True, **options: An
     options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
     function.__qualname__ += "_" + code_key(function, options)
-    kernel = nb.njit(function, no_cfunc_wrapper=True, **options)
+    kernel: Any = nb.njit(function, **options)
+    kernel.targetoptions["no_cfunc_wrapper"] = True
     with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
         kernel._cache = KernelCache(kernel)
     return _patient(kernel, shared)
@@ -219,7 +220,7 @@ def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
 
     if shared:
         KERNELS[name_of(kernel)] = kernel
-    kernel.bare, kernel.compile, kernel.add_overload = set(), patiently, add
+    kernel.bare, kernel.shared, kernel.compile, kernel.add_overload = set(), set(), patiently, add
     return kernel  # type: ignore[no-any-return]
 
 

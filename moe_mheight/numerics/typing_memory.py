@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-from numba.core.types import functions
+from numba.core.types import Array, BaseTuple, Boolean, BooleanLiteral, IntegerLiteral, Number, functions
 
-PLAIN = (types.Number, types.Boolean, types.IntegerLiteral, types.BooleanLiteral, types.Array, types.BaseTuple)
+PLAIN = (Number, Boolean, IntegerLiteral, BooleanLiteral, Array, BaseTuple)
 """Types that operators are remembered for."""
 
 _KNOWN: dict[Any, Any] = {}
@@ -32,4 +31,4 @@ def _resolve_once(self: Any, context: Any, args: Any, kws: Any) -> Any:
 
 def remember_operators() -> None:
     """From now on, in this process."""
-    functions.BaseFunction.get_call_type = _resolve_once
+    functions.BaseFunction.get_call_type = _resolve_once  # type: ignore[method-assign]
