@@ -159,7 +159,10 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
-    at(value, path[:-1])[path[-1]] = new
+    holder = at(value, path[:-1])
+    if isinstance(holder, dict) and not isinstance(path[-1], str):
+        raise TypeError("a list has become an object")
+    holder[path[-1]] = new
 
 
 def length(c: dict[str, Any]) -> int:
@@ -276,6 +279,8 @@ def bases(c: dict[str, Any], draw: random.Random) -> None:
     """Sets of columns left out, added, in another order."""
     masks = c["bases"]
     n = length(c)
+    if not isinstance(masks, list):
+        return
     for _ in range(draw.randint(1, 3)):
         how = draw.randrange(4)
         if how == 0 and masks:
@@ -293,7 +298,7 @@ def bases(c: dict[str, Any], draw: random.Random) -> None:
 def places(c: dict[str, Any], draw: random.Random) -> None:
     """Columns in another order, other coordinates."""
     lists = [c["witness"]["outside"], c.get("order"), c.get("dual", {}).get("basis")]
-    found = draw.choice([value for value in lists if value])
+    found = draw.choice([value for value in lists if value and isinstance(value, list)])
     if draw.random() < 0.6:
         draw.shuffle(found)
     else:
