@@ -29,11 +29,9 @@ from numba.extending import intrinsic
 
 from .._arguments import whole
 from .linking import KERNELS, MissingKernelError, SharedResults, fields, name_of, share
-from .typing_memory import remember_operators
+from .typing_memory import leave_operators, remember_operators
 
 LANES = 64
-
-remember_operators()
 
 
 class _ByCode:
@@ -135,6 +133,7 @@ def _start_compiling(thread: int) -> None:
         if len(COMPILING) == 1:
             _THRESHOLDS[:] = [gc.get_threshold()]
             gc.set_threshold(*PATIENCE)
+            remember_operators()
 
 
 def _end_compiling(thread: int) -> None:
@@ -142,6 +141,7 @@ def _end_compiling(thread: int) -> None:
         COMPILING.remove(thread)
         if not COMPILING:
             gc.set_threshold(*_THRESHOLDS.pop())
+            leave_operators()
 
 
 class Keeper:

@@ -30,5 +30,10 @@ def _resolve_once(self: Any, context: Any, args: Any, kws: Any) -> Any:
 
 
 def remember_operators() -> None:
-    """From now on, in this process."""
+    """From now on, until `leave_operators`: only while our own kernels compile, not those of others."""
     functions.BaseFunction.get_call_type = _resolve_once  # type: ignore[method-assign]
+
+
+def leave_operators() -> None:
+    """As numba has it."""
+    functions.BaseFunction.get_call_type = _resolve  # type: ignore[method-assign]
