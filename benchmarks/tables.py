@@ -4,7 +4,8 @@ names into docs/reference, from the docstrings.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
-python benchmarks/first_second.py --against REF; python benchmarks/cold_start.py --out benchmarks/results/cold_start.json
+python benchmarks/first_second.py --against REF
+python benchmarks/cold_start.py --against REF --out benchmarks/results/cold_start.json
 python benchmarks/large_codes.py sizes, hard, published
 python benchmarks/predict_speed.py
 python benchmarks/budget.py
@@ -136,9 +137,7 @@ def cold() -> str:
         old = next((run for tree, run in runs.items() if tree not in ("this", "ratio")), None)
         this = runs["this"]
         before = f"{old['core_seconds']:.1f}" if old else "-"
-        lines.append(
-            f"| {name} | {before} | {this['core_seconds']:.1f} | {this['seconds']:.1f} | {this['kernels']} |"
-        )
+        lines.append(f"| {name} | {before} | {this['core_seconds']:.1f} | {this['seconds']:.1f} | {this['kernels']} |")
     return "\n".join(lines)
 
 
