@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from moe_mheight import certify, systematic
 from moe_mheight._io import write_file
-from moe_mheight.codes.automorphisms import automorphisms, group_of, orbits
+from moe_mheight.codes.automorphism_groups import group_of, orbits
+from moe_mheight.codes.automorphisms import automorphisms
 from moe_mheight.exact.branch_and_bound import search_height
 from moe_mheight.exact.result import Height
 from moe_mheight.proofs.verify import verify

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphisms import Group, automorphisms, exchangeable, group_of, none_of
+from ..codes.automorphism_groups import Group, group_of, none_of
+from ..codes.automorphisms import TRIED, automorphisms, exchangeable
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS
@@ -205,10 +206,10 @@ class _Search:
         """Leave out what is an image of something else, under these automorphisms or those to be found."""
         if symmetry:
             self.alike = exchangeable(self.G)
-        k = len(self.P)
-        if symmetry and group is None and (self.m > SHALLOW or comb(k + self.m - 1, self.m) > FEW):
+        sets = comb(len(self.P) + self.m - 1, self.m)
+        if symmetry and group is None and (self.m > SHALLOW or sets > FEW):
             error = SLACK / (1.0 + max(self.best, self.limits.below))
-            group = group_of(self.G, automorphisms(self.G), error)
+            group = group_of(self.G, automorphisms(self.G, min(TRIED, 100 + sets // 20)), error)
             group = group if group.error <= error else None
         if group is not None:
             self.group = group
@@ -290,7 +291,7 @@ class _Search:
                 if self.ended != "finished":
                     break
             while waiting and self.ended == "finished" and not self.infinite:
-                if isinstance(part := parts[waiting[0]], KeptPart):  # those after it are bounded by less
+                if isinstance(part := some[waiting[0]], KeptPart):  # those after it are bounded by less
                     self.bounded(max(self.tau, part.pairs[0].bound))
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphisms import orbits
+from ..codes.automorphism_groups import orbits
 from ..numerics.bitsets import BITS
 from ..numerics.jit import compiled
 from .all_targets import common_basis

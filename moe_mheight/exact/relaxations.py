@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphisms import none_of
+from ..codes.automorphism_groups import none_of
 from .all_targets import search_all
 from .hitting_set import DONE, MARGIN, Problem, Report
 from .simplex_tableau import Codeword

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._io import replacing
-from ..codes.automorphisms import Group, automorphisms, group_of, none_of
+from ..codes.automorphism_groups import Group, group_of, none_of
+from ..codes.automorphisms import automorphisms
 from ..codes.forms import check_kind, in_fractions, is_rational
 from ..codes.linear import check_m, check_P
 from ..codes.minors import LARGEST_RATIO

@@ -7,7 +7,8 @@ import pytest
 import symmetric_codes as sym
 
 from moe_mheight import m_height
-from moe_mheight.codes.automorphisms import Automorphism, Group, automorphisms, group_of
+from moe_mheight.codes.automorphism_groups import Group, group_of
+from moe_mheight.codes.automorphisms import Automorphism, automorphisms
 from moe_mheight.codes.linear import systematic
 from moe_mheight.exact import branch_and_bound, parts
 from moe_mheight.exact.branch_and_bound import search_height
