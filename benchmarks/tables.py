@@ -4,6 +4,8 @@ names into docs/reference, from the docstrings.
 
 mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
+python benchmarks/first_second.py --against REF
+python benchmarks/cold_start.py --against REF --out benchmarks/results/cold_start.json
 python benchmarks/large_codes.py sizes, hard, published
 python benchmarks/predict_speed.py
 python benchmarks/budget.py
@@ -111,6 +113,32 @@ def exact() -> str:
 
 def time_of(seconds: float) -> str:
     return f"{1e3 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def brief_time(seconds: float) -> str:
+    return f"{1e6 * seconds:.1f} us" if seconds < 1e-3 else time_of(seconds)
+
+
+def singles() -> str:
+    """Single codes and batches, this tree and an older one in turns."""
+    report = measured("first_second")
+    lines = ["| what | before | now | ratio |", "|---|--:|--:|--:|"]
+    for name, row in report["cases"].items():
+        before = brief_time(row["old_seconds"]) if "old_seconds" in row else "-"
+        ratio = f"{row['ratio']:,.1f}" if "ratio" in row else "-"
+        lines.append(f"| {name} | {before} | {brief_time(row['new_seconds'])} | {ratio} |")
+    return "\n".join([*lines, "", f"Before: commit {report['against']}."])
+
+
+def cold() -> str:
+    """First answers with nothing compiled."""
+    lines = ["| what | core-seconds before | now | seconds | kernels compiled |", "|---|--:|--:|--:|--:|"]
+    for name, runs in measured("cold_start")["commands"].items():
+        old = next((run for tree, run in runs.items() if tree not in ("this", "ratio")), None)
+        this = runs["this"]
+        before = f"{old['core_seconds']:.1f}" if old else "-"
+        lines.append(f"| {name} | {before} | {this['core_seconds']:.1f} | {this['seconds']:.1f} | {this['kernels']} |")
+    return "\n".join(lines)
 
 
 def large() -> str:
@@ -346,7 +374,7 @@ def modules() -> str:
 
 TABLES = {
     "README.md": (choice,),
-    "docs/benchmarks.md": (results, exact, large, hard, speed, budget, raw),
+    "docs/benchmarks.md": (results, exact, singles, cold, large, hard, speed, budget, raw),
     "docs/scale.md": (scaling, many, costs, survival),
     "docs/reference/python.md": (names,),
     "docs/reference/modules.md": (modules,),

@@ -118,9 +118,9 @@ def command(
     One code, up to n = 64: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H,
     in a .csv, .mtx (MatrixMarket), .json, .npy or .npz file; --m or --matrix says so where the name does not. Codes
     longer than about 18 are searched, all cores at work; the time grows with k and m. Ctrl-C or --time-limit ends a
-    search with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate writes the
-    proof, which names the matrix in DATA. Integers and fractions like -3/4 are taken exactly, those that float64
-    would round too.
+    search with the best codeword so far. Where the search ends by itself its answer is proven, and --certificate
+    writes the proof, which names the matrix in DATA. Integers and fractions like -3/4 are taken exactly, those that
+    float64 would round too. --above or --below T ask only on which side of T a height is, which takes less.
 
     \b
     Examples:

@@ -291,6 +291,8 @@ class _Search:
                 if self.ended != "finished":
                     break
             while waiting and self.ended == "finished" and not self.infinite:
+                if isinstance(part := some[waiting[0]], KeptPart):  # those after it are bounded by less
+                    self.bounded(max(self.tau, part.pairs[0].bound))
                 now, waiting = waiting[:ROUND], waiting[ROUND:]
                 if alone:
                     best = self.best

@@ -1,7 +1,7 @@
 """A search that begins with a covering: first what its bases bound, then only the sets that keep one that does not.
 
 For m > r / 2 most of a tree's work is to meet every set; a covering does that with some times fewer bases, each at a
-hundredth of the cost. On the way it proves an upper bound of LOOSE times the best height known.
+hundredth of the cost. Once it has, there is an upper bound, and the sets with the largest are searched first.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes.automorphism_groups import none_of
 from ..codes.minors import LARGEST_RATIO
 from .cost_model import tree_seconds
-from .covering_bound import Covering, covering_seconds
+from .covering_bound import Covering, Pair, covering_seconds
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target
 from .simplex_tableau import Codeword
 
 PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
-
-LOOSE = 3.0
-"""What the first way through a covering proves, over the best height known; long searches only."""
-
-LONG = 10.0
-"""Core-seconds of a tree from which on that is worth a way through."""
 
 PER_PAIR = 6e-7
 """Seconds that the sets of a basis and a target take, over k r (measured: 5e-7)."""
@@ -40,10 +33,10 @@ All = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 class KeptPart(NamedTuple):
-    """The sets that keep a basis and leave a target out, by [basis, target], bases as masks."""
+    """The sets of some pairs, those with the largest bounds before others."""
 
     size: int
-    kept: list[list[int]]
+    pairs: list[Pair]
 
 
 class Search(Protocol):
@@ -55,8 +48,6 @@ class Search(Protocol):
     single: NDArray[np.int64]
     ended: str
     best: float
-
-    def bounded(self, upper: float) -> None: ...
 
 
 @cache
@@ -77,26 +68,21 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     _compile()
     most = seconds / (PER_PAIR * k * (n - k))
     jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
-    kept: list[list[int]] = []
-    for factor in (LOOSE, 1.0) if seconds > LONG else (1.0,):
-        tau = factor * search.best * (1.0 + MARGIN)
-        left = each(_following(covering, tau, search.stop, most), jobs)
-        if search.ended != "finished":
-            return []
-        kept = [pair for pairs in left for pair in pairs or ()]
-        if None in left or len(kept) > most:
-            return None
-        if factor > 1.0:
-            search.bounded(max([tau, *each(_bounding(search, tau), kept)]))
-    some = max(1, min(TOGETHER, len(kept) // 128))
-    return [KeptPart(len(kept[i : i + some]), kept[i : i + some]) for i in range(0, len(kept), some)]
+    left = each(_following(covering, search.best * (1.0 + MARGIN), search.stop, most), jobs)
+    if search.ended != "finished":
+        return []
+    pairs = sorted((pair for some in left for pair in some or ()), reverse=True)
+    if None in left or len(pairs) > most:
+        return None
+    some = max(1, min(TOGETHER, len(pairs) // 128))
+    return [KeptPart(len(pairs[i : i + some]), pairs[i : i + some]) for i in range(0, len(pairs), some)]
 
 
 def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: float) -> Callable[[Any], Any]:
     """`Covering.follow`; None once all jobs together have left more than `most`, so that the others end soon."""
     total = [0]
 
-    def follow(job: Any) -> list[list[int]] | None:
+    def follow(job: Any) -> list[Pair] | None:
         left = covering.follow(job, tau, stop) if total[0] <= most else None
         total[0] += len(left or ())
         return left if total[0] <= most else None
@@ -104,29 +90,14 @@ def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: fl
     return follow
 
 
-def _bounding(search: Search, tau: float) -> Callable[[list[int]], float]:
-    """What bounds the sets of a basis and a target: tau, or more where that does not, or inf."""
-    k, n = search.G.shape
-    known, identity = np.empty((0, 2), np.int64), none_of(n).perms
-    problem = Problem(search.G, search.m, search.single, search.single, known, np.inf, identity, known[:, 0].copy())
-
-    def bound(pair: list[int]) -> float:
-        report = Report(search.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
-        found = Codeword(np.zeros(k), np.zeros(k), np.empty(n))
-        ended, height, proven = search_kept(problem, KeptPart(1, [pair]), tau, report, found)
-        return max(height * (1.0 + MARGIN), proven) if ended == DONE else np.inf
-
-    return bound
-
-
 def search_kept(
     problem: Problem, part: KeptPart, best: float, report: Report, found: Codeword
 ) -> tuple[int, float, float]:
     """Search the sets of a part; the results are those of `search_target`."""
     ended, proven, none = DONE, 0.0, np.int64(0)
-    for mask, a in part.kept:
-        tau, kept = best * (1.0 + MARGIN), np.int64(mask)
-        ended, best, bound = search_target(problem, a, none, kept, tau, best, report, found)
+    for pair in part.pairs:
+        tau, kept = best * (1.0 + MARGIN), np.int64(pair.kept)
+        ended, best, bound = search_target(problem, pair.a, none, kept, tau, best, report, found)
         proven = max(proven, bound)
         if ended != DONE:
             break

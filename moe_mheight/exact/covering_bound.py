@@ -40,7 +40,8 @@ class Tables(NamedTuple):
     off, largest, before: (LANES,), see `Start`; `before`: `largest` before the last pivot.
     total: (r, LANES), |y|_1 of each column.
     inverse, ratio: (LANES,), of one pivot.
-    table, inside, outside: (k, r), (k,), (r,), room for the table of one lane and its coordinates.
+    table, inside, outside, bounds: (k, r), (k,), (r,), (r,), room for the table of one lane, its coordinates, and what
+        is next to it.
     """
 
     entries: Any
@@ -56,6 +57,7 @@ class Tables(NamedTuple):
     table: Any
     inside: Any
     outside: Any
+    bounds: Any
 
 
 class Job(NamedTuple):
@@ -75,13 +77,21 @@ class Job(NamedTuple):
     m: Any
 
 
+class Pair(NamedTuple):
+    """A basis, as a mask, a target outside it, and what bounds the sets that keep the one and leave the other out."""
+
+    bound: float
+    kept: int
+    a: int
+
+
 def new_tables(k: int, r: int) -> Tables:
     """Room for the tables of an [k + r, k] code."""
     whole = np.int64
     return Tables(
         np.empty((r, k, LANES)), np.empty((k, LANES), whole), np.empty((r, LANES), whole), np.empty(k + r, whole),
         np.empty(LANES), np.empty(LANES), np.empty(LANES), np.empty((r, LANES)), np.empty(LANES), np.empty(LANES),
-        np.empty((k, r)), np.empty(k, whole), np.empty(r, whole),
+        np.empty((k, r)), np.empty(k, whole), np.empty(r, whole), np.empty(r),
     )  # fmt: skip
 
 
@@ -269,13 +279,19 @@ def _go_to(tables, shared, wanted, unit):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _mended(tables, lane, job, a, unit, tau):  # type: ignore[no-untyped-def]
-    """Whether B - i + c bounds column a by tau for so many c that no set to be left out holds them all."""
-    T, columns = tables.table, tables.columns
+def _bound(total, moved):  # type: ignore[no-untyped-def]
+    """What a solution of that |y|_1, whose columns may be moved by so much, bounds a target by."""
+    left = moved * (1.0 + total)
+    return total / (1.0 - left) * (1.0 + 1e-9) if left < 0.5 else np.inf
+
+
+@compiled
+def _exchanged(tables, lane, a, unit, bounds):  # type: ignore[no-untyped-def]
+    """bounds[c], what B - i + c bounds column a by, i having the largest pivot."""
+    T, total, off = tables.table, tables.total, tables.off[lane]
     k, r = T.shape
-    mine, others, off = 0, 0, tables.off[lane]
-    own = job.half >> columns[a, lane] & 1
     for c in range(r):
+        bounds[c] = np.inf
         if c == a:
             continue
         at = 0
@@ -283,23 +299,47 @@ def _mended(tables, lane, job, a, unit, tau):  # type: ignore[no-untyped-def]
             if abs(T[p, c]) > abs(T[at, c]):
                 at = p
         ratio = T[at, a] / T[at, c]
-        total, moved = abs(ratio), 0.0
+        size = abs(ratio)
         for p in range(k):
             if p != at:
-                total += abs(T[p, a] - T[p, c] * ratio)
-        moved = off + unit * (tables.total[a, lane] + abs(ratio) * tables.total[c, lane] + total)
-        if (1.0 + total) * (1.0 + tau * moved) <= (1.0 + tau) * (1.0 - 1e-9):
+                size += abs(T[p, a] - T[p, c] * ratio)
+        bound = _bound(size, off + unit * (total[a, lane] + abs(ratio) * total[c, lane] + size))
+        if bound == bound:
+            bounds[c] = bound
+
+
+@compiled
+def _enough(tables, lane, job, a, bounds, most):  # type: ignore[no-untyped-def]
+    """Whether so many c have bounds of at most that size that no set to be left out holds them all.
+
+    Beside a, t or t - 1 coordinates are left out in the half of a and the rest in the other.
+    """
+    columns, mine, others = tables.columns, 0, 0
+    own = job.half >> columns[a, lane] & 1
+    for c in range(bounds.shape[0]):
+        if bounds[c] <= most:
             if job.half >> columns[c, lane] & 1:
                 mine += 1
             else:
                 others += 1
-    # beside a, so many may be left out in either half
     return mine + others >= job.m or mine > job.t - own or others > job.m - job.t - (1 - own)
 
 
 @compiled
-def _check(tables, job, unit, tau, failed, count):  # type: ignore[no-untyped-def]
-    """Add the bases and the targets that they leave unbounded to `failed`; how many there are now."""
+def _mended(tables, lane, job, a, bounds, tau):  # type: ignore[no-untyped-def]
+    """A bound on the sets to be left out with a, at most tau if there is one; bounds as from `_exchanged`."""
+    if _enough(tables, lane, job, a, bounds, tau):
+        return tau
+    best = np.inf
+    for c in range(bounds.shape[0]):
+        if bounds[c] < best and _enough(tables, lane, job, a, bounds, bounds[c]):
+            best = bounds[c]
+    return best
+
+
+@compiled
+def _check(tables, job, unit, tau, failed, bounds, count):  # type: ignore[no-untyped-def]
+    """Add the bases and the targets that they do not bound by tau to `failed`; how many there are now."""
     entries, T, total = tables.entries, tables.table, tables.total
     k, r = T.shape
     for lane in range(job.lanes):
@@ -312,16 +352,20 @@ def _check(tables, job, unit, tau, failed, count):  # type: ignore[no-untyped-de
                     mask |= np.int64(1) << tables.rows[p, lane]
                     for c in range(r):
                         T[p, c] = entries[c, p, lane]
-            if _mended(tables, lane, job, a, unit, tau):
+            _exchanged(tables, lane, a, unit, tables.bounds)
+            bound = _mended(tables, lane, job, a, tables.bounds, tau)
+            if bound <= tau:
                 continue
             if count < failed.shape[0]:
+                mine = _bound(total[a, lane], tables.off[lane])
                 failed[count, 0], failed[count, 1] = mask, tables.columns[a, lane]
+                bounds[count] = mine if mine < bound else bound
             count += 1
     return count
 
 
 @compiled
-def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-def]
+def follow(start, job, tau, tables, stop, failed, bounds):  # type: ignore[no-untyped-def]
     """Take LANES tables through all bases of the other half.
 
     Args:
@@ -329,7 +373,8 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
         job, tables: see there.
         tau: the bound wanted.
         stop: (1,) int64, read once a basis: end when it is not 0.
-        failed: (room, 2) int64, gets bases, as masks, each with a target that it leaves unbounded.
+        failed: (room, 2) int64, gets bases, as masks, each with a target that tau is not proven to bound.
+        bounds: (room,), gets what does bound the heights of those that keep the basis and leave the target out.
 
     Returns:
         How many those are, more than there is room for perhaps; -1 where told to stop.
@@ -347,7 +392,7 @@ def follow(start, job, tau, tables, stop, failed):  # type: ignore[no-untyped-de
             _seat(start, job, wanted, tables)
             _largest(tables.total, tables.largest)
         shared = wanted
-        count = _check(tables, job, start.unit, tau, failed, count)
+        count = _check(tables, job, start.unit, tau, failed, bounds, count)
         if count > failed.shape[0]:
             return count
     return count
@@ -382,8 +427,11 @@ class Covering:
             jobs.append(Job(np.pad(some, (0, LANES - len(some)), mode="edge"), len(some), shared, half, t, m))
         return jobs
 
-    def follow(self, job: Job, tau: float, stop: NDArray[np.int64]) -> list[list[int]] | None:
-        """[basis, target] pairs that are not bounded by tau, bases as masks; None where too many, or told to stop."""
-        failed = np.empty((ROOM, 2), np.int64)
-        count = follow(self.start, job, tau, new_tables(*self.start.T.shape), stop, failed)
-        return failed[:count].tolist() if 0 <= count <= ROOM else None
+    def follow(self, job: Job, tau: float, stop: NDArray[np.int64]) -> list[Pair] | None:
+        """What tau is not proven to bound; None where that is too much, or told to stop."""
+        failed, bounds = np.empty((ROOM, 2), np.int64), np.empty(ROOM)
+        count = follow(self.start, job, tau, new_tables(*self.start.T.shape), stop, failed, bounds)
+        if not 0 <= count <= ROOM:
+            return None
+        rows = zip(bounds[:count].tolist(), failed[:count].tolist(), strict=True)
+        return [Pair(bound, mask, a) for bound, (mask, a) in rows]

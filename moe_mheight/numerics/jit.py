@@ -29,11 +29,9 @@ from numba.extending import intrinsic
 
 from .._arguments import whole
 from .linking import KERNELS, MissingKernelError, SharedResults, fields, name_of, share
-from .typing_memory import remember_operators
+from .typing_memory import leave_operators, remember_operators
 
 LANES = 64
-
-remember_operators()
 
 
 class _ByCode:
@@ -105,7 +103,8 @@ def compiled(function: Callable[..., Any], *, shared: bool = True, **options: An
     options = {"nogil": True, "error_model": "numpy", **options}
     # numba's cache knows the bytecode of the function itself, not that of what it calls: name all of it in the key
     function.__qualname__ += "_" + code_key(function, options)
-    kernel = nb.njit(function, no_cfunc_wrapper=True, **options)
+    kernel: Any = nb.njit(function, **options)
+    kernel.targetoptions["no_cfunc_wrapper"] = True
     with suppress(RuntimeError):  # numba found no writable folder for its cache: compile in every process instead
         kernel._cache = KernelCache(kernel)
     return _patient(kernel, shared)
@@ -134,6 +133,7 @@ def _start_compiling(thread: int) -> None:
         if len(COMPILING) == 1:
             _THRESHOLDS[:] = [gc.get_threshold()]
             gc.set_threshold(*PATIENCE)
+            remember_operators()
 
 
 def _end_compiling(thread: int) -> None:
@@ -141,6 +141,7 @@ def _end_compiling(thread: int) -> None:
         COMPILING.remove(thread)
         if not COMPILING:
             gc.set_threshold(*_THRESHOLDS.pop())
+            leave_operators()
 
 
 class Keeper:
@@ -219,7 +220,7 @@ def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
 
     if shared:
         KERNELS[name_of(kernel)] = kernel
-    kernel.bare, kernel.compile, kernel.add_overload = set(), patiently, add
+    kernel.bare, kernel.shared, kernel.compile, kernel.add_overload = set(), set(), patiently, add
     return kernel  # type: ignore[no-any-return]
 
 

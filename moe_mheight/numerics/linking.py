@@ -40,13 +40,14 @@ def name_of(kernel: Any) -> str:
 def share(kernel: Any, arguments: tuple[Any, ...]) -> None:
     """Let whatever calls this kernel with these types of arguments call its machine code."""
     name, result = name_of(kernel), kernel.overloads[arguments]
-    symbol = PREFIX + sha256(repr((name, arguments, fields(arguments))).encode()).hexdigest()
-    if symbol in SHARED and KERNELS.get(name) is kernel:
+    if result.entry_point in kernel.shared:
         return
+    symbol = PREFIX + sha256(repr((name, arguments, fields(arguments))).encode()).hexdigest()
     KERNELS[name], SHARED[symbol] = kernel, (name, arguments)
     llvm.add_symbol(symbol, result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
     description = copy(result.fndesc)
     description.mangled_name = symbol
+    kernel.shared.add(result.entry_point)
     kernel.targetctx.remove_user_function(result.entry_point)
     kernel.targetctx.insert_user_function(result.entry_point, description)
 

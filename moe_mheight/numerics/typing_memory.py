@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-from numba.core.types import functions
+from numba.core.types import Array, BaseTuple, Boolean, BooleanLiteral, IntegerLiteral, Number, functions
 
-PLAIN = (types.Number, types.Boolean, types.IntegerLiteral, types.BooleanLiteral, types.Array, types.BaseTuple)
+PLAIN = (Number, Boolean, IntegerLiteral, BooleanLiteral, Array, BaseTuple)
 """Types that operators are remembered for."""
 
 _KNOWN: dict[Any, Any] = {}
@@ -31,5 +30,10 @@ def _resolve_once(self: Any, context: Any, args: Any, kws: Any) -> Any:
 
 
 def remember_operators() -> None:
-    """From now on, in this process."""
-    functions.BaseFunction.get_call_type = _resolve_once
+    """From now on, until `leave_operators`: only while our own kernels compile, not those of others."""
+    functions.BaseFunction.get_call_type = _resolve_once  # type: ignore[method-assign]
+
+
+def leave_operators() -> None:
+    """As numba has it."""
+    functions.BaseFunction.get_call_type = _resolve  # type: ignore[method-assign]
