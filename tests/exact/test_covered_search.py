@@ -13,6 +13,7 @@ from moe_mheight.exact.branch_and_bound import ROOM, search_height
 def always(monkeypatch):
     """Coverings for short codes too; what they leave is kept."""
     monkeypatch.setattr(covered_search, "PAYS", 0.0)
+    monkeypatch.setattr(covered_search, "LONG", 0.0)
     monkeypatch.setattr(covered_search, "PER_PAIR", 1e-99)
     monkeypatch.setattr(covering_bound, "PER_ENTRY", 0.0)
     made, plain = [], covered_search.covered_parts
@@ -87,12 +88,22 @@ def test_upper_bounds_fall(rng, always, monkeypatch):
     """One comes with the covering; then those that keep it up are searched first."""
     P = rng.normal(size=(11, 11))
     monkeypatch.setattr(branch_and_bound, "ROUND", 1)
+    monkeypatch.setattr(covered_search, "LONG", np.inf)
     seen = []
     found = search_height(P, 5, watch=seen.append)[0]
     uppers = [told.upper for told in seen if np.isfinite(told.upper)]
     assert uppers == sorted(uppers, reverse=True)
     assert len(set(uppers)) > 5
     assert found.value < uppers[-1] < uppers[0] < 20.0 * found.value
+
+
+def test_an_upper_bound_comes_early(rng, always):
+    P = rng.normal(size=(11, 11))
+    seen = []
+    found = search_height(P, 9, watch=seen.append)[0]
+    early = [told.upper for told in seen if told.share == 0.0 and np.isfinite(told.upper)]
+    assert early
+    assert found.value <= min(early) <= covered_search.LOOSE * found.value * (1 + 1e-9)
 
 
 def test_too_much_left_goes_to_a_tree(rng, always, monkeypatch):
