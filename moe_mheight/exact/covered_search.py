@@ -23,8 +23,8 @@ PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
 
 LONG, LOOSE = 10.0, 3.0
-"""Core-seconds of a tree from which on there is first a fast way through the covering, and what it proves, over the best
-height known."""
+"""Core-seconds of a tree from which on there is first a fast way through the covering, and what that proves over the
+best height known."""
 
 PER_PAIR = 6e-7
 """Seconds that the sets of a basis and a target take, over k r (measured: 5e-7)."""
