@@ -22,7 +22,7 @@ from .simplex_tableau import Codeword
 PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
 
-LONG, LOOSE = 10.0, 3.0
+LONG, LOOSE = 10.0, 3.9
 """Core-seconds of a tree from which on there is first a fast way through the covering, and what that proves over the
 best height known."""
 
