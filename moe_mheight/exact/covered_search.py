@@ -1,7 +1,7 @@
 """A search that begins with a covering: first what its bases bound, then only the sets that keep one that does not.
 
 For m > r / 2 most of a tree's work is to meet every set; a covering does that with some times fewer bases, each at a
-hundredth of the cost. Once it has, there is an upper bound, and the sets with the largest are searched first.
+hundredth of the cost. Long ones begin with a faster way through, to an upper bound of LOOSE times the best height.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from .simplex_tableau import Codeword
 
 PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""
+
+LONG, LOOSE = 10.0, 3.9
+"""Core-seconds of a tree from which on there is first a fast way through the covering, and what that proves over the
+best height known."""
 
 PER_PAIR = 6e-7
 """Seconds that the sets of a basis and a target take, over k r (measured: 5e-7)."""
@@ -49,6 +53,8 @@ class Search(Protocol):
     ended: str
     best: float
 
+    def bounded(self, upper: float) -> None: ...
+
 
 @cache
 def _compile(small: tuple[float, ...] = (1.0, 0.5, 0.3)) -> None:
@@ -68,6 +74,8 @@ def covered_parts(search: Search, each: All) -> list[KeptPart] | None:
     _compile()
     most = seconds / (PER_PAIR * k * (n - k))
     jobs = [job for some in each(covering.jobs, covering.splits) for job in some]
+    if seconds > LONG:
+        _bound_early(search, each, _following(covering, LOOSE * search.best, search.stop, most), jobs)
     left = each(_following(covering, search.best * (1.0 + MARGIN), search.stop, most), jobs)
     if search.ended != "finished":
         return []
@@ -88,6 +96,22 @@ def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: fl
         return left if total[0] <= most else None
 
     return follow
+
+
+def _bound_early(search: Search, each: All, follow: Callable[[Any], Any], jobs: list[Any]) -> None:
+    """Tell an upper bound of LOOSE times the best height, or of what else the covering proves by little work."""
+    (k, n), tau = search.G.shape, LOOSE * search.best
+    problem = Problem(search.G, search.m, search.single, search.single, np.empty((0, 2), np.int64))
+
+    def bound(pair: Pair) -> float:
+        report = Report(search.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
+        found = Codeword(np.zeros(k), np.zeros(k), np.empty(n))
+        ended, height, proven = search_kept(problem, KeptPart(1, [pair]), tau, report, found)
+        return min(pair.bound, max(height * (1.0 + MARGIN), proven)) if ended == DONE else pair.bound
+
+    left = each(follow, jobs)
+    if None not in left:
+        search.bounded(max([tau, *each(bound, [pair for pairs in left for pair in pairs])]))
 
 
 def search_kept(

@@ -7,12 +7,14 @@ from moe_mheight import m_height, random_codes
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import branch_and_bound, covered_search, covering_bound
 from moe_mheight.exact.branch_and_bound import ROOM, search_height
+from moe_mheight.exact.result import silent
 
 
 @pytest.fixture
 def always(monkeypatch):
     """Coverings for short codes too; what they leave is kept."""
     monkeypatch.setattr(covered_search, "PAYS", 0.0)
+    monkeypatch.setattr(covered_search, "LONG", 0.0)
     monkeypatch.setattr(covered_search, "PER_PAIR", 1e-99)
     monkeypatch.setattr(covering_bound, "PER_ENTRY", 0.0)
     made, plain = [], covered_search.covered_parts
@@ -87,12 +89,22 @@ def test_upper_bounds_fall(rng, always, monkeypatch):
     """One comes with the covering; then those that keep it up are searched first."""
     P = rng.normal(size=(11, 11))
     monkeypatch.setattr(branch_and_bound, "ROUND", 1)
+    monkeypatch.setattr(covered_search, "LONG", np.inf)
     seen = []
     found = search_height(P, 5, watch=seen.append)[0]
     uppers = [told.upper for told in seen if np.isfinite(told.upper)]
     assert uppers == sorted(uppers, reverse=True)
     assert len(set(uppers)) > 5
     assert found.value < uppers[-1] < uppers[0] < 20.0 * found.value
+
+
+def test_an_upper_bound_comes_early(rng, always):
+    P = rng.normal(size=(11, 11))
+    seen = []
+    found = search_height(P, 9, watch=seen.append)[0]
+    early = [told.upper for told in seen if told.share == 0.0 and np.isfinite(told.upper)]
+    assert early
+    assert found.value <= min(early) <= covered_search.LOOSE * found.value * (1 + 1e-9)
 
 
 def test_too_much_left_goes_to_a_tree(rng, always, monkeypatch):
@@ -105,8 +117,11 @@ def test_too_much_left_goes_to_a_tree(rng, always, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m"), [(32, 16, 12), (44, 22, 12)])
-def test_ten_seconds_give_a_bracket(n, k, m, rng):
-    P = rng.normal(size=(k, n - k))
-    search_height(rng.normal(size=(12, 12)), 11)  # compiled before the clock starts
-    found = search_height(P, m, time_limit=10.0)[0]
-    assert found.lower <= found.upper <= 4.0 * found.lower
+def test_long_codes_have_a_bracket_first(n, k, m, rng):
+    search = branch_and_bound._Search(rng.normal(size=(k, n - k)), m, 64, None, silent)
+    search.begin(None)
+    covering = covering_bound.Covering(search.G, m)
+    jobs = [job for split in covering.splits for job in covering.jobs(split)]
+    follow = covered_search._following(covering, covered_search.LOOSE * search.best, search.stop, 1e9)
+    covered_search._bound_early(search, lambda work, over: [work(one) for one in over], follow, jobs)
+    assert search.best <= search.upper <= 4.0 * search.best
