@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes.automorphism_groups import none_of
 from ..codes.minors import LARGEST_RATIO
 from .cost_model import tree_seconds
 from .covering_bound import Covering, Pair, covering_seconds
@@ -101,7 +102,8 @@ def _following(covering: Covering, tau: float, stop: NDArray[np.int64], most: fl
 def _bound_early(search: Search, each: All, follow: Callable[[Any], Any], jobs: list[Any]) -> None:
     """Tell an upper bound of LOOSE times the best height, or of what else the covering proves by little work."""
     (k, n), tau = search.G.shape, LOOSE * search.best
-    problem = Problem(search.G, search.m, search.single, search.single, np.empty((0, 2), np.int64))
+    known, identity = np.empty((0, 2), np.int64), none_of(search.G.shape[1]).perms
+    problem = Problem(search.G, search.m, search.single, search.single, known, np.inf, identity, known[:, 0].copy())
 
     def bound(pair: Pair) -> float:
         report = Report(search.stop, np.zeros(1), np.empty(1, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))
