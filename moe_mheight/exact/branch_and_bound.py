@@ -172,7 +172,7 @@ SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 
 @cache
 def _compile() -> None:
-    """Compile both searches, or read them from disk, before a clock starts: it takes some 20 s, once per install."""
+    """Compile both searches, or read them from disk, before a clock starts: it takes some 10 s, once per install."""
     for m in (1, 2):  # targets one at a time, and all at once
         if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":
             raise KeyboardInterrupt
