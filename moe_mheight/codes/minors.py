@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics.jit import LANES, compiled, fma
+from ..numerics.jit import LANES, compiled, fma, inlined_exactly
 
 MAX_N = 16
 """Longest code whose minors are enumerated (12,870 of them at (16, 8))."""
@@ -114,7 +114,7 @@ def load_lanes(P, start, stop, x):  # type: ignore[no-untyped-def]
             x[e, lane] = P[min(start + lane, stop - 1), e // r, e % r]
 
 
-@compiled
+@inlined_exactly
 def rounding_units(order):  # type: ignore[no-untyped-def]
     """A minor of this order is off by no more than this many times 2^-106 times the permanent of its sizes.
 

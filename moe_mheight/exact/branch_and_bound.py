@@ -72,7 +72,7 @@ SMALLEST = np.array([[1.0, 0.5, 0.3], [0.2, 1.0, -0.7]])
 def _compile(levels: tuple[int, ...] = (1, 2)) -> None:
     """Compile what takes these m of the smallest code, or read it from disk, before a clock starts.
 
-    1 and 2: both searches, targets one at a time, and all at once; some 20 s, once per install. 3: the walk.
+    1 and 2: both searches, targets one at a time, and all at once; some 10 s, once per install. 3: the walk.
     """
     for m in levels:
         if search_height(SMALLEST, m, threads=1)[0].ended == "interrupt":

@@ -162,8 +162,8 @@ def m_height(
             "P", with a warning where it looks like another one.
         details: return a `Height`, which also holds the method, a certified bracket and a codeword that attains it.
         time_limit: seconds for each code, > 0; implies details. When it is over the bracket so far is returned:
-            `lower` is what the best codeword found attains; `upper` comes from relaxed searches, which leave out pairs
-            of coordinates, and is inf before the first of these has ended.
+            `lower` is what the best codeword found attains; `upper` comes from a covering, or from relaxed searches,
+            which leave out pairs of coordinates, and is inf before the first of these has ended.
         threads: default all cores. They change nothing but the time.
         watch: called with a `Progress` some times a second by a long search.
         above: a threshold, or (B,): stop as soon as a codeword proves h_m > above. The value is then what some codeword
