@@ -24,7 +24,7 @@ from ..codes.minors import (
     UNDERFLOW,
     exact_integer_limit,
 )
-from ..numerics.bitsets import count_bits, lowest_bit
+from ..numerics.bitsets import count_bits, highest_bit, lowest_bit
 from ..numerics.jit import compiled, fma, over_batch
 from ..numerics.rationals import MAGNITUDES
 
@@ -97,10 +97,10 @@ def _minors(entries, r, bases, rank, space):  # type: ignore[no-untyped-def]
     k, one, right = entries.shape[0] // r, np.int64(1), True
     space[0, 0], space[1, 0], space[2, 0] = 1.0, 0.0, 1.0
     for b in range(1, bases.shape[0]):
-        mask, column = np.int64(bases[b]), 0
-        while mask >> (k + column + 1):
-            column += 1
-        rows, smaller = ~mask & ((one << k) - one), mask ^ one << (k + column)
+        mask = np.int64(bases[b])
+        column = highest_bit(mask)
+        rows, smaller = ~mask & ((one << k) - one), mask ^ one << column
+        column -= k
         order = count_bits(rows)
         sign = 1.0 if order & 1 else -1.0
         high, rest, permanent = 0.0, 0.0, 0.0

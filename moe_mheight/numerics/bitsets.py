@@ -32,9 +32,18 @@ def _lowest_bit(typingctx: Any, mask: Any) -> Any:
     return nb.int64(nb.int64), codegen
 
 
-# one machine instruction each: how many coordinates a mask holds, and the first of those of a mask that is not empty
+def _highest_bit(typingctx: Any, mask: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zeros = builder.ctlz(args[0], context.get_constant(nb.boolean, True))
+        return builder.sub(context.get_constant(nb.int64, BITS - 1), zeros)
+
+    return nb.int64(nb.int64), codegen
+
+
+# an instruction or two each: how many coordinates a mask holds, and the first and last of a mask that is not empty
 count_bits: Any = intrinsic(_count_bits)
 lowest_bit: Any = intrinsic(_lowest_bit)
+highest_bit: Any = intrinsic(_highest_bit)
 
 
 @inlined
