@@ -94,7 +94,7 @@ def common_basis(table, out, targets, tau, best, leafy):  # type: ignore[no-unty
     return mask, bad, bound, hard
 
 
-@compiled
+@inlined_exactly
 def _to_hit(nodes, block, level, t, everything):  # type: ignore[no-untyped-def]
     """What the bases of a node that bound every target left out say: (count, branch, packed, union).
 
@@ -140,7 +140,7 @@ def _unbounded(nodes, level, without, targets):  # type: ignore[no-untyped-def]
     return targets
 
 
-@compiled
+@inlined_exactly
 def _next(nodes, problem, level, t, everything, leaf):  # type: ignore[no-untyped-def]
     """What a node needs: (seek, certain, without, targets, branch).
 

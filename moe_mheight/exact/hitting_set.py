@@ -267,7 +267,7 @@ def best_without(table, a, m, out, best, tau, certain, largest_told, found):  # 
     return mask, bound, best
 
 
-@compiled
+@inlined_exactly
 def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
     """What a node needs: (True, certain, without) or (False, _, branch).
 
@@ -304,7 +304,7 @@ def _next(nodes, level, t, k, n):  # type: ignore[no-untyped-def]
     return False, True, branch
 
 
-@compiled
+@inlined_exactly
 def _known(known, a, without):  # type: ignore[no-untyped-def]
     """Which of the known bases is of a and avoids the coordinates, -1 for none."""
     which = -1

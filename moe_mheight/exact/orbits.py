@@ -88,6 +88,8 @@ def tables_of(perms, sets, target):  # type: ignore[no-untyped-def]
 def completed_by(perms: NDArray[np.int64], done: Sequence[int], out: int) -> int:
     """The mask of the coordinates that complete an image of a set in `done`, beside those in `out`; sets as masks."""
     kept = 0
+    if len(perms) == 1:  # by the identity alone, nothing that is not kept already
+        return kept
     for X in done:
         columns = perms[:, [j for j in range(BITS) if X >> j & 1]].astype(np.uint64)
         images = np.bitwise_or.reduce(np.uint64(1) << columns, axis=1)
