@@ -50,7 +50,7 @@ CASES = {
     "search (32,16,6)": 'm_height(code(32, 16), 6, method="search")',
     "slack 0 (20,10,10)": 'm_height(code(20, 10), 10, method="search")',
     "slack 0 (24,12,12)": "m_height(code(24, 12), 12)",
-    "slack 0 (28,14,14)": "m_height(code(28, 14), 14, time_limit=10)",
+    "slack 0 (28,14,14)": "m_height(code(28, 14), 14, time_limit=5)",
     "polygon [64,2] m = 32": 'm_height(polygon(64), 32, matrix="G")',
     "details (9,4,3)": "m_height(code(9, 4), 3, details=True)",
     "above: reject (24,12,6)": "m_height(code(24, 12), 6, above=5.0)",
