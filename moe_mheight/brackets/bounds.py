@@ -20,7 +20,7 @@ from ..codes.linear import check_m, check_P, like_input
 from ..codes.minors import LARGEST_RATIO, MAX_N, are_whole, load_lanes
 from ..errors import CodeError
 from ..numerics.bitsets import LONGEST
-from ..numerics.jit import LANES, compiled, over_batch
+from ..numerics.jit import LANES, compiled, inlined_exactly, over_batch
 from ..numerics.least_squares import (
     add_product,
     copy,
@@ -104,7 +104,7 @@ def _new_lanes(k, n, m):  # type: ignore[no-untyped-def]
     return _Lanes(G, Q, N, G_S, g_a, Q_S, q_a, R, X, t, u, weight, y, np.empty(LANES), np.empty(LANES))
 
 
-@compiled
+@inlined_exactly
 def _solve_pair(split, position, m, lanes):  # type: ignore[no-untyped-def]
     """y of one (S, a), by the inverse of N outside S; the columns S of G are loaded."""
     s = lanes.y.shape[0]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics.jit import LANES, compiled, over_batch
+from ..numerics.jit import LANES, compiled, inlined_exactly, over_batch
 from ..numerics.least_squares import copy, fill, load_generator, multiply, orthonormalise, solve_weighted, sort_down
 from ..numerics.rounding import lower_bound, residuals, upper_bound, witness
 
@@ -62,7 +62,7 @@ LARGEST_C = 4.0
 """Where the reduced costs of basic solutions are cut off."""
 
 
-@compiled
+@inlined_exactly
 def insert(values, pairs, value, pair):  # type: ignore[no-untyped-def]
     """Keep the largest values in descending order, with their pairs."""
     at = values.shape[0] - 1
@@ -258,22 +258,23 @@ def _rank_candidates(start, codes, plan, known, out):  # type: ignore[no-untyped
 @compiled
 def _load_candidates(turn, start, sets, lanes, plan, known):  # type: ignore[no-untyped-def]
     """Put a candidate into each lane: of all, with weights 1, or of the kept ones, with the weights that they have."""
-    s = lanes.weight.shape[0]
-    candidates, kept = known.uppers.shape[1], known.order.shape[1] - 1
+    weight, chosen, candidate, order, weights = lanes.weight, lanes.sets, lanes.candidate, known.order, known.weights
+    s = weight.shape[0]
+    candidates, kept = known.uppers.shape[1], order.shape[1] - 1
     for lane in range(LANES):
         code = min(lane, plan.used - 1) // plan.share
         if turn >= plan.turns:
             place = min((turn - plan.turns) * plan.share + lane % plan.share, kept - 1)
-            q = known.order[code, place]
+            q = order[code, place]
             for j in range(s):
-                lanes.weight[j, lane] = known.weights[code, q, j]
+                weight[j, lane] = weights[code, q, j]
         else:
             q = min(turn * plan.share + lane % plan.share, candidates - 1)
             for j in range(s):
-                lanes.weight[j, lane] = 1.0
-        lanes.candidate[lane] = q
+                weight[j, lane] = 1.0
+        candidate[lane] = q
         for j in range(sets.shape[2]):
-            lanes.sets[lane, j] = sets[start + code, q, j]
+            chosen[lane, j] = sets[start + code, q, j]
     gather(lanes.G, lanes.sets, lanes.G_S, lanes.g_a)
     gather(lanes.Q, lanes.sets, lanes.Q_S, lanes.q_a)
 
@@ -281,16 +282,18 @@ def _load_candidates(turn, start, sets, lanes, plan, known):  # type: ignore[no-
 @compiled
 def _solve(lanes, m):  # type: ignore[no-untyped-def]
     """Least squares under the weights: y, |c| and both bounds of each lane."""
-    k, s = lanes.Q_S.shape[:2]
+    # read once: every attribute read of a NamedTuple counts a reference
+    V, Q_S, y, weight, c = lanes.V, lanes.Q_S, lanes.y, lanes.weight, lanes.c
+    k, s = Q_S.shape[:2]
     for i in range(k):
         for j in range(s):
-            copy(lanes.V[i, j], lanes.Q_S[i, j])
-    solve_weighted(lanes.V, lanes.R, lanes.weight, lanes.q_a, lanes.t, lanes.y, lanes.u)
-    residuals(lanes.G_S, lanes.g_a, lanes.y, lanes.total, lanes.rho)
+            copy(V[i, j], Q_S[i, j])
+    solve_weighted(V, lanes.R, weight, lanes.q_a, lanes.t, y, lanes.u)
+    residuals(lanes.G_S, lanes.g_a, y, lanes.total, lanes.rho)
     witness(lanes.G, lanes.Q, lanes.u, lanes.word, lanes.error)
     lower_bound(lanes.word, lanes.error, m, lanes.sizes, lanes.low)
     for j in range(s):
-        value, before, size = lanes.y[j], lanes.weight[j], lanes.c[j]
+        value, before, size = y[j], weight[j], c[j]
         for lane in range(size.shape[0]):
             size[lane] = abs(value[lane]) / before[lane]  # y = weight Q_S^T u
 
@@ -298,31 +301,34 @@ def _solve(lanes, m):  # type: ignore[no-untyped-def]
 @compiled
 def _note_bounds(step, start, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """The running best bounds of each candidate, and of each code the best codeword."""
-    n, s = lanes.word.shape[0], lanes.weight.shape[0]
+    word, total, rho, lows, candidate = lanes.word, lanes.total, lanes.rho, lanes.low, lanes.candidate
+    uppers, lowers, wons, winner, lower, words = (
+        known.uppers, known.lowers, known.won, known.winner, out.lower, out.witness
+    )  # fmt: skip
+    n, s = word.shape[0], lanes.weight.shape[0]
     for lane in range(plan.used):
-        code, q = lane // plan.share, lanes.candidate[lane]
-        before_upper = known.uppers[code, q, step - 1] if step else np.inf
-        before_lower = known.lowers[code, q, step - 1] if step else 1.0
-        low = lanes.low[lane]
-        known.uppers[code, q, step] = min(before_upper, upper_bound(lanes.total[lane], lanes.rho[lane], s))
-        known.lowers[code, q, step] = max(before_lower, low)
+        code, q, low = lane // plan.share, candidate[lane], lows[lane]
+        before_upper = uppers[code, q, step - 1] if step else np.inf
+        before_lower = lowers[code, q, step - 1] if step else 1.0
+        uppers[code, q, step] = min(before_upper, upper_bound(total[lane], rho[lane], s))
+        lowers[code, q, step] = max(before_lower, low)
         rank = q * plan.solves + step  # ties go to the first, however many lanes a code has
-        won = known.won[code]
-        if step <= plan.last and (low > won or (low == won and rank < known.winner[code])):
-            known.won[code], known.winner[code] = low, rank
-            out.lower[start + code] = max(low, 1.0)
+        if step <= plan.last and (low > wons[code] or (low == wons[code] and rank < winner[code])):
+            wons[code], winner[code] = low, rank
+            lower[start + code] = max(low, 1.0)
             for j in range(n):
-                out.witness[start + code, j] = lanes.word[j, lane]
+                words[start + code, j] = word[j, lane]
 
 
 @compiled
 def _keep_profile(lanes, y_out, c_out):  # type: ignore[no-untyped-def]
     """|y| / |y|_1 and |c|."""
+    c, y, total = lanes.c, lanes.y, lanes.total
     for j in range(y_out.shape[0]):
-        copy(c_out[j], lanes.c[j])
-        value, size = lanes.y[j], y_out[j]
+        copy(c_out[j], c[j])
+        value, size = y[j], y_out[j]
         for lane in range(size.shape[0]):
-            size[lane] = abs(value[lane]) / lanes.total[lane] if lanes.total[lane] > 0.0 else 0.0
+            size[lane] = abs(value[lane]) / total[lane] if total[lane] > 0.0 else 0.0
 
 
 @compiled
@@ -344,16 +350,20 @@ def _take_steps(steps, start, accelerations, lanes, plan, known, out):  # type: 
 
 @compiled
 def _keep_weights(lanes, plan, known):  # type: ignore[no-untyped-def]
+    weights, candidate, weight = known.weights, lanes.candidate, lanes.weight
     for lane in range(plan.used):
-        for j in range(lanes.weight.shape[0]):
-            known.weights[lane // plan.share, lanes.candidate[lane], j] = lanes.weight[j, lane]
+        for j in range(weight.shape[0]):
+            weights[lane // plan.share, candidate[lane], j] = weight[j, lane]
 
 
 @compiled
 def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-untyped-def]
     """What is known of the kept candidates in the lanes."""
     s, kept = lanes.weight.shape[0], known.order.shape[1] - 1
-    profile = lanes.profile
+    profile, y, c, basic_y, basic_c = lanes.profile, out.y, out.c, out.basic_y, out.basic_c
+    kept_upper, kept_lower, uppers, lowers, kept_sets = (
+        out.kept_upper, out.kept_lower, known.uppers, known.lowers, out.sets
+    )  # fmt: skip
     _rank(profile[C_LAST], profile[Y_LAST], profile[KEYS], lanes.top)
     sort_down(profile)
     for lane in range(plan.used):
@@ -364,16 +374,16 @@ def _write_kept(turn, start, sets, lanes, plan, known, out):  # type: ignore[no-
         at = start + code
         out.upper[at] = max(out.upper[at], known.uppers[code, q, plan.last])
         for j in range(sets.shape[2]):
-            out.sets[at, place, j] = sets[at, q, j]
+            kept_sets[at, place, j] = sets[at, q, j]
         for step in range(plan.solves):
-            out.kept_upper[at, place, step] = known.uppers[code, q, step]
-            out.kept_lower[at, place, step] = known.lowers[code, q, step]
+            kept_upper[at, place, step] = uppers[code, q, step]
+            kept_lower[at, place, step] = lowers[code, q, step]
         for j in range(s):
-            out.y[at, place, j] = profile[Y_LAST, j, lane]
-            out.c[at, place, j] = profile[C_LAST, j, lane] / top if top > 0.0 else 0.0
-            out.basic_y[at, place, j] = profile[Y_BASIC, j, lane]
+            y[at, place, j] = profile[Y_LAST, j, lane]
+            c[at, place, j] = profile[C_LAST, j, lane] / top if top > 0.0 else 0.0
+            basic_y[at, place, j] = profile[Y_BASIC, j, lane]
             reduced = profile[C_BASIC, j, lane]
-            out.basic_c[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
+            basic_c[at, place, j] = min(reduced, LARGEST_C) if reduced >= 0.0 else LARGEST_C
 
 
 @compiled

@@ -311,7 +311,7 @@ def test_hopeless_sizes_are_announced(rng):
     assert expected_seconds(64, 32, 20) > 1e6
     timer = threading.Timer(0.3, _thread.interrupt_main)
     timer.start()
-    with pytest.warns(UserWarning, match="takes years"), pytest.raises(KeyboardInterrupt):
+    with pytest.warns(UserWarning, match="takes (about .* days|years)"), pytest.raises(KeyboardInterrupt):
         m_height(rng.normal(size=(32, 32)), 20)
 
 
