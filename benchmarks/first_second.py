@@ -1,6 +1,6 @@
 """Single codes, batches and thresholds: this tree beside an older one, in turns, on the same codes.
 
-    python benchmarks/first_second.py [--against REF] [--only WORD] [--out benchmarks/results/first_second.json]
+    python benchmarks/first_second.py [--against REF] [--only PATTERN] [--out benchmarks/results/first_second.json]
 
 Each case is a statement that both trees run in processes of their own, which take turns; seconds are the least of some
 calls once everything is compiled. REF is checked out by git worktree into a folder that is deleted afterwards; without
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def run(tree: Path, statement: str) -> tuple[float, float, float] | None:
 def measure(trees: dict[str, Path], only: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Cases, and what each took."""
     for name, statement in CASES.items():
-        if only not in name:
+        if not re.search(only, name):
             continue
         found: dict[str, list[tuple[float, float, float]]] = {tree: [] for tree in trees}
         for turn in range(ROUNDS):
@@ -140,7 +141,7 @@ def measure(trees: dict[str, Path], only: str) -> Iterator[tuple[str, dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", metavar="REF", help="an older tree")
-    parser.add_argument("--only", default="", metavar="WORD", help="cases whose names have it")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="cases whose names match, like slack|polygon")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "first_second.json")
     args = parser.parse_args()
     trees = {"new": HERE.parent}
