@@ -7,7 +7,7 @@ from moe_mheight import m_height, random_codes
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import branch_and_bound, covered_search, covering_bound
 from moe_mheight.exact.branch_and_bound import ROOM, search_height
-from moe_mheight.exact.result import silent
+from moe_mheight.exact.result import EXACTLY, silent
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_too_much_left_goes_to_a_tree(rng, always, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "m"), [(32, 16, 12), (44, 22, 12)])
 def test_long_codes_have_a_bracket_first(n, k, m, rng):
-    search = branch_and_bound._Search(rng.normal(size=(k, n - k)), m, 64, None, silent)
+    search = branch_and_bound._Search(rng.normal(size=(k, n - k)), m, 64, None, silent, EXACTLY, np.zeros(1, np.int64))
     search.begin(None)
     covering = covering_bound.Covering(search.G, m)
     jobs = [job for split in covering.splits for job in covering.jobs(split)]
