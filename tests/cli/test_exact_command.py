@@ -42,7 +42,7 @@ def test_one_height_of_a_long_code(kind, mheight, folder):
         code, out, _ = mheight("exact", path, "--matrix", kind, "--m", 4, "--method", method)
         assert code == 0
         assert out.startswith("h_4 = ")
-        assert "search" in out
+        assert method == "auto" or "search" in out  # what "auto" takes depends on what is compiled
         assert value(out) == pytest.approx(truth, rel=1e-12)
     np.savez(folder / "code.npz", **{kind: matrix})
     (folder / "code.json").write_text(json.dumps({kind: matrix.tolist()}))
