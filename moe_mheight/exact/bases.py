@@ -15,7 +15,7 @@ from ..codes.minors import MAX_N
 from ..numerics.jit import LANES
 from .branch_and_bound import search_height
 from .cost_model import seconds
-from .enumeration import TIGHT, decided, deciding_set, enumerated_profiles, profile_ends, whole_profile
+from .enumeration import TIGHT, decided, deciding_set, enumerated_profiles, profile_ends
 from .result import DECIDED, EXACTLY, Height, Thresholds
 from .single_height import answers, ask
 from .witness import deciding_sets, exact_word
@@ -148,10 +148,9 @@ def _enumerated(
     return Height(k + r, k, m, value, lower, upper, c, order, "bases", ended, seconds, comb(k + r, k), 0)
 
 
-def by_integers(F: Sequence[Sequence[Fraction]], m: int) -> Height:
-    """As `by_bases`, of a code given in fractions."""
+def by_integers(F: Sequence[Sequence[Fraction]], m: int, value: float) -> Height:
+    """As `by_bases`, of a code given in fractions, whose height is known to float64."""
     began = time.monotonic()
-    value = float(whole_profile(F)[m])
     z, c = exact_word([list(row) for row in F], m, *deciding_set(F, m))
     lower = upper = value
     if z is not None:

@@ -12,14 +12,22 @@ from .single_height import LONGEST
 METHODS = ("auto", "bases", "search")
 
 
+def check_method(method: str) -> None:
+    """
+    Raises:
+        CodeError: there is no such method.
+    """
+    if method not in METHODS:
+        raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
+
+
 def choose(n: int, k: int, m: int, codes: int = 1, method: str = "auto") -> str:
     """The method for so many codes: "bases" or "search", for "auto" what `cost_model` expects to be quicker.
 
     Raises:
         CodeError: no such method, or the code is too long for it.
     """
-    if method not in METHODS:
-        raise CodeError(f"method must be one of {', '.join(METHODS)}, got {brief(method)}")
+    check_method(method)
     if method == "bases" and n > LONGEST:
         raise CodeError(f'method "bases" goes up to n = {LONGEST}, got n = {n}; "search" goes up to {BITS}')
     if method != "auto":

@@ -26,7 +26,7 @@ from ..numerics.jit import thread_count
 from ..numerics.rationals import rational_matrix
 from . import bases, cost_model
 from .branch_and_bound import SMALLEST, search_height
-from .choice import choose
+from .choice import check_method, choose
 from .cost_model import expected_seconds
 from .enumeration import whole_profile
 from .result import Height, Progress, Thresholds, silent
@@ -57,7 +57,7 @@ def _announce(n: int, k: int, m: int, threads: int | None) -> None:
         warnings.warn(
             f"h_{m} of a code of length {n} and dimension {k} takes {in_words(expected)} on {thread_count(threads)} "
             "threads, by a guess; time_limit= ends it with the bracket so far",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
@@ -203,17 +203,22 @@ def m_height(
     if time_limit is not None:
         time_limit = real("time_limit", time_limit, 0.0, np.inf)
     P, order = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
-    choose(2, 1, 1, 1, method)
+    check_method(method)
     thread_count(threads)
     if codes := _beyond_float64(P, method):
         levels, single = check_m(m, len(codes), len(codes[0][0])), np.ndim(P) == 2
+        _thresholds(above, below, len(codes))  # checked only: the heights themselves are as quick
+        values = _whole_profiles(codes)[np.arange(len(codes)), levels]
         if not details:
-            return like_input(_whole_profiles(codes)[np.arange(len(codes)), levels], single)
-        exactly = [bases.by_integers(F, level) for F, level in zip(codes, levels.tolist(), strict=True)]
+            return like_input(values, single)
+        exactly = [bases.by_integers(*each) for each in zip(codes, levels.tolist(), values.tolist(), strict=True)]
         return _as_given(exactly, order, single)
     batch, single = check_P(P, max_n=BITS)
     levels = check_m(m, len(batch), batch.shape[2])
     limits = _thresholds(above, below, len(batch))
+    if time_limit is None:
+        for level in np.unique(levels):
+            _announce(sum(batch.shape[1:]), batch.shape[1], int(level), threads)
     if not details:
         return like_input(_values(batch, levels, limits, method, threads, watch), single)
     run = _Run(method, threads, time_limit, watch, single)
@@ -296,17 +301,14 @@ def _details(batch: Any, levels: Any, limits: Any, run: _Run) -> list[Height]:
     count, k, r = batch.shape
     n = k + r
     threads = thread_count(run.threads)
-    if run.time_limit is None:
-        for level in np.unique(levels):
-            _announce(n, k, int(level), run.threads)
-    ways = [choose(n, k, m, count, run.method) for m in levels.tolist()]
-    if "bases" in ways:
+    way = {m: choose(n, k, m, int((levels == m).sum()), run.method) for m in set(levels.tolist())}
+    if "bases" in way.values():
         _compile()
     stop = np.zeros(1, np.int64)
 
     def one(i: int, own: int) -> Height:
         m, thresholds = int(levels[i]), Thresholds(float(limits[0][i]), float(limits[1][i]))
-        if ways[i] == "bases":
+        if way[m] == "bases":
             return bases.by_bases(batch[i], m, thresholds, own)
         settings: dict[str, Any] = {"threads": own, "time_limit": run.time_limit, "watch": run.watch}
         found, _ = search_height(batch[i], m, limits=thresholds, stop=stop, **settings)
@@ -314,7 +316,7 @@ def _details(batch: Any, levels: Any, limits: Any, run: _Run) -> list[Height]:
             raise KeyboardInterrupt
         return found
 
-    if threads == 1 or count < 2 * threads or "search" not in ways or run.watch is not silent:
+    if threads == 1 or count < 2 * threads or "search" not in way.values() or run.watch is not silent:
         return [one(i, threads) for i in range(count)]
     pool = ThreadPoolExecutor(threads)
     try:
