@@ -1,8 +1,9 @@
 """Exact heights.
 
-heights: the entrance, height_profile and m_height. result: what is told of a height. cost_model: the quickest way.
-enumeration: batches, all m, n <= 16. single_height: one m of one code, n <= 20. bases: whichever of these is quicker.
-witness: codewords that attain a height. distance: the minimum distance. branch_and_bound: long codes, with parts,
-all_targets, hitting_set, orbits and simplex_tableau below it; for m = r basis_walk, from its start_table; before trees
-coverings, covering_bound and covered_search, or relaxations.
+heights: the entrance, height_profile and m_height. given: integers and fractions as they are. result: what is told of a
+height. choice and cost_model: the quickest way. enumeration: batches, all m, n <= 16. single_height: one m of one code,
+n <= 20. bases: whichever of these is quicker. witness: codewords that attain a height. distance: the minimum distance.
+branch_and_bound: long codes, from first_words, with parts, all_targets, hitting_set, orbits, simplex_tableau and
+certified below it; for m = r basis_walk, from its start_table; before trees coverings, covering_bound and
+covered_search, or relaxations.
 """

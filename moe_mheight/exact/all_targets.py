@@ -11,6 +11,7 @@ import numpy as np
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, embedded, inlined_exactly
+from .certified import certified_norm, certified_norms
 from .hitting_set import (
     COUNT,
     DONE,
@@ -30,18 +31,7 @@ from .hitting_set import (
     touched,
 )
 from .orbits import completing, leave, tables_of
-from .simplex_tableau import (
-    certified_norm,
-    certified_norms,
-    descend,
-    first_table,
-    largest_in_row,
-    new_tableau,
-    norm,
-    push_out_anywhere,
-    renew,
-    widen,
-)
+from .simplex_tableau import descend, first_table, largest_in_row, new_tableau, norm, push_out_anywhere, renew, widen
 
 SHORT_OF_RANK = 64
 """Instead of a target: the coordinates left look short of rank."""

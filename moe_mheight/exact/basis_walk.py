@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from ..numerics.bitsets import BITS
 from ..numerics.jit import LANES, compiled
+from .certified import Codeword, certified_height, certified_norm
 from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, Report, largest_height
-from .simplex_tableau import Codeword, certified_height, certified_norm, renew
+from .simplex_tableau import renew
 from .start_table import Start, first_tableau, fused
 
 CLOSE = 1e-9

@@ -30,6 +30,7 @@ from ..numerics.jit import thread_count
 from ..numerics.rounding import ROUNDING
 from .all_targets import search_all
 from .basis_walk import CircuitSearch, WalkPart, walk_parts
+from .certified import Codeword, height_of
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
 from .first_words import first_masks, first_words
@@ -37,7 +38,6 @@ from .hitting_set import DONE, DOUBTFUL, MARGIN, Problem, Report, search_target
 from .parts import SMALL, Part, parts, signed
 from .relaxations import relaxations, relaxed_bound
 from .result import EXACTLY, Height, Progress, Thresholds, silent
-from .simplex_tableau import Codeword, height_of
 from .start_table import start_of
 
 ROUND = 16

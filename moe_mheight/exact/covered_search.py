@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..codes.automorphism_groups import none_of
 from ..codes.minors import LARGEST_RATIO
+from .certified import Codeword
 from .cost_model import tree_seconds
 from .covering_bound import Covering, Pair, covering_seconds
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target
-from .simplex_tableau import Codeword
 
 PAYS = 0.3
 """Core-seconds of a tree from which on a covering comes first, where it takes fewer."""

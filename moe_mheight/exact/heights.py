@@ -18,24 +18,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arguments import real
 from ..codes.forms import as_P, in_given_order
-from ..codes.linear import as_numbers, beyond_float64, check_m, check_P, like_input
+from ..codes.linear import check_m, check_P, like_input
 from ..codes.minors import MAX_N
 from ..errors import CodeError, brief
 from ..numerics.bitsets import BITS
 from ..numerics.jit import thread_count
-from ..numerics.rationals import rational_matrix
 from . import bases, cost_model
 from .branch_and_bound import SMALLEST, search_height
 from .choice import check_method, choose
 from .cost_model import expected_seconds
-from .enumeration import whole_profile
+from .given import codes_beyond_float64, in_float64, whole_profiles
 from .result import Height, Progress, Thresholds, silent
 from .single_height import LONGEST, ask, basis_tables, heights_by_bases
 
 LONG, ANNOUNCED = 60.0, 5.0
 """Seconds beyond which a search is announced by a warning, and by the command line."""
-
-LARGEST_FLOAT = float(np.finfo(np.float64).max)
 
 
 def in_words(seconds: float) -> str:
@@ -59,43 +56,6 @@ def _announce(n: int, k: int, m: int, threads: int | None) -> None:
             "threads, by a guess; time_limit= ends it with the bracket so far",
             stacklevel=3,
         )
-
-
-def _in_float64(M: Any, matrix: str | None, method: str) -> bool:
-    """Whether a G or H is made systematic to rounding, as a search takes it; exactly where bases are enumerated."""
-    if matrix not in ("G", "H") or isinstance(M, tuple):
-        return False
-    n = as_numbers(M, matrix).shape[-1:]
-    return bool(n) and (n[0] > MAX_N or method == "search")
-
-
-def _beyond_float64(P: Any, method: str) -> list[Any] | None:
-    """The codes of P where it has integers or fractions that float64 would round; None where it has not."""
-    if isinstance(P, np.ndarray) and P.dtype.kind == "f":
-        return None
-    raw = as_numbers(P)
-    if sum(raw.shape[-2:]) > BITS or beyond_float64(P, raw) is None:
-        return None
-    entries = np.asarray(P, dtype=object)
-    if entries.ndim not in (2, 3):
-        raise CodeError(f"P must have shape (k, r) or (B, k, r), got {entries.shape}")
-    k, r = entries.shape[-2:]
-    if k + r > MAX_N or method == "search":
-        raise CodeError(
-            f"P has entries that float64 rounds, {brief(beyond_float64(P, raw))} among them; a search takes integers "
-            f"up to 2^53, bases any up to n = {MAX_N}, and certify(P, m) any"
-        )
-    return [rational_matrix(code) for code in entries.reshape(-1, k, r).tolist()]
-
-
-def _whole_profiles(codes: list[Any]) -> NDArray[np.float64]:
-    """Profiles of codes given as fractions; what is finite is finite, however large."""
-    out = np.array([whole_profile(F) for F in codes])
-    if (out == LARGEST_FLOAT).any():
-        raise CodeError(
-            f"a height of this code is finite and above {LARGEST_FLOAT:g}; certify(P, m) says it as a fraction"
-        )
-    return out
 
 
 @cache
@@ -202,13 +162,13 @@ def m_height(
     details = details or time_limit is not None
     if time_limit is not None:
         time_limit = real("time_limit", time_limit, 0.0, np.inf)
-    P, order = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
+    P, order = as_P(P, matrix, rounded=in_float64(P, matrix, method))
     check_method(method)
     thread_count(threads)
-    if codes := _beyond_float64(P, method):
+    if codes := codes_beyond_float64(P, method):
         levels, single = check_m(m, len(codes), len(codes[0][0])), np.ndim(P) == 2
         _thresholds(above, below, len(codes))  # checked only: the heights themselves are as quick
-        values = _whole_profiles(codes)[np.arange(len(codes)), levels]
+        values = whole_profiles(codes)[np.arange(len(codes)), levels]
         if not details:
             return like_input(values, single)
         exactly = [bases.by_integers(*each) for each in zip(codes, levels.tolist(), values.tolist(), strict=True)]
@@ -375,9 +335,9 @@ def height_profile(
         row = _at_once(P, 1, P.shape[1])
         if row is not None:
             return row[:-3].copy()
-    P, _ = as_P(P, matrix, rounded=_in_float64(P, matrix, method))
-    if codes := _beyond_float64(P, method):
-        out = _whole_profiles(codes)
+    P, _ = as_P(P, matrix, rounded=in_float64(P, matrix, method))
+    if codes := codes_beyond_float64(P, method):
+        out = whole_profiles(codes)
         return out[0] if np.ndim(P) == 2 else out
     batch, single = check_P(P, max_n=BITS)
     count, k, r = batch.shape

@@ -22,17 +22,9 @@ import numpy as np
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
 from ..numerics.jit import compiled, inlined_exactly
+from .certified import certified_height, certified_norm, height_of
 from .orbits import completing, leave, tables_of
-from .simplex_tableau import (
-    certified_height,
-    certified_norm,
-    descend,
-    height_of,
-    largest_in_row,
-    new_tableau,
-    push_out,
-    renew,
-)
+from .simplex_tableau import descend, largest_in_row, new_tableau, push_out, renew
 
 MARGIN = 1e-11
 """What exceeds the best codeword by no more than this, relatively, is not searched for."""

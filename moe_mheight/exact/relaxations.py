@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..codes.automorphism_groups import none_of
 from .all_targets import search_all
+from .certified import Codeword
 from .hitting_set import DONE, MARGIN, Problem, Report
-from .simplex_tableau import Codeword
 
 RELAXED = 2.0
 """Seconds of a search from which on quick upper bounds are worth having."""

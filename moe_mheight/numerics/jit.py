@@ -67,9 +67,15 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), fields(sig), self._options[BARE])
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with suppress(MissingKernelError):
+        """None, too, where the files are of another version of this package: they name classes that have moved."""
+        try:
             return super().load_overload(sig, target_context)
-        return None
+        except MissingKernelError:
+            return None
+        except Exception:
+            with suppress(OSError):
+                self.flush()
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError):  # a full disk: this process has its machine code, others compile again
@@ -90,9 +96,6 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
 KEY = 12
 """Characters of a `code_key`."""
-
-FILES = "linked 1"
-"""What the files of machine code hold; files of another kind must not be found."""
 
 
 def compiled(function: Callable[..., Any], *, shared: bool = True, **options: Any) -> Callable[..., Any]:
@@ -226,10 +229,7 @@ def _patient(kernel: Any, shared: bool) -> Callable[..., Any]:
 
 def code_key(function: Callable[..., Any], options: dict[str, Any]) -> str:
     """A hash of a kernel's bytecode and options, of the kernels it calls and the constants that become part of it."""
-    parts: list[Any] = [
-        FILES,
-        *((name, sorted(value) if isinstance(value, set) else value) for name, value in options.items()),
-    ]
+    parts: list[Any] = [(name, sorted(value) if isinstance(value, set) else value) for name, value in options.items()]
     for code in _bodies(function):
         known = [name for name in code.co_names if name in function.__globals__]
         parts += [_plain(code, function.__doc__), [_key_of(name, function.__globals__[name]) for name in known]]

@@ -156,6 +156,17 @@ def test_fields_that_change_places_compile_again(run):
     assert answer == (33, 0)
 
 
+def test_files_of_another_version_are_compiled_again(run, tmp_path):
+    """They name classes that are gone, or are no files of numba's at all; an upgrade leaves them behind."""
+    run()
+    for spoil in (lambda data: b"nothing", lambda data: data.replace(b"Pair", b"Gone")):
+        for path in (tmp_path / "cache").glob("*/kept.*.nbi"):
+            path.write_bytes(spoil(path.read_bytes()))
+        answer, _ = run()
+        assert answer == (32, 0)
+        assert run()[0] == (32, 1)
+
+
 def twice(x):
     return x + x
 
