@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics.bitsets import BITS
-from ..numerics.jit import LANES, compiled
+from ..numerics.jit import LANES, compiled, fused
 from .certified import Codeword, certified_height, certified_norm
 from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, Report, largest_height
 from .simplex_tableau import renew
-from .start_table import Start, first_tableau, fused
+from .start_table import Start, first_tableau
 
 CLOSE = 1e-9
 """Circuits this close to the best height, relatively, are computed again in twice the precision."""

@@ -10,13 +10,11 @@ A pivot computes every entry as T - T_c q: F_c is at most 3 units of rounding ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics.jit import compiled
 from ..numerics.rounding import ROUNDING
 from .simplex_tableau import first_table, renew, widen
 
@@ -37,11 +35,6 @@ class Start(NamedTuple):
     off: Any
     largest: Any
     unit: Any
-
-
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled with a * b + c in one rounding: what rounding may do is bounded for either."""
-    return compiled(function, fastmath={"contract"})
 
 
 def first_tableau(G: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:

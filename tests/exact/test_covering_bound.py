@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from exact_residuals import in_coordinates_of, residual_share, with_its_own_error
 
-from moe_mheight.exact import covering_bound
-from moe_mheight.exact.covering_bound import Covering, new_tables
+from moe_mheight.exact import covering_bound, covering_tables
+from moe_mheight.exact.covering_bound import Covering
+from moe_mheight.exact.covering_tables import new_tables
 from moe_mheight.exact.start_table import start_of
 from moe_mheight.numerics.jit import LANES
 
@@ -111,11 +112,11 @@ def test_tables_follow_the_blocks(rng):
     start, cover = start_of(G), Covering(G, 5)
     job = max((job for split in cover.splits for job in cover.jobs(split)), key=lambda job: len(job.shared))
     tables = new_tables(6, 7)
-    covering_bound._seat(start, job, job.shared[0], tables)
-    covering_bound._largest(tables.total, tables.largest)
+    covering_tables.seat(start, job, job.shared[0], tables)
+    covering_tables.largest_columns(tables.total, tables.largest)
     tables_are_right(tables, G, LANES)
     for before, wanted in zip(job.shared, job.shared[1:], strict=False):
-        assert covering_bound._go_to(tables, before, wanted, start.unit)
+        assert covering_tables.go_to(tables, before, wanted, start.unit)
         tables_are_right(tables, G, job.lanes)
     assert (tables.off < 1e-8).all()
     for j in range(13):
@@ -135,10 +136,10 @@ def test_off_bounds_what_rounding_does(rng):
     start = with_its_own_error(start, A)
     for split in cover.splits:
         job, tables = cover.jobs(split)[0], new_tables(5, 6)
-        covering_bound._seat(start, job, job.shared[0], tables)
-        covering_bound._largest(tables.total, tables.largest)
+        covering_tables.seat(start, job, job.shared[0], tables)
+        covering_tables.largest_columns(tables.total, tables.largest)
         for before, wanted in zip(job.shared, job.shared[1:], strict=False):
-            assert covering_bound._go_to(tables, before, wanted, start.unit)
+            assert covering_tables.go_to(tables, before, wanted, start.unit)
         for lane in range(min(4, job.lanes)):
             for c in range(6):
                 share = residual_share(A, tables.rows[:, lane], tables.columns[c, lane], tables.entries[c, :, lane])
