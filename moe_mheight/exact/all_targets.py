@@ -10,8 +10,18 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
+from ..numerics.certified import certified_norm, certified_norms
 from ..numerics.jit import compiled, embedded, inlined_exactly
-from .certified import certified_norm, certified_norms
+from ..numerics.simplex_tableau import (
+    descend,
+    first_table,
+    largest_in_row,
+    new_tableau,
+    norm,
+    push_out_anywhere,
+    renew,
+    widen,
+)
 from .hitting_set import (
     COUNT,
     DONE,
@@ -31,7 +41,6 @@ from .hitting_set import (
     touched,
 )
 from .orbits import completing, leave, tables_of
-from .simplex_tableau import descend, first_table, largest_in_row, new_tableau, norm, push_out_anywhere, renew, widen
 
 SHORT_OF_RANK = 64
 """Instead of a target: the coordinates left look short of rank."""

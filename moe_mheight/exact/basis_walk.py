@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics.bitsets import BITS
+from ..numerics.certified import Codeword, certified_height, certified_norm
 from ..numerics.jit import LANES, compiled, fused
-from .certified import Codeword, certified_height, certified_norm
+from ..numerics.simplex_tableau import renew
 from .hitting_set import DONE, DOUBTFUL, MARGIN, STOPPED, Report, largest_height
-from .simplex_tableau import renew
 from .start_table import Start, first_tableau
 
 CLOSE = 1e-9

@@ -26,11 +26,11 @@ from ..codes.automorphisms import TRIED, automorphisms, exchangeable
 from ..codes.minors import LARGEST_RATIO
 from ..numerics import rationals
 from ..numerics.bitsets import BITS
+from ..numerics.certified import Codeword, height_of
 from ..numerics.jit import thread_count
 from ..numerics.rounding import ROUNDING
 from .all_targets import search_all
 from .basis_walk import CircuitSearch, WalkPart, walk_parts
-from .certified import Codeword, height_of
 from .cost_model import tree_seconds
 from .covered_search import KeptPart, covered_parts, search_kept
 from .first_words import first_masks, first_words

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..codes.automorphism_groups import none_of
 from ..codes.minors import LARGEST_RATIO
-from .certified import Codeword
+from ..numerics.certified import Codeword
 from .cost_model import tree_seconds
 from .covering_bound import Covering, Pair, covering_seconds
 from .hitting_set import DONE, MARGIN, Problem, Report, search_target

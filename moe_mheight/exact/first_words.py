@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from ..numerics.bitsets import lowest_bit
 from ..numerics.jit import compiled
+from ..numerics.simplex_tableau import first_table, new_tableau
 from ..numerics.swaps import fill_queue
 from .hitting_set import MARGIN, best_without, largest_height
-from .simplex_tableau import first_table, new_tableau
 
 QUEUE = 64
 """Sets of large least-squares norm that the first codewords come from."""

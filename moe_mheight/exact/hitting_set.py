@@ -21,10 +21,10 @@ import numpy as np
 
 from ..codes.minors import LARGEST_RATIO
 from ..numerics.bitsets import count_bits, lowest_bit
+from ..numerics.certified import certified_height, certified_norm, height_of
 from ..numerics.jit import compiled, inlined_exactly
-from .certified import certified_height, certified_norm, height_of
+from ..numerics.simplex_tableau import descend, largest_in_row, new_tableau, push_out, renew
 from .orbits import completing, leave, tables_of
-from .simplex_tableau import descend, largest_in_row, new_tableau, push_out, renew
 
 MARGIN = 1e-11
 """What exceeds the best codeword by no more than this, relatively, is not searched for."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ..codes.automorphism_groups import orbits
 from ..numerics.bitsets import BITS
 from ..numerics.jit import compiled
+from ..numerics.simplex_tableau import new_tableau
 from .all_targets import common_basis
 from .orbits import completed_by
-from .simplex_tableau import new_tableau
 
 PARTS = 64
 """How many parts a search is cut into."""

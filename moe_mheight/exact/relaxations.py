@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes.automorphism_groups import none_of
+from ..numerics.certified import Codeword
 from .all_targets import search_all
-from .certified import Codeword
 from .hitting_set import DONE, MARGIN, Problem, Report
 
 RELAXED = 2.0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics.rounding import ROUNDING
-from .simplex_tableau import first_table, renew, widen
+from ..numerics.simplex_tableau import first_table, renew, widen
 
 
 class Start(NamedTuple):

@@ -17,11 +17,11 @@ from ..codes.forms import as_P, in_given_order
 from ..codes.linear import check_m, check_P
 from ..codes.minors import LARGEST_RATIO, MAX_N
 from ..numerics import rationals
+from ..numerics.certified import Codeword, height_of
 from ..numerics.jit import compiled, over_batch
-from .certified import Codeword, height_of
+from ..numerics.simplex_tableau import first_table, new_tableau
 from .enumeration import deciding_set
 from .hitting_set import best_without, largest_height
-from .simplex_tableau import first_table, new_tableau
 from .single_height import answers, ask
 
 ATTAINED = 2e-11

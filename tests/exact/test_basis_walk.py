@@ -13,10 +13,10 @@ from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import basis_walk, branch_and_bound
 from moe_mheight.exact.basis_walk import CircuitSearch, walk_parts
 from moe_mheight.exact.branch_and_bound import search_height
-from moe_mheight.exact.certified import Codeword
 from moe_mheight.exact.hitting_set import DONE, Report
 from moe_mheight.exact.start_table import start_of
 from moe_mheight.numerics import rationals
+from moe_mheight.numerics.certified import Codeword
 
 
 def generator(P):

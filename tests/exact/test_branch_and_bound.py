@@ -14,11 +14,11 @@ from moe_mheight import CodeError, from_parity_check, height_profile, m_height, 
 from moe_mheight.codes.generators import ALL_KINDS
 from moe_mheight.exact import relaxations
 from moe_mheight.exact.branch_and_bound import exchangeable, search_height
-from moe_mheight.exact.certified import Codeword, certified_norm
 from moe_mheight.exact.cost_model import expected_seconds
 from moe_mheight.exact.hitting_set import Problem, Report, search_target
-from moe_mheight.exact.simplex_tableau import first_table, push_out_anywhere, renew
 from moe_mheight.numerics import rationals
+from moe_mheight.numerics.certified import Codeword, certified_norm
+from moe_mheight.numerics.simplex_tableau import first_table, push_out_anywhere, renew
 
 
 def heights_of(c):

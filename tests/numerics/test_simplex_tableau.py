@@ -7,7 +7,7 @@ from fractions import Fraction
 import brute
 import numpy as np
 
-from moe_mheight.exact.certified import certified_norm, height_of
+from moe_mheight.numerics.certified import certified_norm, height_of
 
 FIBONACCI = [0, 1]
 while len(FIBONACCI) < 79:  # the next ones float64 would round

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numerics.jit import compiled, fused, inlined_exactly
+from .jit import compiled, fused, inlined_exactly
 
 MOVED = 1e-9
 """How far the last column is from g_a, relatively."""

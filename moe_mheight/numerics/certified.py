@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numerics.jit import compiled, fma, fused, inlined_exactly
-from ..numerics.rounding import ROUNDING
+from .jit import compiled, fma, fused, inlined_exactly
+from .rounding import ROUNDING
 
 TINY = 1e-13
 """Coefficients relatively this small are left out of y; the residual answers for them."""
