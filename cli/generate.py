@@ -39,7 +39,10 @@ class Drawn:
 @click.command("generate")
 @click.argument("out", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--groups", default="n9", show_default=True, help='(n, k, m) groups: n9 (the nine), n21, or like "9,4,2;9,5,3".'
+    "--groups",
+    default="n9",
+    show_default=True,
+    help='(n, k, m) groups, n <= 64: n9 (the nine), n21, or like "9,4,2;9,5,3".',
 )
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), help="Codes per group.")
 @click.option(
@@ -50,7 +53,8 @@ class Drawn:
     metavar="KIND",
     help="Entries of P: integer in +-scale, scaled-integer with a scale of its own per matrix, uniform or normal "
     "reals; or structured codes, many of which are hard: near-singular (columns nearly dependent), small-integer "
-    "(ties), fourier (real DFTs), vandermonde (polynomials), spherical (unit columns), repeated (copied columns).",
+    "(ties), fourier (real DFTs), vandermonde (polynomials), spherical (unit columns), repeated (copied columns), "
+    "tight-frame (orthonormal rows; for half of the codes columns of one length too).",
 )
 @click.option("--scale", default=100, show_default=True, type=click.IntRange(1, 10**6), help="For --kind integer.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
@@ -59,7 +63,7 @@ class Drawn:
     "--shard-rows",
     type=click.IntRange(1),
     metavar="ROWS",
-    help="Rows of a shard, for a folder.  [default: 262144, fewer from n = 10 on]",
+    help="Rows of a shard, for a folder.  [default: 262144, fewer from n = 10 on, about a minute's from n = 17 on]",
 )
 @jobs_options
 @threads_option
@@ -103,18 +107,34 @@ def command(
     settings: Any = {"scale": drawn.scale, "infinite": drawn.infinite}
     if not folder:
         code_files.refuse_existing(paths, force)
-    with working(workers, -1 if folder else None) as shared, Progress(total, f"{total} codes", output) as bar:
-        settings["advance"] = bar.update
-        if folder:
-            generate.generate_set(paths[0], *what, **settings, shard_rows=shard_rows, force=force)
-        else:
-            _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
+    with working(workers, -1 if folder else None) as shared:
+        _announce(generate.expected_seconds(wanted, drawn.rows), total, 1 if shared else threads, folder, output)
+        with Progress(total, f"{total} codes", output) as bar:
+            settings["advance"] = bar.update
+            if folder:
+                generate.generate_set(paths[0], *what, **settings, shard_rows=shard_rows, force=force)
+            else:
+                _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
     if output.as_json:
         document = {"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": drawn.seed}
         emit(document | {"files": list(out)})
     else:
         remark(f"wrote {total} labelled codes to {' and '.join(out)}", output.quiet)
     return 0
+
+
+def _announce(seconds: float, total: int, threads: int | None, folder: bool, output: Output) -> None:
+    """Say how long all labels take, where that is more than a minute."""
+    from moe_mheight._parallel import asked
+    from moe_mheight.exact.heights import LONG, in_words
+    from moe_mheight.numerics.jit import thread_count
+
+    count = (asked() or 1) * thread_count(threads)
+    seconds /= count
+    if seconds > LONG:
+        on = f"{count} threads" if count > 1 else "1 thread"
+        after = "Ctrl-C and the same command goes on" if folder else "Ctrl-C loses them, where a folder would go on"
+        remark(f"{total} labels take {in_words(seconds)} on {on}, by a guess; {after}", output.quiet)
 
 
 def _write(paths: list[Path], codes: Any, seed: int) -> None:

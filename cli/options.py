@@ -102,8 +102,8 @@ partial_option = click.option(
 
 KINDS = (
     *("integer", "scaled-integer", "uniform", "normal"),
-    *("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated"),
-)  # all of kinds.ALL_KINDS, spelled out because that module imports NumPy
+    *("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated", "tight-frame"),
+)  # all of generators.ALL_KINDS, spelled out because that module imports NumPy
 
 BACKENDS = ("loky", "threading", "dask")
 

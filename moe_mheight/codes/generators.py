@@ -13,8 +13,11 @@ from .linear import RANK_TOLERANCE, equivalent
 KINDS = ("integer", "scaled-integer", "uniform", "normal")
 """The default kinds: entries of P drawn independently. See `random_codes`."""
 
-STRUCTURED = ("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated")
-"""Kinds for hard cases: nearly dependent columns, ties, and the frames and codes that people build."""
+STRUCTURED = ("near-singular", "small-integer", "fourier", "vandermonde", "spherical", "repeated", "tight-frame")
+"""Kinds for hard cases: nearly dependent columns, ties, and the frames and codes that people build.
+
+New ones come last: random streams are numbered by a kind's place in ALL_KINDS.
+"""
 
 ALL_KINDS = KINDS + STRUCTURED
 """All that `random_codes` knows."""
@@ -50,7 +53,9 @@ def random_codes(
             over a decade on both sides of 0. Any k columns are independent, so every height is finite;
             "spherical": columns uniform on the unit sphere;
             "repeated": 1 to 3 columns of the generator are another column times +-1 or any factor. So, for k > 1,
-            h_r is infinite.
+            h_r is infinite;
+            "tight-frame": half of the time a uniformly random subspace, that is, k orthonormal rows; else a unit-norm
+            tight frame, whose columns besides have one length, up to rounding.
         count, k, r: shape of the result.
         rng: where the draws come from.
         scale: for "integer", from 1 to MAX_SCALE.
@@ -60,6 +65,9 @@ def random_codes(
 
     Raises:
         CodeError: no such kind, or a number that is none.
+
+    Source: of unit-norm tight frames Benedetto and Fickus, "Finite normalized tight frames", Adv. Comput. Math. 18
+    (2003), 357-385; see `_with_equal_columns` for how they are made.
 
     Example:
         >>> import numpy as np
@@ -89,6 +97,7 @@ def random_codes(
         "vandermonde": _vandermonde,
         "spherical": _spherical,
         "repeated": _repeated,
+        "tight-frame": _tight_frame,
     }
     P = structured[kind](count, k, r, rng)
     while (again := ~_admissible(P)).any():
@@ -201,6 +210,36 @@ def _far_apart(nodes: NDArray[np.float64], k: int, rng: np.random.Generator) -> 
 def _spherical(count: int, k: int, r: int, rng: np.random.Generator) -> NDArray[np.float64]:
     G = rng.normal(size=(count, k, k + r))
     return systematise(G / np.linalg.norm(G, axis=1, keepdims=True), rng)
+
+
+def _tight_frame(count: int, k: int, r: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    G = np.linalg.qr(rng.normal(size=(count, k + r, k)))[0].transpose(0, 2, 1)
+    return systematise(_half(G, _with_equal_columns(G), rng), rng)
+
+
+def _with_equal_columns(G: NDArray[np.float64]) -> NDArray[np.float64]:
+    """k orthonormal rows turned so that all n columns have one length, in n - 1 rotations: (B, k, n) -> the same.
+
+    A rotation of two columns leaves G G^T alone. One of the shortest with the longest can give either the mean length,
+    which it keeps from then on. After n - 1 rotations the last column has what is left, the mean.
+
+    Source: Bendel and Mickey, Commun. Statist. Simul. Comput. B7 (1978), 163-182; the tangent as in Davies and Higham,
+    "Numerically stable generation of correlation matrices and their factors", BIT 40 (2000), 640-651.
+    """
+    count, k, n = G.shape
+    G, every = G.copy(), np.arange(count)
+    for _ in range(n - 1):
+        square = np.sum(G**2, axis=1)
+        i, j = square.argmin(axis=1), square.argmax(axis=1)
+        short, long = G[every, :, i], G[every, :, j]
+        missing, beyond = (np.maximum(x, 0.0) for x in (k / n - square[every, i], square[every, j] - k / n))
+        # |short + t long|^2 = (1 + t^2) k / n, or beyond t^2 + 2 product t = missing: the smaller root
+        product = np.sum(short * long, axis=1)
+        sum_of_both = product + np.copysign(np.sqrt(product**2 + beyond * missing), product)
+        t = np.divide(missing, sum_of_both, out=np.zeros(count), where=sum_of_both != 0)[:, None]
+        cosine = 1.0 / np.sqrt(1.0 + t**2)
+        G[every, :, i], G[every, :, j] = cosine * (short + t * long), cosine * (long - t * short)
+    return G
 
 
 def _repeated(count: int, k: int, r: int, rng: np.random.Generator) -> NDArray[np.float64]:

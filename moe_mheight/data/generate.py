@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import partial
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import each
+from .._parallel import asked, each
 from ..codes.generators import random_codes
 from ..codes.minors import MAX_N, exact_integer_limit, load_lanes, minor_lanes, minor_tables, new_minors
 from ..errors import DataError, brief
+from ..exact import cost_model
 from ..exact.heights import height_profile, m_height
 from ..groups import EVALUATOR, HEADLINE, Group, group_name, parse_group
-from ..numerics.jit import LANES, compiled, over_batch
+from ..numerics.bitsets import BITS
+from ..numerics.jit import LANES, compiled, over_batch, thread_count
 from .manifests import Shard
 from .rows import Codes, Data, silently
 from .shards import build
@@ -27,7 +30,10 @@ MAX_SHARDS = 1_000_000
 """Of a set, whose manifest names them all."""
 
 PIECE = 65536
-"""Codes drawn and labelled at a time."""
+"""Codes drawn at a time, and labelled, where they are short."""
+
+PIECE_SECONDS = 2.0
+"""About how long long codes are labelled between two looks at the progress bar."""
 
 
 def parse_groups(text: str) -> tuple[Group, ...]:
@@ -47,12 +53,23 @@ def parse_groups(text: str) -> tuple[Group, ...]:
             near = get_close_matches(text, named, 1)
             hint = f", did you mean {near[0]}?" if near else ""
             raise DataError(f'groups must be n9, n21 or like "9,4,2;9,5,3", got {brief(text)}{hint}') from error
-        if not (1 <= k < n <= MAX_N and 1 <= m <= n - k):
-            raise DataError(f"group {brief((n, k, m))}: needs 1 <= k < n <= {MAX_N} and 1 <= m <= n - k")
+        if not (1 <= k < n <= BITS and 1 <= m <= n - k):
+            raise DataError(f"group {brief((n, k, m))}: needs 1 <= k < n <= {BITS} and 1 <= m <= n - k")
         groups.append((n, k, m))
     if len(set(groups)) < len(groups):
         raise DataError(f"groups must differ, got {brief(text)}")
     return tuple(groups)
+
+
+def expected_seconds(groups: tuple[Group, ...], rows: int) -> float:
+    """A guess of how long one thread labels `rows` codes of each group, right to a factor of 3 for most kinds."""
+    return rows * sum(_label_seconds(group) for group in groups)
+
+
+def _label_seconds(group: Group) -> float:
+    """Of one of many codes, in one thread."""
+    alone = cost_model.expected_seconds(*group, threads=1)
+    return min(alone, cost_model.seconds("lanes", *group)) if group[0] <= MAX_N else alone
 
 
 def generate(
@@ -75,7 +92,7 @@ def generate(
         seed: the same seed gives the same codes, for each group on its own.
         scale: of the kind "integer".
         infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.
-        advance: told how many rows were added.
+        advance: told how many rows were added, every few seconds unless workers are asked for or one code takes longer.
         threads: default all cores; the result does not depend on it.
 
     Yields:
@@ -85,13 +102,17 @@ def generate(
         CodeError: no such kind.
         DataError: finite heights are too rare to draw.
     """
+    here = asked() is None  # workers may be anywhere, and tell nothing before a shard is done
     draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
+    if here:
+        draw = partial(draw, advance=advance)
     for place, group in enumerate(groups):
         drawn = list(_draws({group: rows}))
         parts: dict[int, Codes] = {}
         for number, data in each(draw, drawn):
             parts[number] = data[group]
-            advance(len(parts[number].P))
+            if not here:
+                advance(len(parts[number].P))
         P, h = (np.concatenate([getattr(parts[i], name) for i in range(len(drawn))]) for name in ("P", "h"))
         yield group, Codes(P, np.arange(place * rows, (place + 1) * rows), h)
 
@@ -102,13 +123,20 @@ Draw = tuple[Group, int, int]
 
 def _draws(groups: dict[Group, int], max_rows: int | None = None) -> Iterator[Draw]:
     for group, rows in groups.items():
-        step = max_rows or rows_of_shard(group[0])
+        step = max_rows or rows_of_shard(*group)
         for number, first in enumerate(range(0, rows, step)):
             yield group, number, min(step, rows - first)
 
 
 def draw_shard(
-    draw: Draw, *, kind: str, seed: int, scale: int = 100, infinite: bool = False, threads: int | None = None
+    draw: Draw,
+    *,
+    kind: str,
+    seed: int,
+    scale: int = 100,
+    infinite: bool = False,
+    threads: int | None = None,
+    advance: Callable[[int], None] = silently,
 ) -> Data:
     """The codes of one shard, with exact heights, from a random stream of its own; arguments as in `generate`.
 
@@ -119,19 +147,44 @@ def draw_shard(
     n, k, m = group
     # the first shard's stream is the group's, so that files of few rows do not depend on the size of shards
     rng = np.random.default_rng([seed, n, k, m, *([number] if number else [])])
-    P, h, found, drawn = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
+    P, h, found, tried = np.empty((rows, k, n - k)), np.empty(rows), 0, 0
+    step, patience = _codes_at_a_time(group, threads), 1_000_000 if n <= MAX_N else 3000
+    chunk = np.empty((0, k, n - k))
     while found < rows:
-        count = min(PIECE, int(1.1 * (rows - found)) + 16)
-        chunk = random_codes(kind, count, k, n - k, rng, scale=scale)
-        heights = m_height(chunk, m, threads=threads)
+        if not len(chunk):
+            chunk = random_codes(kind, min(PIECE, int(1.1 * (rows - found)) + 16), k, n - k, rng, scale=scale)
+        # of long codes no more than are wanted
+        piece, chunk = np.split(chunk, [step if n <= MAX_N else min(step, rows - found)])
+        heights = _heights(piece, m, threads)
         kept = np.flatnonzero(np.isfinite(heights) | infinite)[: rows - found]
-        P[found : found + len(kept)], h[found : found + len(kept)] = chunk[kept], heights[kept]
-        found, drawn = found + len(kept), drawn + count
-        if found < rows and drawn > 1_000_000 and found < drawn / 1000:
+        P[found : found + len(kept)], h[found : found + len(kept)] = piece[kept], heights[kept]
+        found, tried = found + len(kept), tried + len(piece)
+        advance(len(kept))
+        if found < rows and tried > patience and found < tried / 1000:
             raise DataError(
                 f"group ({group_name(group)}): fewer than one code in 1000 of this kind has a finite height"
             )
     return {group: Codes(P, np.arange(rows), h)}
+
+
+def _codes_at_a_time(group: Group, threads: int | None) -> int:
+    """How many codes to label between two looks at the progress bar. It changes no label."""
+    if group[0] <= MAX_N:
+        return PIECE
+    each_thread = int(PIECE_SECONDS / _label_seconds(group))
+    # fewer than two each `m_height` searches one after the other, by all threads together
+    return each_thread * thread_count(threads) if each_thread > 1 else 1
+
+
+def _heights(P: NDArray[np.float64], m: int, threads: int | None) -> NDArray[np.float64]:
+    """Exact heights (B,), the same whatever the threads, the other codes, and what is compiled."""
+    _, k, r = P.shape
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "h_[0-9]+ of a code .* by a guess")  # `expected_seconds` tells of all
+        # which way is quicker for long codes may hang on what is compiled, and ways differ in the last digit
+        method = "auto" if k + r <= MAX_N else cost_model.quickest(k + r, k, m)
+        heights: NDArray[np.float64] = m_height(P, m, method=method, threads=threads)
+    return heights
 
 
 def generate_set(
@@ -166,7 +219,7 @@ def generate_set(
     """
     settings = {"groups": groups, "rows": rows, "kind": kind, "seed": seed, "scale": scale, "infinite": infinite}
     make = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=1)
-    count = sum(-(-rows // (shard_rows or rows_of_shard(n))) for n, _, _ in groups)
+    count = sum(-(-rows // (shard_rows or rows_of_shard(*group))) for group in groups)
     if count > MAX_SHARDS:
         raise DataError(f"{count:,} shards are too many, at most {MAX_SHARDS:,}; give more rows a shard")
     draws = list(_draws(dict.fromkeys(groups, rows), shard_rows))

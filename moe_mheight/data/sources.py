@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import count
+from math import floor, log2
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import each
+from ..codes.minors import MAX_N
 from ..errors import DataError
+from ..exact.cost_model import expected_seconds
 from ..groups import Group
 from . import code_files, manifests
 from .manifests import MANIFEST, Shard
@@ -125,16 +128,25 @@ def open_codes(paths: Sequence[str | Path], *, partial: bool = False, max_rows: 
     if len(paths) == 1 and str(paths[0]) != "-" and Path(paths[0]).is_dir():
         return _set(Path(paths[0]), partial)
     data = code_files.read(paths)
-    return of(data, min(rows_of_shard(n) for n, _, _ in data) if max_rows == 0 else max_rows)
+    return of(data, min(rows_of_shard(*group) for group in data) if max_rows == 0 else max_rows)
 
 
 SHARD = 1 << 18
 """Rows of a shard of short codes."""
 
+SHARD_SECONDS, SHARD_NUMBERS = 100.0, 1 << 23
+"""A shard of long codes takes about so long to label in one thread, and holds at most so many numbers."""
 
-def rows_of_shard(n: int) -> int:
-    """Rows of a shard of codes of length n, half a second to some seconds of work."""
-    return chunk_rows(SHARD, n, 9, min_rows=64)
+
+def rows_of_shard(n: int, k: int, m: int) -> int:
+    """Rows of a shard: half a second to some seconds of labelling up to n = 16, beyond it about a minute.
+
+    The time is a guess from the size alone, rounded to a power of two: the same wherever the shard is made.
+    """
+    if n <= MAX_N:
+        return chunk_rows(SHARD, n, 9, min_rows=64)
+    rows = min(SHARD_SECONDS / expected_seconds(n, k, m, threads=1), SHARD_NUMBERS / (k * (n - k)))
+    return 1 << max(0, floor(log2(rows)))
 
 
 def _set(folder: Path, partial_too: bool) -> Source:

@@ -266,6 +266,7 @@ def test_completion(shell, mheight, monkeypatch):
         "generate new.npz --scale 0",
         "generate new.npz --groups 9,4",
         "generate new.npz --groups 9,4,6",
+        "generate new.npz --groups 65,4,2",
         "generate missing/new.npz",
         "generate .",
         "train-expert",
@@ -490,6 +491,19 @@ def test_generate_json_and_infinite(mheight, folder):
     assert (said["rows"], said["groups"], said["seed"], said["files"]) == (200, [[4, 2, 2]], 0, ["codes.json"])
     heights = json.loads((folder / "codes.json").read_text())["heights"]
     assert 150 < heights.count(None) < 200
+
+
+@pytest.mark.parametrize(("out", "after"), [("codes.npz", "Ctrl-C loses them"), ("set", "the same command goes on")])
+def test_generate_says_how_long_many_labels_take(out, after, mheight, monkeypatch):
+    from moe_mheight.data import generate as datasets
+
+    long = [out, "--rows", 2, "--groups", "20,4,2;17,4,1", "--jobs", 1]
+    assert mheight("generate", *long)[2] == f"wrote 4 labelled codes to {out}\n"
+    monkeypatch.setattr(datasets, "expected_seconds", lambda groups, rows: 7200.0 * rows)
+    err = mheight("generate", *long, "--force")[2]
+    assert err.startswith("4 labels take about 4 h on 1 thread, by a guess; ")
+    assert after in err.splitlines()[0]
+    assert mheight("generate", *long, "--force", "--quiet")[2] == ""
 
 
 # what can go wrong while writing

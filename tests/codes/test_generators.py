@@ -320,6 +320,44 @@ def test_repeated_columns_come_in_all_forms(rng):
     assert (np.rint(P) == P).all(axis=(1, 2)).mean() == pytest.approx(1 / 8, abs=0.03)
 
 
+def equal_columns(P):
+    """Which codes have an orthonormal basis whose columns are all of one length, to 1e-11."""
+    rows = np.linalg.qr(generators(P).transpose(0, 2, 1))[0]
+    squares = np.sum(rows**2, axis=2)
+    return np.abs(squares - squares.mean(axis=1, keepdims=True)).max(axis=1) < 1e-11
+
+
+@pytest.mark.parametrize(("k", "r"), [(2, 3), (3, 3), (4, 5), (6, 2), (10, 12), (30, 34)])
+def test_half_of_tight_frames_have_columns_of_one_length(k, r, rng):
+    assert equal_columns(random_codes("tight-frame", 400, k, r, rng)).mean() == pytest.approx(0.5, abs=0.1)
+    assert not equal_columns(random_codes("normal", 100, k, r, rng)).any()
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 2), (1, 7), (2, 4), (3, 4), (4, 9), (11, 12), (32, 64), (63, 64)])
+def test_rotations_make_columns_of_one_length_and_leave_rows_orthonormal(k, n, rng):
+    G = np.linalg.qr(rng.normal(size=(50, n, k)))[0].transpose(0, 2, 1)
+    for start in (G, np.broadcast_to(np.eye(k, n), (3, k, n))):  # the second has columns of length 0, and ties
+        found = kinds._with_equal_columns(start)
+        np.testing.assert_allclose(np.sum(found**2, axis=1), k / n, rtol=1e-13)
+        np.testing.assert_allclose(found @ found.transpose(0, 2, 1) - np.eye(k), 0.0, atol=1e-14)
+
+
+def test_the_other_half_are_uniform_subspaces(rng):
+    """Of a uniform plane in three dimensions the normal is uniform on the sphere, so each coordinate on [-1, 1]."""
+    P = random_codes("tight-frame", 8000, 2, 1, rng)
+    P = P[~equal_columns(P)]
+    normal = np.concatenate([P[:, :, 0], -np.ones((len(P), 1))], axis=1)  # orthogonal to the rows of [I | P]
+    coordinate = np.abs(normal / np.linalg.norm(normal, axis=1, keepdims=True))
+    # permuted by the systematic form, which prefers large pivots: so all three together
+    np.testing.assert_allclose(np.quantile(coordinate, [0.1, 0.3, 0.5, 0.7, 0.9]), [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.02)
+
+
+def test_other_kinds_keep_their_streams():
+    """Random streams of held-out codes are numbered by place: new kinds come last."""
+    before = "integer scaled-integer uniform normal near-singular small-integer fourier vandermonde spherical repeated"
+    assert ALL_KINDS[:10] == tuple(before.split())
+
+
 # systematic forms of a batch
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
+import warnings
+from itertools import combinations, permutations, product
 from math import inf, nan
 
 import brute
 import numpy as np
 import pytest
 
-from moe_mheight import CodeError, DataError, equivalent, random_codes
+from moe_mheight import CodeError, DataError, equivalent, m_height, random_codes
 from moe_mheight.codes.generators import KINDS, SCALES
+from moe_mheight.data import generate as datasets
 from moe_mheight.data.code_files import Codes, count, take
-from moe_mheight.data.generate import generate, orbit_ids, parse_groups, shuffled, split
+from moe_mheight.data.generate import (
+    expected_seconds,
+    generate,
+    generate_set,
+    orbit_ids,
+    parse_groups,
+    shuffled,
+    split,
+)
 from moe_mheight.data.labelling import audit, exact_heights
+from moe_mheight.data.sources import open_codes
+from moe_mheight.exact import cost_model, heights
 
 GROUPS = ((5, 2, 2), (6, 3, 3), (7, 3, 1))
 
@@ -88,6 +100,101 @@ def test_generate_refuses():
         list(generate(((5, 2, 3),), 60_000, "integer", 0, scale=1))
 
 
+# codes longer than n = 16
+
+
+def labels_of(group, rows, kind="normal", seed=4, **options):
+    return dict(generate((group,), rows, kind, seed, **options))[group]
+
+
+@pytest.mark.parametrize("group", [(18, 9, 9), (20, 10, 3), (24, 4, 2)])
+def test_long_codes_are_labelled_exactly(group, monkeypatch):
+    """One label after the other or many at a time, by one thread or more: as `m_height` of each, by either method."""
+    told = []
+    codes = labels_of(group, 12, threads=1, advance=told.append)
+    assert told == [12]
+    method = "search" if group[0] > 20 else "bases"
+    for P, h in list(zip(codes.P, codes.h, strict=True))[:4]:
+        assert m_height(P, group[2], method="search") == pytest.approx(h, rel=1e-12)
+        assert m_height(P, group[2], method=method) == pytest.approx(h, rel=1e-12)
+    monkeypatch.setattr(datasets, "PIECE_SECONDS", 0.0)
+    again = labels_of(group, 12, threads=2, advance=told.append)
+    assert told == [12] + [1] * 12
+    assert np.array_equal(again.P, codes.P)
+    assert np.array_equal(again.h, codes.h)
+
+
+def rank_of(columns, prime=2**31 - 1):
+    """Rank of small integers modulo a prime, Python's integers: the rank itself but for one chance in a thousand
+    million."""
+    A, rank = [[int(x) % prime for x in row] for row in columns], 0
+    for j in range(len(A[0])):
+        pivot = next((i for i in range(rank, len(A)) if A[i][j]), None)
+        if pivot is None:
+            continue
+        A[rank], A[pivot] = A[pivot], A[rank]
+        inverse = pow(A[rank][j], -1, prime)
+        for i in range(rank + 1, len(A)):
+            factor = A[i][j] * inverse % prime
+            A[i] = [(x - factor * y) % prime for x, y in zip(A[i], A[rank], strict=True)]
+        rank += 1
+    return rank
+
+
+def test_infinite_heights_of_long_codes_are_told_by_ranks():
+    """h_m is infinite exactly when all but some m columns do not span; such codes are drawn again."""
+    group = (18, 14, 2)
+    kept = labels_of(group, 40, "integer", scale=1, infinite=True)
+    for P, h in zip(kept.P, kept.h, strict=True):
+        G = np.hstack([np.eye(14), P])
+        spans = all(rank_of(np.delete(G, left_out, axis=1)) == 14 for left_out in combinations(range(18), 2))
+        assert np.isfinite(h) == spans
+    finite = np.isfinite(kept.h)
+    assert 5 < finite.sum() < 35
+    dropped = labels_of(group, 40, "integer", scale=1)
+    assert np.isfinite(dropped.h).all()
+    assert np.array_equal(dropped.P[: finite.sum()], kept.P[finite])
+
+
+def test_long_codes_that_are_all_infinite_are_refused(monkeypatch):
+    monkeypatch.setattr(datasets, "m_height", lambda P, m, **options: np.full(len(P), inf))
+    with pytest.raises(DataError, match=r"\(24,12,12\).*finite height"):
+        labels_of((24, 12, 12), 5, "repeated")
+
+
+def test_a_set_of_long_codes_goes_on(tmp_path):
+    """With the labels of a file, and the same bytes, whatever is missing."""
+    group, path = (20, 10, 2), tmp_path / "set"
+
+    def make(rows):
+        generate_set(path, (group,), rows, "small-integer", 7, shard_rows=3)
+        return {each.name: each.read_bytes() for each in path.glob("*.npz")}
+
+    whole = make(8)
+    assert sorted(whole) == [f"20_10_2-0000{i}.npz" for i in range(3)]
+    (path / "20_10_2-00001.npz").unlink()
+    assert make(8) == whole
+    first = next(open_codes([path]).pieces())[group]
+    alone = labels_of(group, 3, "small-integer", 7)
+    assert np.array_equal(first.P, alone.P)
+    assert np.array_equal(first.h, alone.h)
+
+
+def test_expected_seconds_are_of_all_labels():
+    one = expected_seconds(((24, 12, 6),), 1)
+    assert one == cost_model.expected_seconds(24, 12, 6, threads=1)
+    assert expected_seconds(((24, 12, 6), (24, 12, 6)), 50) == pytest.approx(100 * one)
+    assert expected_seconds(((9, 4, 2),), 10**6) < 60
+
+
+def test_no_label_warns_of_its_own_time(monkeypatch):
+    """Whoever makes many codes is told once, of all of them."""
+    monkeypatch.setattr(heights, "LONG", 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels_of((20, 4, 2), 2)
+
+
 def test_shuffled_moves_rows_only():
     data = dict(generate(GROUPS, 50, "integer", 1))
     mixed = shuffled(iter(data.items()), 1)
@@ -110,13 +217,14 @@ def test_parse_groups_by_name():
 def test_parse_groups_by_number():
     assert parse_groups("9,4,2") == ((9, 4, 2),)
     assert parse_groups(" 9, 5,3; (2,1,1) ;[16,8,8]") == ((9, 5, 3), (2, 1, 1), (16, 8, 8))
+    assert parse_groups("17,4,2;64,32,16;64,63,1") == ((17, 4, 2), (64, 32, 16), (64, 63, 1))
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", ";", "n10", "9,4", "9,4,2,1", "9;4;2", "a,b,c", "9.0,4,2", "9,4,2;", "9,4,2;9,4,2", "9 4 2"),
-        *("17,4,2", "9,4,6", "9,4,0", "9,0,2", "9,9,1", "-9,4,2", "9,4,-2", "1" * 5000 + ",4,2", "1" * 4000 + ",4,2"),
+        *("65,4,2", "20,4,17", "20,20,1", "9,4,6", "9,4,0", "9,0,2", "9,9,1", "-9,4,2", "9,4,-2", "1" * 5000 + ",4,2", "1" * 4000 + ",4,2"),
     ],
     ids=lambda text: text[:12],
 )

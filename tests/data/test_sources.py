@@ -179,8 +179,20 @@ def test_long_codes_go_in_small_pieces(rng):
     data = {(28, 4, 2): Codes(rng.normal(size=(20, 4, 24)), np.arange(20), None)}
     sizes = [len(rows) for _, rows, _ in over(data, lambda codes, group: None)]
     assert sizes == [8, 8, 4]
-    assert [sources.rows_of_shard(n) for n in (4, 9, 10, 16, 21, 64)] == [1 << 18, 1 << 18, 1 << 17, 2048, 64, 64]
-    assert [shard.rows for shard in of(data, sources.rows_of_shard(28)).shards] == [20]
+    assert [shard.rows for shard in of(data, 64).shards] == [20]
+
+
+def test_rows_of_a_shard():
+    """Of short codes by their length, of long ones by a guess of the time, which is the same everywhere."""
+    short = [(4, 2, 1), (9, 4, 2), (10, 5, 3), (16, 8, 4)]
+    assert [sources.rows_of_shard(*group) for group in short] == [1 << 18, 1 << 18, 1 << 17, 2048]
+    for n, k, m in [(17, 8, 3), (20, 10, 10), (24, 12, 6), (32, 16, 3), (40, 20, 10), (64, 32, 2), (64, 62, 2)]:
+        rows = sources.rows_of_shard(n, k, m)
+        seconds = rows * expected_seconds(n, k, m, threads=1)
+        assert rows.bit_count() == 1
+        assert seconds <= 100
+        assert seconds > 50 or rows * k * (n - k) > 1 << 22  # 32 MiB
+    assert sources.rows_of_shard(64, 32, 16) == 1
 
 
 def test_by_row_of_nothing():
