@@ -113,10 +113,9 @@ def test_long_codes_are_labelled_exactly(group, monkeypatch):
     told = []
     codes = labels_of(group, 12, threads=1, advance=told.append)
     assert told == [12]
-    method = "search" if group[0] > 20 else "bases"
-    for P, h in list(zip(codes.P, codes.h, strict=True))[:4]:
-        assert m_height(P, group[2], method="search") == pytest.approx(h, rel=1e-12)
-        assert m_height(P, group[2], method=method) == pytest.approx(h, rel=1e-12)
+    for method in ("search", "bases") if group[0] <= 20 else ("search",):
+        for P, h in list(zip(codes.P, codes.h, strict=True))[:4]:
+            assert m_height(P, group[2], method=method) == pytest.approx(h, rel=1e-12)
     monkeypatch.setattr(datasets, "PIECE_SECONDS", 0.0)
     again = labels_of(group, 12, threads=2, advance=told.append)
     assert told == [12] + [1] * 12
@@ -143,11 +142,11 @@ def rank_of(columns, prime=2**31 - 1):
 
 def test_infinite_heights_of_long_codes_are_told_by_ranks():
     """h_m is infinite exactly when all but some m columns do not span; such codes are drawn again."""
-    group = (18, 14, 2)
+    group = (18, 12, 2)
     kept = labels_of(group, 40, "integer", scale=1, infinite=True)
     for P, h in zip(kept.P, kept.h, strict=True):
-        G = np.hstack([np.eye(14), P])
-        spans = all(rank_of(np.delete(G, left_out, axis=1)) == 14 for left_out in combinations(range(18), 2))
+        G = np.hstack([np.eye(12), P])
+        spans = all(rank_of(np.delete(G, left_out, axis=1)) == 12 for left_out in combinations(range(18), 2))
         assert np.isfinite(h) == spans
     finite = np.isfinite(kept.h)
     assert 5 < finite.sum() < 35
@@ -224,7 +223,19 @@ def test_parse_groups_by_number():
     "text",
     [
         *("", ";", "n10", "9,4", "9,4,2,1", "9;4;2", "a,b,c", "9.0,4,2", "9,4,2;", "9,4,2;9,4,2", "9 4 2"),
-        *("65,4,2", "20,4,17", "20,20,1", "9,4,6", "9,4,0", "9,0,2", "9,9,1", "-9,4,2", "9,4,-2", "1" * 5000 + ",4,2", "1" * 4000 + ",4,2"),
+        *(
+            "65,4,2",
+            "20,4,17",
+            "20,20,1",
+            "9,4,6",
+            "9,4,0",
+            "9,0,2",
+            "9,9,1",
+            "-9,4,2",
+            "9,4,-2",
+            "1" * 5000 + ",4,2",
+            "1" * 4000 + ",4,2",
+        ),
     ],
     ids=lambda text: text[:12],
 )

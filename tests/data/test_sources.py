@@ -18,6 +18,7 @@ from moe_mheight.data.manifests import FINISHED, MANIFEST
 from moe_mheight.data.sources import by_row, of, open_codes, over
 from moe_mheight.errors import FolderError
 from moe_mheight.evaluation import scoring
+from moe_mheight.exact.cost_model import expected_seconds
 from moe_mheight.experts.conformal import splitmix64
 from moe_mheight.experts.model_card import best_fixed
 
