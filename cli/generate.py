@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,8 @@ def command(
 
     One OUT ending in .npz or .json, or two: the peers' pair of pickles, rows and heights, in random order. An .npz is
     written group by group. One OUT without an ending is a folder of shards, for sets of any size: made by all cores or
-    a cluster, with the same bytes whoever makes them; the same command goes on where an interrupted one stopped.
+    a cluster, with the same bytes whoever makes them; the same command goes on where an interrupted one stopped. Labels
+    of codes longer than n = 16 take from milliseconds to years each; a line says so beforehand.
 
     \b
     Examples:
@@ -92,6 +95,7 @@ def command(
       mheight generate --rows 10000000 --scheduler tcp://10.0.0.1:8786 many-codes
       mheight generate --groups n21 --rows 500 --kind integer n_k_m_P.pkl mHeights.pkl
       mheight generate --groups "9,4,2" --kind near-singular hard.npz
+      mheight generate --groups "24,12,4;32,16,3" --rows 5000 --kind tight-frame long-codes
     """
     from moe_mheight.data import code_files, generate
 
@@ -107,20 +111,36 @@ def command(
     settings: Any = {"scale": drawn.scale, "infinite": drawn.infinite}
     if not folder:
         code_files.refuse_existing(paths, force)
-    with working(workers, -1 if folder else None) as shared:
-        _announce(generate.expected_seconds(wanted, drawn.rows), total, 1 if shared else threads, folder, output)
-        with Progress(total, f"{total} codes", output) as bar:
-            settings["advance"] = bar.update
-            if folder:
-                generate.generate_set(paths[0], *what, **settings, shard_rows=shard_rows, force=force)
-            else:
-                _write(paths, generate.generate(*what, **settings, threads=1 if shared else threads), drawn.seed)
+    with working(workers, -1 if folder else None) as shared, ExitStack() as stack:
+        threads = 1 if shared else threads
+
+        def begin() -> Progress:
+            _announce(generate.expected_seconds(wanted, drawn.rows), total, threads, folder, output)
+            return stack.enter_context(Progress(total, f"{total} codes", output))
+
+        settings["advance"] = _beginning(begin)
+        if folder:
+            generate.generate_set(paths[0], *what, **settings, shard_rows=shard_rows, force=force)
+        else:
+            _write(paths, generate.generate(*what, **settings, threads=threads), drawn.seed)
     if output.as_json:
         document = {"format": "moe_mheight generate 1", "rows": total, "groups": wanted, "seed": drawn.seed}
         emit(document | {"files": list(out)})
     else:
         remark(f"wrote {total} labelled codes to {' and '.join(out)}", output.quiet)
     return 0
+
+
+def _beginning(begin: Callable[[], Progress]) -> Callable[[int], None]:
+    """Progress that begins when it is first told of, after all that may be refused."""
+    bars: list[Progress] = []
+
+    def advance(count: int) -> None:
+        if not bars:
+            bars.append(begin())
+        bars[0].update(count)
+
+    return advance
 
 
 def _announce(seconds: float, total: int, threads: int | None, folder: bool, output: Output) -> None:

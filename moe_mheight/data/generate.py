@@ -92,7 +92,8 @@ def generate(
         seed: the same seed gives the same codes, for each group on its own.
         scale: of the kind "integer".
         infinite: keep codes of infinite height, which are drawn again otherwise, as in the field's files.
-        advance: told how many rows were added, every few seconds unless workers are asked for or one code takes longer.
+        advance: told 0 before the first, then how many rows were added, every few seconds unless workers are asked for
+            or one code takes longer.
         threads: default all cores; the result does not depend on it.
 
     Yields:
@@ -106,6 +107,7 @@ def generate(
     draw = partial(draw_shard, kind=kind, seed=seed, scale=scale, infinite=infinite, threads=threads)
     if here:
         draw = partial(draw, advance=advance)
+    advance(0)
     for place, group in enumerate(groups):
         drawn = list(_draws({group: rows}))
         parts: dict[int, Codes] = {}

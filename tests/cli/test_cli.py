@@ -494,7 +494,7 @@ def test_generate_json_and_infinite(mheight, folder):
 
 
 @pytest.mark.parametrize(("out", "after"), [("codes.npz", "Ctrl-C loses them"), ("set", "the same command goes on")])
-def test_generate_says_how_long_many_labels_take(out, after, mheight, monkeypatch):
+def test_generate_says_how_long_many_labels_take(out, after, mheight, folder, monkeypatch):
     from moe_mheight.data import generate as datasets
 
     long = [out, "--rows", 2, "--groups", "20,4,2;17,4,1", "--jobs", 1]
@@ -504,6 +504,8 @@ def test_generate_says_how_long_many_labels_take(out, after, mheight, monkeypatc
     assert err.startswith("4 labels take about 4 h on 1 thread, by a guess; ")
     assert after in err.splitlines()[0]
     assert mheight("generate", *long, "--force", "--quiet")[2] == ""
+    # what is refused takes no time
+    assert_refused(mheight("generate", "missing/codes.npz", *long[1:]), "missing")
 
 
 # what can go wrong while writing
