@@ -120,4 +120,4 @@ def test_twenty_thousand(method, rng):
             assert ((m_height(P, m, above=t, method=method) > t) == (h > t)).all()
             assert ((m_height(P, m, below=t, method=method) <= t) == (h <= t)).all()
             count += 2 * len(P)
-    assert count == 20_000
+    assert count >= 20_000
