@@ -2,4 +2,5 @@
 
 bounds: the entrance, with the candidate sets that carry a bracket. irls: brackets by reweighted least squares.
 budget_search: which sets to solve for where there are too many. solve: many sets of one code at once.
+swap_search: long codes without a proof; swap_scores: which swaps it tries first.
 """

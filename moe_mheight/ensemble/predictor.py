@@ -271,7 +271,8 @@ class Predictor:
         height = np.clip(np.exp2(features.log2_heights(position[routed])), floor, ceiling)
         std_bits[~routed] = 0.0
         bracket = (found.lower, found.upper)
-        return Measurement(*bracket, height, std_bits, position, predicted_error, floor, ceiling, routed)
+        certainty = np.where(routed, np.nan, 1.0)
+        return Measurement(*bracket, height, std_bits, position, predicted_error, floor, ceiling, routed, certainty)
 
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)

@@ -34,6 +34,7 @@ class Measurement:
     tightest_lower: Floats  # the tightest certified bounds
     tightest_upper: Floats
     routed: NDArray[np.bool_]  # whether experts were needed; certified bounds decide the others
+    certainty: Floats  # probability that tightest_lower is the height; 1 where the bounds decide it
     low: Floats | None = None  # ends of the interval; None where no coverage was asked for
     high: Floats | None = None
 

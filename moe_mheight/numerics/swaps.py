@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .bitsets import count_bits, lowest_bit
 from .jit import compiled, fused, inlined, inlined_exactly
 from .least_squares import fill
 
@@ -45,7 +46,7 @@ class Sets(NamedTuple):
 
 
 @fused
-def _move(W, b, sign, before):  # type: ignore[no-untyped-def]
+def move(W, b, sign, before):  # type: ignore[no-untyped-def]
     """Take coordinate b out of S (sign 1.0), or put it back (-1.0): W changes by a matrix of rank one.
 
     Shape: before (n,), space.
@@ -83,6 +84,62 @@ def _swaps(W, a, b, diagonal, reach):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def take_out(N, mask, W, before):  # type: ignore[no-untyped-def]
+    """W of the set that leaves out `mask`; whether its coordinates are independent.
+
+    Shape: N, W (n, n); before (n,), space.
+    """
+    n = N.shape[0]
+    for i in range(n):
+        for j in range(n):
+            W[i, j] = N[i, j]
+    left = mask
+    while left:
+        b = lowest_bit(left)
+        left &= left - 1
+        if 1.0 - W[b, b] <= DEPENDENT:
+            return False
+        move(W, b, 1.0, before)
+    return True
+
+
+@compiled
+def _fill_up(mask, n, m):  # type: ignore[no-untyped-def]
+    """The mask with the first coordinates besides, so that there are m."""
+    for j in range(n):
+        if count_bits(mask) == m:
+            break
+        mask |= np.int64(1) << j
+    return mask
+
+
+@compiled
+def extend(N, m, mask, a, W, before):  # type: ignore[no-untyped-def]
+    """m coordinates, those of `mask` first, then each the one that makes the norm of (S, a) grow most.
+
+    Returns (mask, a, True), or False where a coordinate depends on those that stay, and is in the mask: a set whose
+    height is infinite, or so large that W does not tell. Shapes: see `take_out`.
+    """
+    n = N.shape[0]
+    if not take_out(N, mask, W, before):
+        return _fill_up(mask, n, m), a, False
+    for _ in range(m - count_bits(mask)):
+        pick, largest = -1, -1.0
+        for j in range(n):
+            if mask >> j & 1:
+                continue
+            left = 1.0 - W[j, j]
+            if left <= DEPENDENT:
+                return _fill_up(mask | np.int64(1) << j, n, m), j, False
+            gain = W[a, j] * W[a, j] / left
+            if gain > largest:
+                pick, largest = j, gain
+        mask |= np.int64(1) << pick
+        move(W, pick, 1.0, before)
+    return mask, a, True
+
+
+@compiled
 def _grow(N, m, a, second, W, before):  # type: ignore[no-untyped-def]
     """The mask of m coordinates, a and `second` first, each the one that makes the norm of (S, a) grow most; or 0."""
     n = N.shape[0]
@@ -103,8 +160,39 @@ def _grow(N, m, a, second, W, before):  # type: ignore[no-untyped-def]
         if pick < 0 or (step == 0 and pick != a):
             return 0
         mask |= 1 << pick
-        _move(W, pick, 1.0, before)
+        move(W, pick, 1.0, before)
     return mask
+
+
+@compiled
+def improve(mask, a, W, space):  # type: ignore[no-untyped-def]
+    """Swap, always the best, and turn to another a where that has a larger norm, until nothing is better: (mask, a).
+
+    Shapes: see `local_search`; W is that of the mask, before and after.
+    """
+    n, diagonal, reach = W.shape[0], space[0], space[1]
+    for _ in range(MAX_SWAPS):
+        _inside(W, mask, diagonal)
+        largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
+        for b in range(n):
+            if b != a and mask >> b & 1:
+                _swaps(W, a, b, diagonal, reach)
+                for j in range(n):
+                    if reach[j] > largest:
+                        largest, out, into = reach[j], b, j
+        if out >= 0:
+            move(W, out, -1.0, reach)
+            move(W, into, 1.0, reach)
+            mask ^= 1 << out ^ 1 << into
+            continue
+        turned = a
+        for b in range(n):
+            if mask >> b & 1 and W[b, b] > W[turned, turned] * (1.0 + 1e-9):
+                turned = b
+        if turned == a:
+            break
+        a = turned
+    return mask, a
 
 
 @compiled
@@ -116,32 +204,8 @@ def local_search(N, m, a, second, W, space):  # type: ignore[no-untyped-def]
     independent coordinates cannot be had. Shape: N (n, n), the projection on the code; W (n, n), that of the set; space
     (2, n).
     """
-    n, diagonal, reach = N.shape[0], space[0], space[1]
-    mask = _grow(N, m, a, second, W, reach)
-    if mask == 0:
-        return 0, a
-    for _ in range(MAX_SWAPS):
-        _inside(W, mask, diagonal)
-        largest, out, into = W[a, a] * (1.0 + 1e-9), -1, -1
-        for b in range(n):
-            if b != a and mask >> b & 1:
-                _swaps(W, a, b, diagonal, reach)
-                for j in range(n):
-                    if reach[j] > largest:
-                        largest, out, into = reach[j], b, j
-        if out >= 0:
-            _move(W, out, -1.0, reach)
-            _move(W, into, 1.0, reach)
-            mask ^= 1 << out ^ 1 << into
-            continue
-        turned = a
-        for b in range(n):
-            if mask >> b & 1 and W[b, b] > W[turned, turned] * (1.0 + 1e-9):
-                turned = b
-        if turned == a:
-            break
-        a = turned
-    return mask, a
+    mask = _grow(N, m, a, second, W, space[1])
+    return (mask, a) if mask == 0 else improve(mask, a, W, space)
 
 
 @compiled
