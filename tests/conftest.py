@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import sys
 import zlib
 from pathlib import Path
@@ -151,8 +152,10 @@ def mheight(monkeypatch, capfd):
 
             del sys.argv[0]
             alone = {"command": command, "name": "ablation"}
+        handler = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as ended:
             main(**alone)
+        signal.signal(signal.SIGINT, handler)
         return ended.value.code, *capfd.readouterr()
 
     return run

@@ -593,20 +593,14 @@ main()
 """
 
 
-def cold(folder, *arguments):
-    """What becomes of a command, with nothing compiled yet, that is struck while a kernel compiles."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", COLD, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(NUMBA_CACHE_DIR=str(folder / "cold")),
-    )
-    try:
-        out, err = process.communicate(timeout=400)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+SLOWLY = "compiling for this machine, once: some 10 to 20 seconds\n"
+"""What may stand on standard error before anything else, on a machine with much to do."""
+
+
+def struck(folder, script, *arguments):
+    """What becomes of a command that a script strikes, with nothing compiled yet: without SLOWLY."""
+    done = python("-c", script, *arguments, env=environment(NUMBA_CACHE_DIR=str(folder / "cold")))
+    return done.returncode, done.stdout, done.stderr.removeprefix(SLOWLY)
 
 
 @pytest.mark.slow
@@ -616,38 +610,97 @@ def test_ctrl_c_ends_the_command(how, folder):
     """In the main thread the second one, where the compiler does not come to an end; in others already the first."""
     write_json(folder / "rows.json", ROWS)
     # some modules take an exception for something to survive, or end the process with it
-    struck = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: os.abort()\n"
-    (folder / "struck.py").write_text(struck, encoding="utf-8")
-    assert cold(folder, *how.split(), "exact", "rows.json") == (130, "", "interrupted\n")
+    module = "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: os.abort()\n"
+    (folder / "struck.py").write_text(module, encoding="utf-8")
+    assert struck(folder, COLD, *how.split(), "exact", "rows.json") == (130, "", "interrupted\n")
 
 
 @pytest.mark.slow
 @posix
 def test_ctrl_c_while_a_kernel_compiles(folder):
     np.savez("code.npz", P=np.arange(1.0, 21.0).reshape(4, 5) ** 1.5)
-    assert cold(folder, "kernel", 1, "exact", "code.npz", "--matrix", "P", "--m", 2) == (130, "", "interrupted\n")
+    line = ["exact", "code.npz", "--matrix", "P", "--m", 2]
+    assert struck(folder, COLD, "kernel", 1, *line) == (130, "", "interrupted\n")
+
+
+SOME_TIME = """
+import os, signal, sys, threading, time
+from moe_mheight.__main__ import main
+
+def strike(pause):
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.001)
+    time.sleep(pause)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=strike, args=(float(sys.argv.pop(1)),), daemon=True).start()
+main()
+"""
 
 
 @posix
 @pytest.mark.slow
-@pytest.mark.parametrize("line", ["exact short.npz --m 3", "exact long.npz --m 3", "predict rows.json"])
-def test_ctrl_c_at_any_moment(line, folder, rng):
-    """Nothing compiled yet."""
-    np.savez("short.npz", P=rng.normal(size=(4, 5)))
-    np.savez("long.npz", P=rng.normal(size=(10, 10)))
+@pytest.mark.parametrize("line", ["exact code.npz --m 3", "predict rows.json"])
+def test_ctrl_c_at_any_moment(line, mheight, folder, rng):
+    """Amid the imports, then at random: interrupted and no answer, or the whole answer, as if nothing had happened."""
+    np.savez("code.npz", P=rng.normal(size=(4, 5)))
     write_json(folder / "rows.json", [[9, 4, 3, rng.normal(size=(4, 5)).tolist()] for _ in range(200)])
-    for i in range(3):
-        env = environment(NUMBA_CACHE_DIR=str(folder / f"cold{i}"))
-        process = subprocess.Popen(
-            [*MHEIGHT, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-        )
-        try:
-            time.sleep(rng.uniform(0.5, 8.0))
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=400)
-        finally:
-            process.kill()
-        assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+    def but_the_time(code, out, err):
+        return code, re.sub(r"[0-9.]+ s\)", "s)", out), err
+
+    code, out, _ = answer = but_the_time(*mheight(*line.split()))
+    assert code == 0
+    assert out
+    interrupted = (130, "", "interrupted\n")
+    assert struck(folder, SOME_TIME, 0, *line.split()) == interrupted
+    for pause in rng.uniform(0.0, 8.0, 2):
+        assert but_the_time(*struck(folder, SOME_TIME, pause, *line.split())) in (interrupted, answer)
+
+
+LATE = """
+import atexit, os, signal, sys
+from moe_mheight.__main__ import main
+from moe_mheight.cli import main as command_line
+
+def strike(kill=os.kill, own=os.getpid(), number=signal.SIGINT):
+    kill(own, number)
+
+class Last:  # when Python has taken its handlers back
+    __del__ = lambda self, strike=strike: strike()
+
+how, *sys.argv[1:] = sys.argv[1:]
+told_of_compiling = command_line.told_of_compiling
+if how == "amid what follows":
+    class Told:
+        def __init__(self, *arguments):
+            self.told = told_of_compiling(*arguments)
+        def __enter__(self):
+            self.told.__enter__()
+        def __exit__(self, *error):
+            strike()
+            self.told.__exit__(*error)
+    command_line.told_of_compiling = Told
+elif how == "at exit":
+    atexit.register(strike)
+else:
+    last = Last()
+main()
+"""
+
+
+@posix
+@pytest.mark.slow
+def test_ctrl_c_comes_too_late(mheight, folder):
+    """The answer is out: neither another exit code nor death by a signal."""
+    write_json(folder / "rows.json", ROWS)
+    answer = mheight("exact", "rows.json")
+    for how in ("amid what follows", "at exit", "in the end"):
+        done = python("-c", LATE, how, "exact", "rows.json")
+        assert (done.returncode, done.stdout, done.stderr) == answer, how
+        refused = python("-c", LATE, how, "exact", "none.json")
+        assert (refused.returncode, refused.stdout) == (2, ""), how
+        assert refused.stderr.count("\n") == 1, how
 
 
 # other systems
