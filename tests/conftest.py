@@ -18,6 +18,11 @@ from filelock import FileLock, Timeout
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
+PACKAGE = importlib.util.find_spec("moe_mheight")
+if PACKAGE is not None and PACKAGE.origin == str(HERE.parent / "moe_mheight" / "__init__.py"):
+    # programs that tests start have the package under test, not an installed one, which would compile all kernels again
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+
 
 SLOW_FIXTURES = {"site", "exported", "graphs", "ensemble", "drawn", "made", "results"}
 """Each takes many seconds, and so does a test that needs it."""
