@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -177,10 +178,31 @@ SMALL_RECIPE = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Small chunks and held-out sets, in this process; every open bracket is routed to experts."""
+def measured_on(monkeypatch):
+    """Trainings in this process, with so many codes a group held out, and one budget: most of their time goes there."""
     from moe_mheight._parallel import workers
-    from moe_mheight.experts import batches, features, model_card, training
+    from moe_mheight.experts import model_card, training
+
+    real = model_card.held_out
+
+    @contextmanager
+    def within(codes):
+        def few(name, tier, size, count, **more):
+            return real(name, tier, size, codes, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
+
+        monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
+        for module in (model_card, training):
+            monkeypatch.setattr(module, "held_out", few)
+        with workers(1):
+            yield
+
+    return within
+
+
+@pytest.fixture
+def quick(monkeypatch, measured_on):
+    """Small chunks and held-out sets, in this process; every open bracket is routed to experts."""
+    from moe_mheight.experts import batches, features
 
     monkeypatch.setattr(features, "DECIDED", -1.0)
     plain = batches.Recipe
@@ -189,13 +211,5 @@ def quick(monkeypatch):
         return plain(**{**SMALL_RECIPE, **settings})
 
     monkeypatch.setattr(batches, "Recipe", small)
-    real = model_card.held_out
-
-    def few(name, tier, size, count, **more):
-        return real(name, tier, size, 20, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
-
-    monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
-    for module in (model_card, training):
-        monkeypatch.setattr(module, "held_out", few)
-    with workers(1):
+    with measured_on(20):
         yield

@@ -805,10 +805,17 @@ def test_workers_that_are_spawned(mheight, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_streams_that_are_closed(folder, closed):
+@pytest.mark.parametrize(
+    ("closed", "commands"),
+    [
+        (">&-", ["predict codes.json", "generate --help"]),
+        ("2>&-", ["exact codes.json", "generate --help"]),
+        (">&- 2>&-", ["exact codes.json", "predict codes.json"]),
+    ],
+)
+def test_streams_that_are_closed(folder, closed, commands):
     (folder / "codes.json").write_text("[[4, 2, 2, [[1, 1], [1, 2]]]]", encoding="utf-8")
-    for command in ("exact codes.json", "predict codes.json", "generate --help"):
+    for command in commands:
         line = f"{shlex.quote(sys.executable)} -m moe_mheight {command} {closed}"
         done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
