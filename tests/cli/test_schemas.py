@@ -287,19 +287,9 @@ def test_train_router(printed, folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_export_onnx(printed, models, monkeypatch):
+def test_export_onnx(printed, models):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="an extra")
-    from moe_mheight.ensemble import onnx as exports
-
-    real, graphs = exports._graph, {}  # networks of one architecture are one graph, which takes torch seconds
-
-    def kept(onnx, expert):
-        if expert.architecture not in graphs:
-            graphs[expert.architecture] = real(onnx, expert)
-        return graphs[expert.architecture]
-
-    monkeypatch.setattr(exports, "_graph", kept)
     check("onnx", printed("export-onnx", "experts", "--models", models, "-q"))
 
 
