@@ -24,6 +24,10 @@ if PACKAGE is not None and PACKAGE.origin == str(HERE.parent / "moe_mheight" / "
     # programs that tests start have the package under test, not an installed one, which would compile all kernels again
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # processes side by side have a core each: torch's threads, waiting for one another's core, take five times the work
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 SLOW_FIXTURES = {"site", "exported", "graphs", "ensemble", "drawn", "made", "results"}
 """Each takes many seconds, and so does a test that needs it."""
