@@ -163,19 +163,14 @@ RUN = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch, measured_on):
-    """A tier is trained as shown, but under budgets on few codes, and measured on few."""
-    from moe_mheight.experts import batches
-
+def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     for name in EXTRAS.get(page, ()):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(batches, "Recipe", partial(batches.Recipe, whole=0.0, searched=32))
-    with measured_on(300) if page == "tutorial.md" else contextlib.nullcontext():
-        for block, printed in outcomes(page):
-            if block.shown is not None:
-                wrong = differs(printed, block.shown, block.values)
-                assert wrong is None, f"{page}:\n{block.content}{wrong}\n{printed}"
+    for block, printed in outcomes(page):
+        if block.shown is not None:
+            wrong = differs(printed, block.shown, block.values)
+            assert wrong is None, f"{page}:\n{block.content}{wrong}\n{printed}"
 
 
 def test_what_is_not_run_says_why():
