@@ -216,8 +216,9 @@ def ctrl_c() -> Iterator[Interrupts]:
     try:
         yield interrupts
     finally:
+        after = signal.SIG_DFL if interrupts.seen else signal.SIG_IGN
         if signal.getsignal(signal.SIGINT) is interrupts:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if interrupts.seen else signal.SIG_IGN)
+            signal.signal(signal.SIGINT, after)
 
 
 def main(command: click.Command = mheight, name: str = "mheight") -> None:
