@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics.jit import compiled
-from ..numerics.simplex_tableau import descend, largest_in_row, norm, push_out_anywhere
+from ..numerics.simplex_tableau import largest_in_row, norm, push_out_anywhere
 from ..numerics.swaps import take_out
 from .long_codes import begin, plan_for
 from .swap_scores import FIXED, SHAPES, score_swaps
-from .swap_search import ROUNDS, Record, _begin, _climb, _new_room, _random, _solve, _spread_out, _start
+from .swap_search import ROUNDS, Record, _begin, _climb, _new_room, _random, _solve, _spread_out, _start, minimise
 
 SWAPS = 16
 """Swaps of a scan: half the first by the fixed ranking, half any."""
@@ -26,7 +26,7 @@ def _height_of_set(room, mask, a):  # type: ignore[no-untyped-def]
             continue
         if largest_in_row(D, row_of, i, mask) < 1e-9 or not push_out_anywhere(D, basis, row_of, i, mask):
             return 0.0
-    descend(D, basis, row_of, mask, a, a, 0.0, space)
+    minimise(D, basis, row_of, mask, a, 0.0, space)
     return norm(D, a)
 
 

@@ -68,9 +68,6 @@ INFINITE = 1e11
 VANISHED = 1e-12
 """An entry of a table so small is rounding, of integers at least; exact arithmetic decides."""
 
-DEGENERATE = 1e-9
-"""A coefficient relatively this small has no sign."""
-
 
 _in_any_order = partial(compiled, fastmath={"reassoc", "nsz", "contract"})
 
@@ -242,18 +239,21 @@ def _word_of(D, column, word):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _move_target(D, a):  # type: ignore[no-untyped-def]
-    """Column a, moved a little, as the table's last column; whether that was needed for signs."""
+def minimise(D, basis, row_of, mask, a, enough, space):  # type: ignore[no-untyped-def]
+    """Lower |y|_1 of column a until it is `enough` (True), or the linear program of (S, a) is solved (False).
+
+    The table's last column, which is a moved a little, says where to go: none of its coefficients vanishes, so that no
+    pivots go round in circles, and its signs are those of the codeword. It is moved anew at the end, by what is a
+    little there.
+    """
     k, last = D.shape[0], D.shape[1] - 1
-    smallest, total = np.inf, 0.0
-    for i in range(k):
-        smallest = min(smallest, abs(D[i, a]))
-        total += abs(D[i, a])
-    if smallest > DEGENERATE * total:
-        return False
-    for i in range(k):
-        D[i, last] = D[i, a] + MOVED * total * np.sin(1.0 + 1.7 * i + 0.37 * a)
-    return True
+    for _ in range(2):
+        shift = MOVED * norm(D, a)
+        for i in range(k):
+            D[i, last] = D[i, a] + shift * np.sin(1.0 + 1.7 * i + 0.37 * a)
+        if descend(D, basis, row_of, mask, a, last, enough, space):
+            return True
+    return False
 
 
 @_in_any_order
@@ -319,13 +319,9 @@ def solve_set(table, mask, m, known, word):  # type: ignore[no-untyped-def]
         if norm(D, a) <= tau:
             continue
         programs += 1
-        if descend(D, basis, row_of, mask, a, a, tau, space):
+        if minimise(D, basis, row_of, mask, a, tau, space):
             continue
-        column = a
-        if _move_target(D, a):
-            column = D.shape[1] - 1
-            descend(D, basis, row_of, mask, a, column, 0.0, space)
-        _word_of(D, column, word[1])
+        _word_of(D, D.shape[1] - 1, word[1])
         height, its_mask, top = _height_of_word(word[1], m, word[2])
         if height > best:
             best, best_mask, best_top = height, its_mask, top
@@ -612,8 +608,7 @@ def certify_codes(P, m, records, lower, words):  # type: ignore[no-untyped-def]
     table, x, rest, word = room.table, np.empty(k), np.empty(k), np.empty(n)
     for code in range(count):
         _begin(room, P[code])
-        lower[code], words[code, :] = 1.0, 0.0
-        words[code, 0] = 1.0
+        lower[code], words[code, :] = 1.0, table.G[0]
         best = 0
         for e in range(ELITE):
             if records.heights[code, e] > records.heights[code, best]:
@@ -640,9 +635,5 @@ def _certify(table, mask, a, m, x, rest, word):  # type: ignore[no-untyped-def]
             for p in range(k):
                 x[p], rest[p] = D[i, p], 0.0
             return
-    descend(D, basis, row_of, mask, a, a, 0.0, space)
-    column = a
-    if _move_target(D, a):
-        column = D.shape[1] - 1
-        descend(D, basis, row_of, mask, a, column, 0.0, space)
-    certified_height(table.G, D, basis, column, m, x, rest, word)
+    minimise(D, basis, row_of, mask, a, 0.0, space)
+    certified_height(table.G, D, basis, D.shape[1] - 1, m, x, rest, word)
