@@ -1,4 +1,4 @@
-"""`mheight train-expert`: train the experts of one tier, on brackets or on raw matrices."""
+"""`mheight train-expert`: train the experts of one tier, on brackets, on searches of long codes or on raw matrices."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ class Bracket:
 
 
 @dataclass(frozen=True)
+class Long:
+    """Options that only the view of long codes has."""
+
+    labels: Path | None
+
+
+@dataclass(frozen=True)
 class Raw:
     """Options that only the raw view has."""
 
@@ -81,8 +88,9 @@ def _list_settings(ctx: click.Context, _: click.Parameter, given: tuple[str, ...
     "--view",
     default="bracket",
     show_default=True,
-    type=Choice(["bracket", "raw"]),
-    help="What the networks read: certified brackets, or (n, k, m, P) itself.",
+    type=Choice(["bracket", "long", "raw"]),
+    help="What the networks read: certified brackets, up to n = 16; searches of long codes, beyond; or (n, k, m, P) "
+    "itself.",
 )
 @models_option("Model set to put the tier into.  [default: ./mheight-models, ./mheight-raw]")
 @click.option(
@@ -98,6 +106,13 @@ def _list_settings(ctx: click.Context, _: click.Parameter, given: tuple[str, ...
     "--chunks",
     type=click.IntRange(2),
     help="Bracket view: length in chunks of fresh codes instead; the same weights again.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Long view: exactly labelled codes; `python benchmarks/label_long_codes.py batches FILE` makes them, repeated "
+    "more of them.  [default: the set that ships]",
 )
 @click.option("--epochs", type=int, help="Raw view: how often the codes are shown.  [default: 30, or as in the recipe]")
 @click.option(
@@ -132,15 +147,20 @@ def _list_settings(ctx: click.Context, _: click.Parameter, given: tuple[str, ...
 @output_options
 @gathered("wanted", Ensemble)
 @gathered("bracket", Bracket)
+@gathered("long", Long)
 @gathered("raw", Raw)
-def command(wanted: Ensemble, bracket: Bracket, raw: Raw, workers: Workers, output: Output) -> int:
-    """Train the experts of one tier: of the bracket view, on fresh, exactly labelled random codes, or of the raw view,
-    on a file.
+def command(wanted: Ensemble, bracket: Bracket, long: Long, raw: Raw, workers: Workers, output: Output) -> int:
+    """Train the experts of one tier: of the bracket view, on fresh, exactly labelled random codes, of the long view, on
+    searches of labelled codes, or of the raw view, on a file.
 
     The members of the ensemble train side by side, by this machine's cores or a cluster's. Progress is kept: the same
     command goes on where an interrupted one stopped, on any machine that has DIR. A finished tier is a folder DIR/TIER
     with config.json, weights as safetensors, checksums, history.jsonl and a model card; when all tiers are there
     (raw: one is enough), ensemble-eval --models DIR takes them.
+
+    The experts of long codes, n > 16, are trained right after those of the bracket view, unless --chunks is given, or
+    by --view long for a tier that is there. Their training is minutes, and is not kept when interrupted; the tier stays
+    as it was, and --view long begins again.
 
     The raw view is for comparison, and for those who train on P: its errors are thousands of times those of the
     bracket view (docs/ablation.md). The file is split by orbit, 85 to 15, before anything is made from it.
@@ -150,18 +170,21 @@ def command(wanted: Ensemble, bracket: Bracket, raw: Raw, workers: Workers, outp
       mheight train-expert --tier low --models mine
       mheight train-expert --tier medium --models mine --seeds 3 --minutes 30
       mheight train-expert --tier high --models mine --chunks 2000 --scheduler tcp://10.0.0.1:8786
+      mheight train-expert --tier low --view long --models mine --labels labels.npz --force
       mheight train-expert --tier high --view raw --epochs 10
       mheight train-expert --tier all --view raw --recipe run1 --set width=128 --set orbit=true
       mheight train-expert --set help
     """
-    foreign = _given(bracket) if wanted.view == "raw" else _given(raw)
-    if foreign:
-        name = min("set" if name == "settings" else name for name in foreign).replace("_", "-")
-        raise click.UsageError(f"--{name} is for --view {'bracket' if wanted.view == 'raw' else 'raw'}")
-    if wanted.view == "bracket" and wanted.tier == "all":
-        raise click.UsageError("--tier all is for --view raw; the bracket view has an ensemble for each tier")
+    for view, options in (("bracket", bracket), ("long", long), ("raw", raw)):
+        if view != wanted.view and (foreign := _given(options)):
+            name = min("set" if name == "settings" else name for name in foreign).replace("_", "-")
+            raise click.UsageError(f"--{name} is for --view {view}")
+    if wanted.view != "raw" and wanted.tier == "all":
+        raise click.UsageError(f"--tier all is for --view raw; the {wanted.view} view has an ensemble for each tier")
     with working(workers):
-        return _train_raw(wanted, raw, output) if wanted.view == "raw" else _train_bracket(wanted, bracket, output)
+        if wanted.view == "raw":
+            return _train_raw(wanted, raw, output)
+        return _train_long(wanted, long, output) if wanted.view == "long" else _train_bracket(wanted, bracket, output)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -191,6 +214,10 @@ def _train_bracket(wanted: Ensemble, bracket: Bracket, output: Output) -> int:
     settings = _announce(wanted, folder, output) | _given(bracket)
     with training(f"{wanted.tier}, chunks", output, newest) as report:
         config = train_tier(wanted.tier, folder, report=report, **settings)
+    if bracket.chunks is None:
+        what = f"for long codes, n > 16; interrupted, --view long --models {folder} begins again"
+        remark(f"training {wanted.seeds} x {wanted.tier} {what}", output.quiet)
+        _add_long(wanted, folder, None, output)
     if output.as_json:
         emit({"format": "moe_mheight training 1", "folder": str(folder / wanted.tier), **config})
         return 0
@@ -199,6 +226,44 @@ def _train_bracket(wanted: Ensemble, bracket: Bracket, output: Output) -> int:
         for group, v in over_kinds(config["metrics"]).items()
     ]
     click.echo(table(["held out", "codes", "log2-MSE", "fixed point", "worst, bits"], rows))
+    remark(f"saved to {folder / wanted.tier}", output.quiet)
+    return 0
+
+
+def _add_long(wanted: Ensemble, folder: Path, labels: Path | None, output: Output) -> dict[str, Any]:
+    """Trains the experts of long codes, and tells how far it is."""
+    from moe_mheight.experts.long_store import add_long
+    from moe_mheight.experts.long_training import count_batches, shipped_labels
+
+    found = labels or shipped_labels()
+    total, done = 2 * count_batches(found, wanted.tier), 0
+    with training(f"{wanted.tier}, long codes", output, lambda _: "") as report:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            report(done, total, [])
+
+        return add_long(folder, wanted.tier, seeds=wanted.seeds, labels=found, force=wanted.force, advance=advance)
+
+
+def _train_long(wanted: Ensemble, long: Long, output: Output) -> int:
+    from moe_mheight.experts.long_store import check_long
+
+    folder = Path(wanted.models or "mheight-models")
+    check_long(folder / wanted.tier, wanted.force)
+    remark(f"training {wanted.seeds} x {wanted.tier} for long codes, into {folder / wanted.tier}", output.quiet)
+    about = _add_long(wanted, folder, long.labels, output)
+    if output.as_json:
+        emit({**about, "folder": str(folder / wanted.tier)})
+        return 0
+    rows = [
+        [str(2**place), f"{stage['codes']:.0f}", f"{stage['found']:.1%}", f"{stage['lower bound alone']:.1e}",
+         f"{stage['prediction']:.1e}", f"{stage['Brier score']:.3f}"]
+        for place, stage in enumerate(about["held out"]["stages"])
+    ]  # fmt: skip
+    head = ["search, times the first stage", "codes", "found", "bound alone, log2-MSE", "log2-MSE", "Brier score"]
+    click.echo(table(head, rows))
     remark(f"saved to {folder / wanted.tier}", output.quiet)
     return 0
 

@@ -6,18 +6,21 @@ A batch is COUNT codes of one (n, k, m) and one kind; its number and the seed of
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
-from zlib import crc32
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from .._io import write_file
 from ..codes.generators import random_codes
 from ..errors import DataError, brief
 from ..groups import Group, group_name
+from ..numerics.bitsets import BITS
 
 COUNT = 8
 """Codes of a batch."""
@@ -35,6 +38,10 @@ LONG_KINDS = (
 """Kinds of the batches; integers of every scale make half of them."""
 
 SHARES = (0.2, 0.15, 0.15, 0.15, 0.1, 0.15, 0.05, 0.05)
+
+
+COLUMNS = ("number", "group", "kind", "digest", "h")
+"""Arrays of a set, a row each batch."""
 
 
 class DrawnBatch(NamedTuple):
@@ -59,7 +66,7 @@ def kind_of(seed: int, number: int) -> str:
 
 
 def _digest(P: NDArray[np.float64]) -> int:
-    return crc32(np.ascontiguousarray(P).tobytes())
+    return zlib.crc32(np.ascontiguousarray(P).tobytes())
 
 
 def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
@@ -78,6 +85,21 @@ def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
     write_file(path, content.getvalue())
 
 
+def _check(columns: list[NDArray[Any]]) -> None:
+    """Raises ValueError for columns of other lengths, codes that cannot be drawn, or heights that are none."""
+    numbers, groups, kinds, digests, heights = columns
+    count = len(numbers)
+    if any(c.shape != (count, *rest) for c, rest in zip(columns, ((), (3,), (), (), (COUNT,)), strict=True)):
+        raise ValueError("its columns have other shapes than they should")
+    if not all(c.dtype.kind in "iu" for c in (numbers, groups, kinds, digests)) or heights.dtype != np.float64:
+        raise ValueError("its columns are of other types than they should be")
+    n, k, m = groups.T.astype(np.int64)
+    if not ((n <= BITS) & (k >= 1) & (m >= 1) & (m <= n - k)).all() or not (heights >= 1.0).all():
+        raise ValueError("it holds groups or heights that no codes have")
+    if count and (numbers.min() < 0 or kinds.min() < 0 or kinds.max() >= len(LONG_KINDS)):
+        raise ValueError("it holds a kind of codes that is not known")
+
+
 def read_batches(path: Path) -> Iterator[tuple[DrawnBatch, NDArray[np.float64]]]:
     """The batches of a set, each with its codes, drawn again.
 
@@ -85,9 +107,10 @@ def read_batches(path: Path) -> Iterator[tuple[DrawnBatch, NDArray[np.float64]]]
         DataError: it is no such set, or this version of NumPy draws other codes.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
-            seed, parts = int(found["seed"]), [found[name] for name in ("number", "group", "kind", "digest", "h")]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        with open(path, "rb") as handle, NpzFile(handle, allow_pickle=False) as found:
+            seed, parts = int(found["seed"]), [found[name] for name in COLUMNS]
+            _check(parts)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a set of drawn codes with labels: {brief(error)}") from error
     for number, numbers, kind, digest, h in zip(*parts, strict=True):
         n, k, m = map(int, numbers)

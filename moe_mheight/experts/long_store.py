@@ -1,14 +1,20 @@
-"""The experts of long codes in a tier's folder: long0.safetensors and so on, and long.json, among its checked files."""
+"""The experts of long codes in a tier's folder: long0.safetensors and so on, and long.json, among its checked files.
+
+They are trained in memory. Then a copy of the tier's folder, made aside, gets them and takes its name: whoever is
+interrupted or killed before that leaves the tier as it was.
+"""
 
 from __future__ import annotations
 
-import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .._io import locked, write_file
+from .._io import PART, as_json, locked, make_folder, restore, swap, sweep, write_file
 from ..data.rows import silently
-from ..errors import ModelError, brief
+from ..errors import FolderError, ModelError, brief
 from ..groups import TIERS
 from .long_experts import FORMAT, LongTier, pack_long
 from .long_training import Advance, shipped_labels, train_long
@@ -33,25 +39,71 @@ def add_long(
         seeds: members.
         labels: a set of `data.drawn_labels`; default the one that ships.
         force: replace those that are there.
-        advance: told of every batch of labels that was searched; each is, twice.
+        advance: told of every batch of labels that was searched; each is, twice (`long_training.count_batches`).
+        threads: default all cores.
 
     Returns:
         What long.json holds: calibration, figures on held-out codes, provenance.
 
     Raises:
         ModelError: there is no such tier, or it has such experts (and not force).
+        DataError: the labels are no such set, or hold too few codes of the tier.
+        FolderError: another process trains those of this tier, or the folder cannot be written.
     """
     folder = models / tier
-    if tier not in TIERS or not folder.is_dir():
-        raise ModelError(f"no tier at {folder}; train it first with `mheight train-expert --tier {brief(tier)}`")
+    check_long(folder, force)
+    with _aside(folder):
+        check_long(folder, force)
+        found, figures = train_long(labels or shipped_labels(), tier, seeds, advance=advance, threads=threads)
+        return _put(folder, found, figures)
+
+
+def check_long(folder: Path, force: bool) -> None:
+    """Whether experts of long codes can be put into a tier's folder.
+
+    Raises:
+        ModelError: there is no such tier, it is damaged, or it has such experts (and not force).
+    """
+    tier = folder.name if folder.name in TIERS else TIERS[0]
+    if folder.name not in TIERS or not folder.parent.is_dir():
+        raise ModelError(f"no tier at {brief(str(folder))}; train it first with `mheight train-expert --tier {tier}`")
+    restore(folder.parent)
+    if not folder.is_dir():
+        raise ModelError(f"no tier at {folder}; train it first with `mheight train-expert --tier {tier}`")
     if "long.json" in checked_files(folder) and not force:
         raise ModelError(f"{folder} has experts of long codes; --force to replace them")
-    found, figures = train_long(labels or shipped_labels(), tier, seeds, advance=advance, threads=threads)
-    return save_long(folder, found, figures)
 
 
 def save_long(folder: Path, tier: LongTier, figures: dict[str, Any]) -> dict[str, Any]:
-    """Write them into a tier's folder, and its checksums anew; returns what long.json holds."""
+    """Put experts of long codes into a tier's folder, in place of those that are there; returns what long.json holds.
+
+    Raises:
+        ModelError: the tier is damaged. FolderError: another process is at it, or it cannot be written.
+    """
+    with _aside(folder):
+        return _put(folder, tier, figures)
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[None]:
+    """Hold the folder, beside a tier's own, where its next version is made."""
+    made = _made(folder)
+    make_folder(made)
+    try:
+        with locked(made):
+            sweep(made)
+            yield
+    finally:
+        with suppress(OSError):  # somebody else may have come
+            made.rmdir()
+
+
+def _made(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.long.unfinished")
+
+
+def _put(folder: Path, tier: LongTier, figures: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the tier with these experts takes its name."""
     about = {
         "format": FORMAT,
         "seeds": len(tier.members),
@@ -59,11 +111,20 @@ def save_long(folder: Path, tier: LongTier, figures: dict[str, Any]) -> dict[str
         "held out": figures,
         "provenance": provenance(),
     }
-    with locked(folder):
-        for old in folder.glob("long*.safetensors"):
-            old.unlink()
+    restore(folder.parent)
+    checked_files(folder)
+    finished = _made(folder) / "finished"
+    try:
+        shutil.rmtree(finished, ignore_errors=True)
+        try:
+            shutil.copytree(folder, finished, ignore=shutil.ignore_patterns("long*.safetensors", "lock", f"*{PART}"))
+        except (OSError, shutil.Error) as error:
+            raise FolderError(f"cannot copy {folder} to {finished}: {brief(error)}") from error
         for number, member in enumerate(tier.members):
-            write_file(folder / f"long{number}.safetensors", pack_long(member))
-        write_file(folder / "long.json", (json.dumps(about, indent=1) + "\n").encode())
-        write_checksums(folder)
+            write_file(finished / f"long{number}.safetensors", pack_long(member))
+        write_file(finished / "long.json", (as_json(about, indent=1) + "\n").encode())
+        write_checksums(finished)
+        swap([(finished, folder)])
+    finally:
+        shutil.rmtree(finished, ignore_errors=True)
     return about

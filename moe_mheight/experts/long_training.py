@@ -23,6 +23,7 @@ from ..brackets.swap_scores import FIXED, SHAPES, Ranking, fixed_scores
 from ..codes.minors import are_whole
 from ..data.drawn_labels import DrawnBatch, read_batches
 from ..data.rows import silently
+from ..errors import DataError
 from ..groups import Group, tier_of
 from ..numerics.jit import thread_count
 from .checkpoints import FRESH
@@ -102,6 +103,21 @@ def _batches(labels: Path, tier: str) -> Iterator[tuple[DrawnBatch, NDArray[np.f
         finite = np.isfinite(batch.h)
         if tier_of(*batch.group) == tier and finite.any():
             yield batch, P[finite], batch.h[finite]
+
+
+def count_batches(labels: Path, tier: str) -> int:
+    """How many batches of a tier a set of labels holds.
+
+    Raises:
+        DataError: it is no such set, or has no batch of the tier to train on, or none to hold out.
+    """
+    held = [batch.number % HELD_OUT == 0 for batch, *_ in _batches(labels, tier)]
+    if not 0 < sum(held) < len(held):
+        raise DataError(
+            f"{labels} holds {len(held)} batches of the {tier} tier, {sum(held)} of them held out: more labels are "
+            "needed, as `python benchmarks/label_long_codes.py batches` makes them"
+        )
+    return len(held)
 
 
 def collect_scans(labels: Path, tier: str, advance: Advance = silently) -> Scans:
@@ -243,7 +259,11 @@ def train_long(
         seeds: members.
         advance: told of every batch of labels that was searched.
         threads: default all cores.
+
+    Raises:
+        DataError: the labels are no such set, or hold too few codes of the tier.
     """
+    count_batches(labels, tier)
     workers = thread_count(threads)
     scans = collect_scans(labels, tier, advance)
     rankings = on_threads(workers, lambda: [train_ranking(scans, seed) for seed in range(seeds)])
@@ -269,7 +289,7 @@ def _ranking_figures(scans: Scans, rankings: list[LongExpert]) -> dict[str, floa
     return figures
 
 
-def _stage_figures(tier: LongTier, searches: Searches) -> list[dict[str, float]]:
+def _stage_figures(tier: LongTier, searches: Searches) -> list[dict[str, float | None]]:
     """What the experts say of the held-out searches after each stage."""
     out = []
     for stage in range(STAGES):
@@ -285,7 +305,7 @@ def _stage_figures(tier: LongTier, searches: Searches) -> list[dict[str, float]]
             "Brier score": float(np.mean((judged.certainty - found) ** 2)),
             "of the base rate": float(base * (1.0 - base)),
             "certain of 0.99": float(sure.mean()),
-            "of these right": float(found[sure].mean()) if sure.any() else float("nan"),
+            "of these right": float(found[sure].mean()) if sure.any() else None,
             **{f"covered at {level}": float((missing <= upper_bits(tier, judged, level) + MISSED).mean())
                for level in (0.5, 0.8, 0.9, 0.95, 0.99)},
         })  # fmt: skip
