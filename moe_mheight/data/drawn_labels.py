@@ -40,7 +40,7 @@ LONG_KINDS = (
 SHARES = (0.2, 0.15, 0.15, 0.15, 0.1, 0.15, 0.05, 0.05)
 
 
-COLUMNS = ("number", "group", "kind", "digest", "h")
+COLUMNS = ("seed", "number", "group", "kind", "digest", "h")
 """Arrays of a set, a row each batch."""
 
 
@@ -70,10 +70,10 @@ def _digest(P: NDArray[np.float64]) -> int:
 
 
 def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
-    """Write a set: groups (B, 3), numbers (B,), kinds (B,) as places in LONG_KINDS, digests (B,), h (B, COUNT)."""
+    """Write a set: seed, number, kind as a place in LONG_KINDS, digest (B,); group (B, 3); h (B, COUNT)."""
     found = list(batches)
     arrays = {
-        "seed": np.array(found[0].seed if found else 0),
+        "seed": np.array([batch.seed for batch in found], np.uint32),
         "group": np.array([batch.group for batch in found], np.uint8).reshape(-1, 3),
         "number": np.array([batch.number for batch in found], np.uint32),
         "kind": np.array([LONG_KINDS.index(batch.kind) for batch in found], np.uint8),
@@ -87,16 +87,16 @@ def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
 
 def _check(columns: list[NDArray[Any]]) -> None:
     """Raises ValueError for columns of other lengths, codes that cannot be drawn, or heights that are none."""
-    numbers, groups, kinds, digests, heights = columns
+    seeds, numbers, groups, kinds, _, heights = columns
     count = len(numbers)
-    if any(c.shape != (count, *rest) for c, rest in zip(columns, ((), (3,), (), (), (COUNT,)), strict=True)):
+    if any(c.shape != (count, *rest) for c, rest in zip(columns, ((), (), (3,), (), (), (COUNT,)), strict=True)):
         raise ValueError("its columns have other shapes than they should")
-    if not all(c.dtype.kind in "iu" for c in (numbers, groups, kinds, digests)) or heights.dtype != np.float64:
+    if not all(c.dtype.kind in "iu" for c in columns[:-1]) or heights.dtype != np.float64:
         raise ValueError("its columns are of other types than they should be")
     n, k, m = groups.T.astype(np.int64)
     if not ((n <= BITS) & (k >= 1) & (m >= 1) & (m <= n - k)).all() or not (heights >= 1.0).all():
         raise ValueError("it holds groups or heights that no codes have")
-    if count and (numbers.min() < 0 or kinds.min() < 0 or kinds.max() >= len(LONG_KINDS)):
+    if count and (min(seeds.min(), numbers.min(), kinds.min()) < 0 or kinds.max() >= len(LONG_KINDS)):
         raise ValueError("it holds a kind of codes that is not known")
 
 
@@ -108,13 +108,13 @@ def read_batches(path: Path) -> Iterator[tuple[DrawnBatch, NDArray[np.float64]]]
     """
     try:
         with open(path, "rb") as handle, NpzFile(handle, allow_pickle=False) as found:
-            seed, parts = int(found["seed"]), [found[name] for name in COLUMNS]
+            parts = [found[name] for name in COLUMNS]
             _check(parts)
     except (OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a set of drawn codes with labels: {brief(error)}") from error
-    for number, numbers, kind, digest, h in zip(*parts, strict=True):
+    for seed, number, numbers, kind, digest, h in zip(*parts, strict=True):
         n, k, m = map(int, numbers)
-        batch = DrawnBatch(seed, int(number), (n, k, m), LONG_KINDS[kind], h)
+        batch = DrawnBatch(int(seed), int(number), (n, k, m), LONG_KINDS[kind], h)
         P = draw_batch(*batch[:4])
         if _digest(P) != digest:
             raise DataError(
