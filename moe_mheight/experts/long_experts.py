@@ -90,7 +90,7 @@ def ranking_of(members: list[LongExpert]) -> Ranking:
     """The members' rankings as one network."""
     inner, shift, outer = (np.concatenate([member[f"ranking.{name}"] for member in members]) for name in
                            ("inner", "shift", "outer"))  # fmt: skip
-    return Ranking(np.ascontiguousarray(inner), shift, outer / len(members))
+    return Ranking(np.ascontiguousarray(inner.T), shift, outer / len(members))
 
 
 def _softsign(x: Floats) -> Floats:

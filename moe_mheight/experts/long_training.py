@@ -280,7 +280,7 @@ def _ranking_figures(scans: Scans, rankings: list[LongExpert]) -> dict[str, floa
     figures = {"scans": float(len(read))}
     network = ranking_of(rankings)
     for name, ranking in (("fixed", FIXED), ("learned", network)):
-        z = read @ ranking.inner.T + ranking.shift
+        z = read @ ranking.inner + ranking.shift
         score = fixed_scores(read) + (z / (1.0 + np.abs(z))) @ ranking.outer
         first = np.take_along_axis(log2_h, score.argmax(1)[:, None], 1)[:, 0]
         figures[f"{name} first is best"] = float((score.argmax(1) == log2_h.argmax(1)).mean())
