@@ -78,7 +78,9 @@ def measure_long(
     judged = _search(P, group, tiers, effort, records, threads)
     found = long_codes.certify(P, m, records, threads=threads)
     infinite = np.isinf(found.lower)
-    certainty, added = np.where(infinite, 1.0, judged.certainty), np.where(infinite, 0.0, judged.expected)
+    stopped = ~infinite & (records.heights.max(1) > INFINITE)  # by a height that rounding made
+    certainty = np.where(infinite, 1.0, np.where(stopped, 0.0, judged.certainty))
+    added = np.where(infinite, 0.0, judged.expected)
     height = found.lower * np.exp2(added)
     low = high = None
     if coverage is not None:
@@ -86,6 +88,7 @@ def measure_long(
         bits = upper_bits(loudest, judged, coverage) + SLIP
         low = found.lower
         high = np.full(count, inf) if coverage >= 1.0 else found.lower * np.exp2(np.where(infinite, 0.0, bits))
+        high = np.where(stopped, inf, high)
     return Measurement(
         found.lower,
         np.full(count, inf),
