@@ -110,11 +110,16 @@ def score_swaps(W, mask, a, k, least, ranking, read, scores, space):  # type: ig
         least: the network is not asked about swaps whose fixed score is more than FAR_BELOW below it.
         read: (T, SHAPES), filled with what is read of the swaps where T > 0: that of b for j in row b n + j.
         scores: (n, n), of the swap of b outside for j in S.
-        space: (5, n).
+        space: (4, n).
     """
     n = W.shape[0]
+<<<<<<< HEAD
     at_a, leverage, by_j, inside, x = space[0], space[1], space[2], space[3], space[4, :SHAPES]
     sums, hidden = np.empty(8), np.empty(ranking.outer.shape[0])
+=======
+    at_a, leverage, by_j, inside = space[0], space[1], space[2], space[3]
+    sums, x = np.empty(8), np.empty(SHAPES)
+>>>>>>> longtests
     size = 0
     for i in range(n):
         inside[i] = 0.0 if mask >> i & 1 else 1.0

@@ -78,7 +78,9 @@ def measure_long(
     judged = _search(P, group, tiers, effort, records, threads)
     found = long_codes.certify(P, m, records, threads=threads)
     infinite = np.isinf(found.lower)
-    certainty, added = np.where(infinite, 1.0, judged.certainty), np.where(infinite, 0.0, judged.expected)
+    stopped = ~infinite & (records.heights.max(1) > INFINITE)  # by a height that rounding made
+    certainty = np.where(infinite, 1.0, np.where(stopped, 0.0, judged.certainty))
+    added = np.where(infinite, 0.0, judged.expected)
     height = found.lower * np.exp2(added)
     low = high = None
     if coverage is not None:
@@ -86,6 +88,7 @@ def measure_long(
         bits = upper_bits(loudest, judged, coverage) + SLIP
         low = found.lower
         high = np.full(count, inf) if coverage >= 1.0 else found.lower * np.exp2(np.where(infinite, 0.0, bits))
+        high = np.where(stopped, inf, high)
     return Measurement(
         found.lower,
         np.full(count, inf),
@@ -108,7 +111,7 @@ def _search(
     """Search all codes, and say how it went."""
     n, _, m = group
     count = len(P)
-    judged = Judgement(np.zeros(count), np.zeros(count), np.zeros(count))
+    judged = Judgement(*np.zeros((4, count)))
     if comb(n, m) <= long_codes.FEW_SETS:
         long_codes.go_on(P, m, records, 1, threads=threads)
         return judged._replace(certainty=np.ones(count))
@@ -136,5 +139,5 @@ def _search(
 def _judged(tiers: Weighted, read: NDArray[np.float64]) -> Judgement:
     """What the tiers say together, by their gate weights."""
     said = [(weight, judge(tier, read)) for weight, tier in tiers]
-    mixed = [np.sum([weight * one[place] for weight, one in said], axis=0) for place in range(3)]
-    return Judgement(mixed[0], mixed[1], mixed[2])
+    mixed = [np.sum([weight * one[place] for weight, one in said], axis=0) for place in range(len(Judgement._fields))]
+    return Judgement(*mixed)

@@ -54,12 +54,14 @@ class Calibration(NamedTuple):
 
     logits, certainty: (K,) ascending, the mean logit of the members and the share of codes there whose best height was
     the height. levels, quantiles: (Q,) ascending, of the bits missing over those expected, where some were missing.
+    share: (), of the expected bits what is worth adding, from 0 to 1.
     """
 
     logits: Floats
     certainty: Floats
     levels: Floats
     quantiles: Floats
+    share: Floats
 
 
 class LongTier(NamedTuple):
@@ -70,20 +72,16 @@ class LongTier(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Of B searches: the probability that the best height is the height, bits missing if not, and the std of members.
+    """Of B searches: the probability that the best height is the height, the bits missing if not, those to add to log2
+    of the best height, and the std of what the members expect.
 
     Shapes: (B,) each.
     """
 
     certainty: Floats
     gap: Floats
+    expected: Floats
     std_bits: Floats
-
-    @property
-    def expected(self) -> Floats:
-        """Bits to add to log2 of the best height."""
-        bits = (1.0 - self.certainty) * self.gap
-        return np.where(bits > NEGLIGIBLE, bits, 0.0)
 
 
 def ranking_of(members: list[LongExpert]) -> Ranking:
@@ -111,7 +109,10 @@ def judge(tier: LongTier, read: Floats) -> Judgement:
     logits, gaps = (np.stack(parts) for parts in zip(*(answers(member, read) for member in tier.members), strict=True))
     certainty = np.interp(logits.mean(0), tier.calibration.logits, tier.calibration.certainty)
     shares = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
-    return Judgement(certainty, gaps.mean(0), ((1.0 - shares) * gaps).std(0))
+    gap = gaps.mean(0)
+    expected = tier.calibration.share * (1.0 - certainty) * gap
+    expected = np.where(expected > NEGLIGIBLE, expected, 0.0)
+    return Judgement(certainty, gap, expected, ((1.0 - shares) * gaps).std(0))
 
 
 def upper_bits(tier: LongTier, judged: Judgement, coverage: float) -> Floats:
@@ -163,6 +164,8 @@ def calibration_of(table: Any) -> Calibration:
             )
         if (np.diff(one) < 0).any() or (np.diff(two) < 0).any():
             raise ModelError("the calibration of long codes must ascend")
+    if found.share.shape != () or not 0.0 <= found.share <= 1.0:
+        raise ModelError("the calibration of long codes adds a share of the expected bits, between 0 and 1")
     if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0):
         raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
     return found

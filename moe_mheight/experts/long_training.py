@@ -246,7 +246,10 @@ def calibrate(members: list[LongExpert], searches: Searches) -> Calibration:
     share = IsotonicRegression(out_of_bounds="clip").fit(x, y, weight).predict(grid)
     ratio = missing[found == 0.0] / gap[found == 0.0]
     quantiles = np.quantile(ratio, LEVELS) if len(ratio) >= FEWEST_MISSED else 64.0 * LEVELS
-    return Calibration(grid, np.maximum.accumulate(np.clip(share, 0.0, 1.0)), LEVELS, quantiles)
+    certainty = np.maximum.accumulate(np.clip(share, 0.0, 1.0))
+    expected, bits = (1.0 - np.interp(logit, grid, certainty)) * gap, np.minimum(missing, MOST_BITS)
+    added = np.clip((expected * bits).sum() / max((expected**2).sum(), 1e-30), 0.0, 1.0)
+    return Calibration(grid, certainty, LEVELS, quantiles, added)
 
 
 def train_long(
