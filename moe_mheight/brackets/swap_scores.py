@@ -113,13 +113,8 @@ def score_swaps(W, mask, a, k, least, ranking, read, scores, space):  # type: ig
         space: (4, n).
     """
     n = W.shape[0]
-<<<<<<< HEAD
-    at_a, leverage, by_j, inside, x = space[0], space[1], space[2], space[3], space[4, :SHAPES]
-    sums, hidden = np.empty(8), np.empty(ranking.outer.shape[0])
-=======
     at_a, leverage, by_j, inside = space[0], space[1], space[2], space[3]
-    sums, x = np.empty(8), np.empty(SHAPES)
->>>>>>> longtests
+    sums, x, hidden = np.empty(8), np.empty(SHAPES), np.empty(ranking.outer.shape[0])
     size = 0
     for i in range(n):
         inside[i] = 0.0 if mask >> i & 1 else 1.0
