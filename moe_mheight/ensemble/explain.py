@@ -23,7 +23,7 @@ from ..exact.heights import m_height
 from ..exact.result import Height
 from ..figures.style import ORANGE, VERMILLION, picture
 from ..groups import TIERS, slack_of, tier_of
-from ..numerics.bitsets import LONGEST
+from ..numerics.bitsets import BITS
 from .predictor import Predictor
 
 FILLS = {"top": VERMILLION, "large": ORANGE, "small": "#9aa5b1"}
@@ -35,8 +35,8 @@ OTHERS = 400
 PATIENCE = 5.0
 """Seconds that the comparison may take, by a guess."""
 
-BUDGET = 1000
-"""Sets that are visited for predictions beyond n = 16."""
+SAME = 1e-7
+"""A lower bound that is the height up to this, relatively, found it."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -45,7 +45,8 @@ class Explanation:
 
     height: exact, or the bracket so far, with the codeword `height.witness` (n,) and the coordinates outside S.
     lower, upper: the certified bracket that the prediction lies in; upper is inf beyond n = 16.
-    predicted: the ensemble's answer, None where no expert reads codes of this length. spread: over its members, bits.
+    certainty: the ensemble's probability that lower is the height; 1 where the bracket decides it, None where unknown.
+    predicted: the ensemble's answer. spread: over its members, bits.
     low, high: the interval that holds the height for a share `coverage` of codes.
     router: weight of each tier. experts: what each tier alone says; an expert's answer counts only where bounds leave
         more than a millionth of a bit, so they often agree to the last digit.
@@ -58,10 +59,11 @@ class Explanation:
     height: Height
     lower: float
     upper: float
-    predicted: float | None
-    spread: float | None
-    low: float | None
-    high: float | None
+    certainty: float | None
+    predicted: float
+    spread: float
+    low: float
+    high: float
     coverage: float
     router: dict[str, float]
     experts: dict[str, float]
@@ -99,9 +101,10 @@ class Explanation:
         if not h.finished:
             return (
                 f"Not proven: the search ended early; of the codewords found, the one whose entry in {ratio}, is worst."
+                + self._sureness()
             )
         if self.better is None:
-            return f"{why[0].upper()}{why[1:]}."
+            return f"{why[0].upper()}{why[1:]}.{self._sureness()}"
         share = 100.0 * self.better
         if share in (0.0, 100.0):
             verdict = f"Lower than {'all' if share else 'none'} of {OTHERS}"
@@ -112,7 +115,23 @@ class Explanation:
         if self.minor is not None and self.minor < 1e-2 and share < 25.0 and self.basis != tuple(range(h.k)):
             why += f"; the minor of columns {_set(self.basis or ())} is only {self.minor:.1g} of the largest, "
             why += "so a codeword can be small on them and large elsewhere"
-        return f"{verdict}; {why}."
+        return f"{verdict}; {why}.{self._sureness()}"
+
+    def _sureness(self) -> str:
+        """Of a long code: what the ensemble knew without the proof."""
+        if self.certainty is None or self.height.n <= MAX_N:
+            return ""
+        if not self.height.finished:
+            says = (
+                f" The ensemble found {self.lower:.4g}, and is {_percent(self.certainty)} sure that this is the height"
+            )
+        else:
+            right = bool(np.isclose(self.lower, self.height.value, rtol=SAME, atol=0.0))
+            says = (
+                f" The ensemble found {'it' if right else f'no more than {self.lower:.4g}'} without the proof, and was "
+            )
+            says += f"{_percent(self.certainty)} sure"
+        return f"{says}."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; infinite numbers stay floats."""
@@ -121,9 +140,9 @@ class Explanation:
             "format": "moe_mheight explanation 1",
             "n": h.n, "k": h.k, "m": h.m, "tier": tier_of(h.n, h.k, h.m),
             "height": h.value, "exact": h.finished, "method": h.method, "seconds": round(h.seconds, 4),
-            "lower": self.lower, "upper": self.upper,
+            "lower": self.lower, "upper": self.upper, "certainty": self.certainty,
             "predicted": self.predicted, "spread_bits": self.spread,
-            "interval": None if self.low is None else [self.low, self.high], "coverage": self.coverage,
+            "interval": [self.low, self.high], "coverage": self.coverage,
             "router": self.router, "experts": self.experts,
             "witness": h.witness.tolist(), "largest": list(self.largest),
             "a": h.outside[0], "outside": list(h.outside), "S": list(self.inside),
@@ -143,10 +162,10 @@ class Explanation:
         else:
             facts.append((f"height h_{h.m}", f"{_number(h.lower)} to {_number(h.upper)}   {h.ended}"))
         facts.append(("certified bracket", f"{_number(self.lower)} to {_number(self.upper)}"))
-        if self.predicted is not None:
-            facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
-        if self.low is not None and self.high is not None:
-            facts.append((f"{100 * self.coverage:g} % interval", f"{_number(self.low)} to {_number(self.high)}"))
+        if self.certainty is not None and h.n > MAX_N:
+            facts.append(("certainty", f"{_percent(self.certainty)} that its lower end is the height"))
+        facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
+        facts.append((f"{100 * self.coverage:g} % interval", f"{_number(self.low)} to {_number(self.high)}"))
         for tier, value in self.experts.items():
             facts.append((f"  {tier} expert", f"{_number(value)}   weight {self.router[tier]:.2g}"))
         facts.append(("codeword", " ".join(f"{value:.3g}" for value in h.witness)))
@@ -229,6 +248,12 @@ def _number(value: float) -> str:
     return f"{value:.10g}"
 
 
+def _percent(probability: float) -> str:
+    """Never quite 100 % of what is not proven."""
+    share = 100.0 * probability
+    return "100 %" if share == 100.0 else f"{min(share, 99.9):.3g} %"
+
+
 def _set(coordinates: tuple[int, ...]) -> str:
     return "{" + ", ".join(map(str, coordinates)) + "}"
 
@@ -275,7 +300,7 @@ def explain(
         (2.0, 3, 'Lower than 48 %')
     """
     given, found_order = as_P(P, matrix, rounded=True)
-    batch, single = check_P(given, max_n=64)
+    batch, single = check_P(given, max_n=BITS)
     if not single:
         raise CodeError(f"explain takes one code, P of shape (k, r), got {batch.shape}")
     code = batch[0]
@@ -286,18 +311,16 @@ def explain(
     if not hasattr(predictor, "predict_interval"):
         raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
     height = m_height(code, level, matrix="P", details=True, time_limit=time_limit, threads=threads)
-    lower, upper, experts = height.lower, height.upper, {}
-    predicted = spread = low = high = None
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
-    if n <= LONGEST:
-        settings: dict[str, Any] = {"budget": 0 if n <= MAX_N else BUDGET, "threads": threads}
-        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
-        columns = ("height", "std_bits", "tightest_lower", "tightest_upper", "low", "high")
-        predicted, spread, lower, upper, low, high = (float(getattr(found, name)[0]) for name in columns)
-        with warnings.catch_warnings():  # told once already
-            warnings.simplefilter("ignore")
-            for i, tier in enumerate(TIERS):
-                experts[tier] = float(Predictor(predictor.tiers, _only(i)).predict(code, level, matrix="P", **settings))
+    found = predictor.measure(code[None], level, matrix="P", coverage=coverage, threads=threads)
+    columns = ("tightest_lower", "tightest_upper", "certainty", "height", "std_bits", "low", "high")
+    lower, upper, certainty, predicted, spread, low, high = (float(getattr(found, name)[0]) for name in columns)
+    experts = {}
+    with warnings.catch_warnings():  # told once already
+        warnings.simplefilter("ignore")
+        for i, tier in enumerate(TIERS):
+            alone = Predictor(predictor.tiers, _only(i))
+            experts[tier] = float(alone.predict(code, level, matrix="P", threads=threads))
     word = np.empty(n)
     word[names] = height.witness
     height = replace(height, witness=word, outside=tuple(names[j] for j in height.outside))
@@ -312,8 +335,8 @@ def explain(
         others = m_height(_shuffled(code), level, matrix="P", threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
-        height, lower, upper, predicted, spread, low, high, coverage, weights, experts, distance, minor, basis,
-        better, typical,
+        height, lower, upper, None if np.isnan(certainty) else certainty, predicted, spread, low, high, coverage,
+        weights, experts, distance, minor, basis, better, typical,
     )  # fmt: skip
 
 

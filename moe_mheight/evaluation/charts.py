@@ -104,6 +104,27 @@ def calibration(
         figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.4, columnspacing=1.0)
 
 
+def reliability(
+    figure: Any, certainty: Sequence[float], found: Sequence[float], codes: Sequence[int], everyone: float
+) -> None:
+    """The share of codes whose lower bound is the height against how certain of that the ensemble was, a point for each
+    bin of certainty with the 95 % that chance leaves it, and how many codes it holds; dashed the share of everyone."""
+    axis = figure.add_subplot()
+    said, right, count = np.array(certainty), np.array(found), np.array(codes)
+    chance = 1.96 * np.sqrt(said * (1.0 - said) / np.maximum(count, 1))
+    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, label="right")
+    if everyone == everyone:
+        axis.axhline(everyone, color=ORANGE, ls="--", lw=1.2, label="all codes")
+    axis.errorbar(said, right, yerr=chance, ls="", marker="o", ms=5, color=BLUE, capsize=2, label="bins of certainty")
+    for x, y, many in zip(said, right, count, strict=True):
+        beside = {"textcoords": "offset points", "fontsize": 7.5, "color": GREY}
+        low = y > 0.5
+        axis.annotate(f"{many:,}", (x, y), (-6, -4) if low else (6, 4), ha="right" if low else "left", va="top" if low
+                      else "bottom", **beside)  # fmt: skip
+    axis.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="certainty", ylabel="share found")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.4, columnspacing=1.0)
+
+
 def routing(figure: Any, n: int, weights: Mapping[tuple[int, int], Sequence[float]], marked: set[Group]) -> None:
     """Weights over the tiers for every (k, m) of one n, as a split cell each; the groups of the data are framed."""
     patches = matplotlib_itself().patches
