@@ -25,7 +25,7 @@ from moe_mheight.groups import Group, group_name
 KEPT_OUT = {(20, 10, 6), (32, 8, 8), (24, 12, 9), (32, 16, 8), (40, 20, 6), (48, 24, 5), (48, 36, 4), (64, 32, 4)}
 """Groups that no expert sees; nor does any with n a multiple of 7."""
 
-SLOWEST, FEWEST = 0.5, 200
+SLOWEST, FEWEST = 0.12, 200
 """Seconds that a label may take by the guess; sets that there must be."""
 
 TABLE = {

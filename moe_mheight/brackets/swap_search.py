@@ -16,11 +16,13 @@ the search, from which experts tell how likely it is that nothing larger exists.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..numerics.bitsets import count_bits, lowest_bit
+from ..numerics.certified import certified_height, height_of
 from ..numerics.jit import compiled, embedded, inlined_exactly
 from ..numerics.pair_swaps import best_pair
 from ..numerics.simplex_tableau import (
@@ -30,6 +32,7 @@ from ..numerics.simplex_tableau import (
     first_table,
     largest_in_row,
     norm,
+    pivot,
     push_out_anywhere,
     widen,
 )
@@ -40,9 +43,9 @@ ELITE = 8
 """Sets kept, those of the largest heights."""
 
 COUNTS = 8
-(ROUNDS, HITS, LAST, SOLVED, PROGRAMS, DISTINCT, SURPRISES, NEAR) = range(COUNTS)
-"""Counted in a search: rounds; rounds that ended at the best height; the round that found it; sets solved; linear
-programs; different sets; heights found above what was expected of a swap, and swaps expected near the best."""
+(ROUNDS, HITS, RETURNS, LAST, SOLVED, PROGRAMS, SURPRISES, NEAR) = range(COUNTS)
+"""Counted in a search: rounds; those that ended at the best height, begun anew (HITS) or from a good set (RETURNS); the
+round that found it; sets solved; linear programs; swaps that turned out better, and swaps tried."""
 
 SEEN = 4096
 """Places for sets that need not be solved again."""
@@ -53,11 +56,23 @@ RENEWED = 32
 FAR = 0.7
 """Sets of less than this times the best height are not told apart."""
 
+FEW_LEFT, SCANNED = 3, 4096
+"""Slack up to which pairs of exchanges are scanned for light codewords of integers, and how many."""
+
+LIGHT = 1e9
+"""What a codeword's height must exceed to be light: to vanish on all but m coordinates."""
+
 INFINITE = 1e11
 """A height from here on may be infinite, and ends the search."""
 
+VANISHED = 1e-12
+"""An entry of a table so small is rounding, of integers at least; exact arithmetic decides."""
+
 DEGENERATE = 1e-9
 """A coefficient relatively this small has no sign."""
+
+
+_in_any_order = partial(compiled, fastmath={"reassoc", "nsz", "contract"})
 
 
 class Plan(NamedTuple):
@@ -65,14 +80,16 @@ class Plan(NamedTuple):
 
     spread: standard deviation of the logarithms of the random weights. shared: rounds that share them. removed: most
     coordinates that a start loses of a good set. fresh: share of later rounds that begin with a coordinate, in 1 / 256.
-    around: log2 below the best height from which a set's swaps are ranked. tried: swaps solved of one set, the best.
+    reach: bits below the best height up to which a set's swaps are ranked. margin: bits below the set's own height up
+    to which a swap is solved; tried: most of them.
     """
 
     spread: float
     shared: int
     removed: int
     fresh: int
-    around: float
+    reach: float
+    margin: float
     tried: int
 
 
@@ -80,7 +97,7 @@ class Record(NamedTuple):
     """What a search of one code has found, to go on from and to judge it by.
 
     masks, targets, heights: (ELITE,), the best sets, as masks of the coordinates outside S; 0 where there are fewer.
-    counts: (COUNTS,) float64. state: (1,) uint64, of the random numbers.
+    counts: (COUNTS,). state: (1,) uint64, of the random numbers.
     """
 
     masks: Any
@@ -99,7 +116,7 @@ class Room(NamedTuple):
     N: Any  # (n, n), the projection on it; with_weights: that of the columns with weights
     with_weights: Any
     W: Any
-    space: Any  # (2 n + 8, n)
+    space: Any  # (n + 3, n)
     scores: Any  # (n, n)
     word: Any  # (3, n)
     seen: Any
@@ -117,7 +134,7 @@ def _new_room(k, n):  # type: ignore[no-untyped-def]
         np.empty((n, n)),
         np.empty((n, n)),
         np.empty((n, n)),
-        np.empty((2 * n + 8, n)),
+        np.empty((n + 3, n)),
         np.empty((n, n)),
         np.empty((3, n)),
         np.empty(SEEN, np.int64),
@@ -239,6 +256,37 @@ def _move_target(D, a):  # type: ignore[no-untyped-def]
     return True
 
 
+@_in_any_order
+def _row_above(D, n, m, known):  # type: ignore[no-untyped-def]
+    """A row whose codeword has a height above `known`, at least 1, or -1."""
+    for i in range(D.shape[0]):
+        row, most, count = D[i], 0.0, 0
+        for j in range(n):
+            most = max(most, abs(row[j]))
+        for j in range(n):
+            count += 1 if abs(row[j]) * known >= most else 0
+        if count <= m:
+            return i
+    return -1
+
+
+@compiled
+def best_row(D, m, known, word):  # type: ignore[no-untyped-def]
+    """The codeword of a row, in word[0], where one's height is above `known`: (height, its mask, its largest)."""
+    height, mask, top = 0.0, np.int64(0), 0
+    n = word.shape[1]
+    for _ in range(4):
+        i = _row_above(D, n, m, max(known, height, 1.0) * (1.0 + 1e-9))
+        if i < 0:
+            break
+        for j in range(n):
+            word[0, j] = D[i, j] if abs(D[i, j]) > VANISHED else 0.0
+        height, mask, top = _height_of_word(word[0], m, word[2])
+        if height > INFINITE:
+            break
+    return height, mask, top
+
+
 @compiled
 def solve_set(table, mask, m, known, word):  # type: ignore[no-untyped-def]
     """The best codeword of a set's linear programs above `known`: (height, its mask, its largest, programs).
@@ -260,9 +308,12 @@ def solve_set(table, mask, m, known, word):  # type: ignore[no-untyped-def]
                 word[0, :] = word[1, :]
         if largest < 1e-10 or not push_out_anywhere(D, basis, row_of, i, mask):
             return best, best_mask, best_top, programs
+    height, its_mask, top = best_row(D, m, max(known, best), word)
+    if height > best:
+        best, best_mask, best_top = height, its_mask, top
     tau = max(known, best) * (1.0 + 1e-9)
     left = mask
-    while left:
+    while left and best < INFINITE:
         a = lowest_bit(left)
         left &= left - 1
         if norm(D, a) <= tau:
@@ -318,15 +369,20 @@ def _best(record):  # type: ignore[no-untyped-def]
 
 @compiled
 def _solve(room, record, mask, m, known):  # type: ignore[no-untyped-def]
-    """Solve a set, then those that its codewords name: (height, mask, target) of the best; 0 where none is above known."""
+    """Solve a set, then those that its codewords name: (height, mask, target, new) of the best.
+
+    The height is 0 where none is above `known`, and that of the set where it was solved before and is one of the best.
+    """
     counts, height, target = record.counts, 0.0, 0
+    for e in range(ELITE):
+        if record.masks[e] == mask and record.heights[e] > 0.0:
+            return record.heights[e], mask, record.targets[e], False
     for _ in range(10):
         if not _is_new(room.seen, mask):
             break
-        counts[DISTINCT] += 1
-        if counts[DISTINCT] % RENEWED == 0:
-            _spread_out(room.table)
         counts[SOLVED] += 1
+        if counts[SOLVED] % RENEWED == 0:
+            _spread_out(room.table)
         reached, named, top, programs = solve_set(room.table, mask, m, max(known, height), room.word)
         counts[PROGRAMS] += programs
         if reached <= height:
@@ -337,21 +393,21 @@ def _solve(room, record, mask, m, known):  # type: ignore[no-untyped-def]
             break
     if height > 0.0:
         _keep(record, mask, target, height)
-    return height, mask, target
+    return height, mask, target, True
 
 
 @compiled
 def _start(record, plan, n, m):  # type: ignore[no-untyped-def]
-    """Coordinates to begin a round with, one of them a: (mask, a)."""
+    """Coordinates to begin a round with, one of them a: (mask, a, whether they come from none of the best sets)."""
     round_, state = np.int64(record.counts[ROUNDS]), record.state
     if round_ < n:
-        return np.int64(1) << round_, round_
+        return np.int64(1) << round_, round_, True
     filled = 0
     for e in range(ELITE):
         filled += record.heights[e] > 0.0
     if filled == 0 or _random(state) % 256 < plan.fresh:
         a = _random(state) % n
-        return np.int64(1) << a | np.int64(1) << (_random(state) % n), a
+        return np.int64(1) << a | np.int64(1) << (_random(state) % n), a, True
     one, two = _random(state) % ELITE, _random(state) % ELITE
     e = one if record.heights[one] > record.heights[two] else two
     if record.heights[e] == 0.0:
@@ -367,7 +423,7 @@ def _start(record, plan, n, m):  # type: ignore[no-untyped-def]
                 mask &= ~(np.int64(1) << b)
     if _random(state) & 1 and count_bits(mask) < m:
         mask |= np.int64(1) << (_random(state) % n)
-    return mask, a
+    return mask, a, False
 
 
 @compiled
@@ -379,7 +435,7 @@ def _climb(room, N, mask, a, m):  # type: ignore[no-untyped-def]
         if not independent:
             break
         mask, a = improve(mask, a, W, space)
-        swapped, _norm = best_pair(mask, a, W, space)
+        swapped = best_pair(mask, a, W, space)
         if swapped == mask:
             break
         mask = swapped
@@ -404,12 +460,12 @@ def _search_around(room, record, ranking, plan, k, m, height, mask, a):  # type:
                     for j in range(n):
                         if scores[b, j] > most:
                             out, into, most = b, j, scores[b, j]
-            if out < 0 or most < np.log2(height) - plan.around:
+            if out < 0 or most < np.log2(height) - plan.margin:
                 break
             scores[out, into] = -np.inf
             counts[NEAR] += 1
             swapped = mask ^ np.int64(1) << out ^ np.int64(1) << into
-            reached, named, target = _solve(room, record, swapped, m, FAR * height)
+            reached, named, target, _new = _solve(room, record, swapped, m, FAR * height)
             if reached > height * (1.0 + 1e-9):
                 height, mask, a, better = reached, named, target, True
                 counts[SURPRISES] += 1
@@ -429,16 +485,16 @@ def _round(room, record, ranking, plan, k, m):  # type: ignore[no-untyped-def]
             _weigh(room, plan.spread, record.state)
         N = room.with_weights
     before = record.heights[_best(record)]
-    mask, a = _start(record, plan, n, m)
+    mask, a, fresh = _start(record, plan, n, m)
     mask, a = _climb(room, N, mask, a, m)
-    height, mask, a = _solve(room, record, mask, m, FAR * before)
-    if height > 0.0 and height < INFINITE and np.log2(height) > np.log2(max(before, 1.0)) - plan.around:
+    height, mask, a, new = _solve(room, record, mask, m, FAR * before)
+    if new and 0.0 < height < INFINITE and np.log2(height) > np.log2(max(before, 1.0)) - plan.reach:
         height = _search_around(room, record, ranking, plan, k, m, height, mask, a)
     counts[ROUNDS] += 1
     if height > before * (1.0 + 1e-7):
-        counts[HITS], counts[LAST] = 1, counts[ROUNDS]
-    elif height > before * (1.0 - 1e-7):
-        counts[HITS] += 1
+        counts[HITS], counts[RETURNS], counts[LAST] = 0, 0, counts[ROUNDS]
+    if height > before * (1.0 - 1e-7):
+        counts[HITS if fresh else RETURNS] += 1
 
 
 @compiled
@@ -459,24 +515,134 @@ def _begin(room, P):  # type: ignore[no-untyped-def]
         room.seen[s] = 0
 
 
+@inlined_exactly
+def all_whole(P):  # type: ignore[no-untyped-def]
+    """Whether all entries are integers."""
+    for i in range(P.shape[0]):
+        for j in range(P.shape[1]):
+            if P[i, j] != np.floor(P[i, j]):
+                return False
+    return True
+
+
 @compiled
-def search_code(P, m, rounds, ranking, plan, record):  # type: ignore[no-untyped-def]
-    """Go on with the search of one code for so many rounds, or to a height that may be infinite."""
-    k, r = P.shape
+def _scan_bases(room, record, m, slack):  # type: ignore[no-untyped-def]
+    """Look for light codewords in the tables of bases one exchange away from the first k coordinates, or two at small
+    slack: small minors of integers vanish the most often."""
+    table, word = room.table, room.word
+    G, D, basis, row_of = table.G, table.D, table.basis, table.row_of
+    k, n = G.shape
+    tried = 0
+    for i in range(k):
+        for j in range(k, n):
+            if abs(G[i, j]) < VANISHED:
+                continue
+            first_table(G, 0, D, basis, row_of)
+            pivot(D, basis, row_of, i, j)
+            for p in range(i if slack <= FEW_LEFT else k, k + 1):
+                for q in range(j + 1 if p < k else n - 1, n):
+                    if p < k:
+                        tried += 1
+                        if p == i or tried > SCANNED or abs(D[p, q]) < VANISHED or row_of[q] >= 0:
+                            continue
+                        pivot(D, basis, row_of, p, q)
+                    height, mask, top = best_row(D, m, LIGHT, word)
+                    if height > INFINITE:
+                        _keep(record, mask, top, height)
+                        return
+                    if p < k:  # and back
+                        pivot(D, basis, row_of, p, p)
+
+
+@compiled
+def search_codes(P, m, rounds, ranking, plan, records):  # type: ignore[no-untyped-def]
+    """Go on with the searches of codes (B, k, r) for so many rounds each, or to a height that may be infinite.
+
+    records: a Record whose arrays have one more dimension, (B,), first.
+    """
+    count, k, r = P.shape
     room = _new_room(k, k + r)
-    _begin(room, P)
-    for _ in range(rounds):
-        _round(room, record, ranking, plan, k, m)
-        if record.heights[_best(record)] > INFINITE:
-            break
+    for code in range(count):
+        record = Record(
+            records.masks[code], records.targets[code], records.heights[code], records.counts[code], records.state[code]
+        )
+        _begin(room, P[code])
+        if record.counts[ROUNDS] == 0 and all_whole(P[code]):
+            _scan_bases(room, record, m, r - m)
+            _spread_out(room.table)
+        for _ in range(rounds):
+            if record.heights[_best(record)] > INFINITE:
+                break
+            _round(room, record, ranking, plan, k, m)
 
 
-def new_record(seed: int) -> Record:
-    """Of a search that has not begun."""
-    return Record(
-        np.zeros(ELITE, np.int64),
-        np.zeros(ELITE, np.int64),
-        np.zeros(ELITE),
-        np.zeros(COUNTS),
-        np.full(1, seed, np.uint64),
-    )
+@compiled
+def visit_all(P, m, records):  # type: ignore[no-untyped-def]
+    """Solve every set of each code."""
+    count, k, r = P.shape
+    n = k + r
+    room = _new_room(k, n)
+    for code in range(count):
+        record = Record(
+            records.masks[code], records.targets[code], records.heights[code], records.counts[code], records.state[code]
+        )
+        _begin(room, P[code])
+        place = np.arange(m)
+        while True:
+            mask = np.int64(0)
+            for t in range(m):
+                mask |= np.int64(1) << place[t]
+            height, _named, _target, _new = _solve(room, record, mask, m, record.heights[_best(record)])
+            t = m - 1
+            while t >= 0 and place[t] == n - m + t:
+                t -= 1
+            if t < 0 or height > INFINITE:
+                break
+            place[t] += 1
+            for q in range(t + 1, m):
+                place[q] = place[q - 1] + 1
+
+
+@compiled
+def certify_codes(P, m, records, lower, words):  # type: ignore[no-untyped-def]
+    """Certified heights of the best sets' codewords, rounded down, and these: lower (B,), words (B, n)."""
+    count, k, r = P.shape
+    n = k + r
+    room = _new_room(k, n)
+    table, x, rest, word = room.table, np.empty(k), np.empty(k), np.empty(n)
+    for code in range(count):
+        _begin(room, P[code])
+        lower[code], words[code, :] = 1.0, 0.0
+        words[code, 0] = 1.0
+        best = 0
+        for e in range(ELITE):
+            if records.heights[code, e] > records.heights[code, best]:
+                best = e
+        if records.heights[code, best] == 0.0:
+            continue
+        _certify(table, records.masks[code, best], records.targets[code, best], m, x, rest, word)
+        height = height_of(table.G, x, rest, m, word)
+        if height > lower[code]:
+            lower[code] = height
+            words[code, :] = word
+
+
+@compiled
+def _certify(table, mask, a, m, x, rest, word):  # type: ignore[no-untyped-def]
+    """The information part, high and low, of the best codeword of (S, a), or of one that vanishes on S."""
+    D, basis, row_of, space = table.D, table.basis, table.row_of, table.space
+    k = D.shape[0]
+    for i in range(k):
+        if not mask >> basis[i] & 1:
+            continue
+        largest = largest_in_row(D, row_of, i, mask)
+        if largest < 1e-10 or not push_out_anywhere(D, basis, row_of, i, mask):
+            for p in range(k):
+                x[p], rest[p] = D[i, p], 0.0
+            return
+    descend(D, basis, row_of, mask, a, a, 0.0, space)
+    column = a
+    if _move_target(D, a):
+        column = D.shape[1] - 1
+        descend(D, basis, row_of, mask, a, column, 0.0, space)
+    certified_height(table.G, D, basis, column, m, x, rest, word)
