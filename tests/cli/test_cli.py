@@ -763,7 +763,7 @@ def test_predict_takes_one_matrix(mheight, folder, models):
         ("missing.csv --matrix P", "missing.csv"),
         ("huge.csv --matrix P", "1e+30"),
         ("longer.csv --matrix P --budget 100", "go up to n = 32, got a code of n = 33: leave --budget out"),
-        ("longest.csv --matrix P", "n <= 64"),
+        ("longest.csv --matrix P", "at most 64"),
         ("long.csv --matrix P --budget 100 --effort fast", "give one of them"),
         ("long.csv --matrix P --effort fastt", "Did you mean fast?"),
         ("long.csv --matrix P --effort 0", "above 0"),
