@@ -45,6 +45,11 @@ def plan_for(n: int, k: int, m: int) -> Plan:
     return SQUARE if slack == 0 else CROWDED if 3 * slack <= n - k else PLAN
 
 
+def first_rounds(n: int, k: int, m: int) -> int:
+    """Rounds of the first stage: they grow slowly with the leaves of a proof, C(k + m - 1, m)."""
+    return round(10.0 * float(comb(k + m - 1, m)) ** 0.19)
+
+
 def begin(count: int, seed: int = 0) -> Record:
     """Searches of so many codes that have not begun; their arrays are (B, ELITE), (B, COUNTS) and (B, 1)."""
     return Record(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..numerics.jit import compiled
 
@@ -140,3 +141,10 @@ def score_swaps(W, mask, a, k, ranking, read, scores, space):  # type: ignore[no
             if read.shape[0]:
                 read[b * n + j] = x
         inside[b] = 0.0
+
+
+def fixed_scores(read: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The fixed ranking's scores (...), from what is read of swaps, (..., SHAPES)."""
+    half = 2.0 * read[..., 4]
+    scores: NDArray[np.float64] = 8.0 * read[..., 9] + 0.5 * (read[..., 0] - read[..., 1]) + half
+    return scores

@@ -20,8 +20,8 @@ _in_any_order = partial(compiled, fastmath={"reassoc", "nsz", "contract"})
 def _best_two(H, d, scale, cross, left, more):  # type: ignore[no-untyped-def]
     """The two (u, v) to leave out of S without d that add most to the norm of a, if more than `more`: (u, v, added).
 
-    H is that of S and b and d; less d's part it is that of S and b. Shapes: cross, left (n,): row of a, and what is left
-    of each coordinate, 0 for those that stay outside.
+    H is that of S and b; with d's part that of S, b and d. Shapes: cross, left (n,), of S, b and d: the row of a, and
+    what is left of each coordinate, 0 for those that stay outside.
     """
     n = H.shape[0]
     best_u, best_v = -1, -1

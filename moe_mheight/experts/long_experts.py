@@ -1,0 +1,163 @@
+"""The experts of long codes: which swap to solve next, whether the best height found is the height, what is missing.
+
+A member is two small networks. One ranks swaps (`brackets.swap_scores`); as it runs inside the search, the members of a
+tier are one network there, whose output is the mean of theirs. The other reads the record of a search
+(`search_records`) and answers with the probability that nothing larger exists, and with the bits that are missing where
+something does. What a member says of a probability is averaged in logits, then corrected by what held-out codes have
+shown (`Calibration`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ..brackets.swap_scores import SHAPES, Ranking
+from ..errors import ModelError, brief
+from .search_records import READ
+
+Floats = NDArray[np.float64]
+
+HIDDEN_RANKING, HIDDEN = 8, 24
+"""Hidden units of a member's networks."""
+
+SHAPES_OF = {
+    "ranking.inner": (HIDDEN_RANKING, SHAPES), "ranking.shift": (HIDDEN_RANKING,), "ranking.outer": (HIDDEN_RANKING,),
+    "record.mean": (len(READ),), "record.std": (len(READ),),
+    "record.0.weight": (HIDDEN, len(READ)), "record.0.bias": (HIDDEN,),
+    "record.1.weight": (HIDDEN, HIDDEN), "record.1.bias": (HIDDEN,),
+    "record.2.weight": (2, HIDDEN), "record.2.bias": (2,),
+}  # fmt: skip
+"""The arrays of a member, and their shapes."""
+
+GAP_SHIFT = 2.0
+"""The network begins with softplus(-GAP_SHIFT) bits missing."""
+
+NEGLIGIBLE = 1e-6
+"""Expected bits that are not worth adding."""
+
+LongExpert = dict[str, Floats]
+"""The arrays of one member, named as in SHAPES_OF."""
+
+
+class Calibration(NamedTuple):
+    """What held-out codes have shown of one tier.
+
+    logits, certainty: (K,) ascending, the mean logit of the members and the share of codes there whose best height was
+    the height. levels, quantiles: (Q,) ascending, of the bits missing over those expected, where some were missing.
+    """
+
+    logits: Floats
+    certainty: Floats
+    levels: Floats
+    quantiles: Floats
+
+
+class LongTier(NamedTuple):
+    """The experts of a tier's long codes."""
+
+    members: list[LongExpert]
+    calibration: Calibration
+
+
+class Judgement(NamedTuple):
+    """Of B searches: the probability that the best height is the height, bits missing if not, and the std of members.
+
+    Shapes: (B,) each.
+    """
+
+    certainty: Floats
+    gap: Floats
+    std_bits: Floats
+
+    @property
+    def expected(self) -> Floats:
+        """Bits to add to log2 of the best height."""
+        bits = (1.0 - self.certainty) * self.gap
+        return np.where(bits > NEGLIGIBLE, bits, 0.0)
+
+
+def ranking_of(members: list[LongExpert]) -> Ranking:
+    """The members' rankings as one network."""
+    inner, shift, outer = (np.concatenate([member[f"ranking.{name}"] for member in members]) for name in
+                           ("inner", "shift", "outer"))  # fmt: skip
+    return Ranking(np.ascontiguousarray(inner), shift, outer / len(members))
+
+
+def _softsign(x: Floats) -> Floats:
+    return x / (1.0 + np.abs(x))
+
+
+def answers(member: LongExpert, read: Floats) -> tuple[Floats, Floats]:
+    """A member's logits and bits missing, (B,) each, for what is read of B searches, (B, len(READ))."""
+    x = (read - member["record.mean"]) / member["record.std"]
+    for layer in (0, 1):
+        x = _softsign(x @ member[f"record.{layer}.weight"].T + member[f"record.{layer}.bias"])
+    out = x @ member["record.2.weight"].T + member["record.2.bias"]
+    return out[:, 0], np.logaddexp(0.0, out[:, 1] - GAP_SHIFT)
+
+
+def judge(tier: LongTier, read: Floats) -> Judgement:
+    """What the experts of a tier say of B searches."""
+    logits, gaps = (np.stack(parts) for parts in zip(*(answers(member, read) for member in tier.members), strict=True))
+    certainty = np.interp(logits.mean(0), tier.calibration.logits, tier.calibration.certainty)
+    shares = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
+    return Judgement(certainty, gaps.mean(0), ((1.0 - shares) * gaps).std(0))
+
+
+def upper_bits(tier: LongTier, judged: Judgement, coverage: float) -> Floats:
+    """Bits above the best height that hold the height with probability `coverage`, (B,): 0 where that is found."""
+    calibration = tier.calibration
+    left = np.clip((coverage - judged.certainty) / np.maximum(1.0 - judged.certainty, 1e-12), 0.0, 1.0)
+    reached = np.interp(left, calibration.levels, calibration.quantiles) * judged.gap
+    return np.where(judged.certainty >= coverage, 0.0, reached)
+
+
+def pack_long(member: LongExpert) -> bytes:
+    """A member as safetensors bytes."""
+    return save({name: np.ascontiguousarray(array, np.float32) for name, array in member.items()})
+
+
+def unpack_long(content: bytes, name: str) -> LongExpert:
+    """A member from safetensors bytes.
+
+    Raises:
+        ModelError: they are none, or hold other arrays than SHAPES_OF, or numbers that are not finite.
+    """
+    try:
+        found = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{name} is not a safetensors file: {brief(error)}") from error
+    shapes = {key: array.shape for key, array in found.items()}
+    if shapes != SHAPES_OF:
+        raise ModelError(f"{name} does not hold an expert of long codes: {brief(shapes)}")
+    if not all(np.isfinite(array).all() for array in found.values()):
+        raise ModelError(f"{name} holds weights that are not finite")
+    return {key: array.astype(np.float64) for key, array in found.items()}
+
+
+def calibration_of(table: Any) -> Calibration:
+    """The calibration that a config holds.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    try:
+        found = Calibration(*(np.array(table[name], np.float64) for name in Calibration._fields))
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise ModelError("the calibration of long codes is not a table") from error
+    pairs = ((found.logits, found.certainty), (found.levels, found.quantiles))
+    for one, two in pairs:
+        if one.ndim != 1 or one.shape != two.shape or len(one) < 2 or not np.isfinite([one, two]).all():
+            raise ModelError(
+                "the calibration of long codes has columns of other lengths, or numbers that are not finite"
+            )
+        if (np.diff(one) < 0).any() or (np.diff(two) < 0).any():
+            raise ModelError("the calibration of long codes must ascend")
+    if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0):
+        raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
+    return found
