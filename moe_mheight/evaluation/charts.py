@@ -105,23 +105,23 @@ def calibration(
 
 
 def reliability(
-    figure: Any, certainty: Sequence[float], found: Sequence[float], codes: Sequence[int], everyone: float
+    figure: Any, names: Sequence[str], certainty: Sequence[float], found: Sequence[float], codes: Sequence[int]
 ) -> None:
-    """The share of codes whose lower bound is the height against how certain of that the ensemble was, a point for each
-    bin of certainty with the 95 % that chance leaves it, and how many codes it holds; dashed the share of everyone."""
+    """How often codes of like certainty were found: for each bin of certainty, by name, the share of its codes whose
+    lower bound is the height, beside the share that the certainty said, with the 95 % that chance leaves it; above, how
+    many codes the bin holds."""
     axis = figure.add_subplot()
-    said, right, count = np.array(certainty), np.array(found), np.array(codes)
-    chance = 1.96 * np.sqrt(said * (1.0 - said) / np.maximum(count, 1))
-    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, label="right")
-    if everyone == everyone:
-        axis.axhline(everyone, color=ORANGE, ls="--", lw=1.2, label="all codes")
-    axis.errorbar(said, right, yerr=chance, ls="", marker="o", ms=5, color=BLUE, capsize=2, label="bins of certainty")
-    for x, y, many in zip(said, right, count, strict=True):
-        beside = {"textcoords": "offset points", "fontsize": 7.5, "color": GREY}
-        low = y > 0.5
-        axis.annotate(f"{many:,}", (x, y), (-6, -4) if low else (6, 4), ha="right" if low else "left", va="top" if low
-                      else "bottom", **beside)  # fmt: skip
-    axis.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="certainty", ylabel="share found")
+    said, places = np.array(certainty), np.arange(len(names))
+    chance = 1.96 * np.sqrt(said * (1.0 - said) / np.maximum(codes, 1))
+    axis.bar(places, 2.0 * chance, 0.62, said - chance, color=GREY, alpha=0.25, label="chance")
+    axis.hlines(said, places - 0.31, places + 0.31, color=GREY, lw=1.6, label="said")
+    axis.plot(places, found, ls="", marker="o", ms=6, color=BLUE, label="found", clip_on=False)
+    above = {"textcoords": "offset points", "fontsize": 8.5, "color": GREY, "annotation_clip": False, "ha": "center"}
+    for place, count in zip(places, codes, strict=True):
+        axis.annotate(f"{count:,}", (place, 1.0), (0, 5), axis.get_xaxis_transform(), **above)
+    axis.set_xticks(places, names)
+    axis.set(ylim=(-0.03, 1.03), xlabel="certainty, %", ylabel="share found")
+    axis.tick_params(axis="x", length=0)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.4, columnspacing=1.0)
 
 

@@ -203,15 +203,13 @@ def _calibration(report: Report, covered: dict[str, Any]) -> Picture:
 
 def certainty(long: LongReport) -> Picture:
     """The picture of how reliable the certainty of long codes is."""
-    found = long.reliability
-    share = sum(b.found * b.codes for b in found.bins) / found.codes if found.codes else nan
+    bins = long.reliability.bins
     return Picture(
         "certainty", "Certainty of long codes",
-        "Whether the certified lower bound is the height: how often it was, against how certain the ensemble said it "
-        "would be, with the number of codes in each bin. On the line the certainty is right; bars are what chance "
-        "explains.", 3.8,
-        partial(charts.reliability, certainty=[b.certainty for b in found.bins], found=[b.found for b in found.bins],
-                codes=[b.codes for b in found.bins], everyone=share),
+        "Whether the certified lower bound is the height: how often it was, for codes of like certainty, beside what "
+        "the certainty said. Within the grey bars chance explains the difference. Above, how many codes there are.", 3.8,
+        partial(charts.reliability, names=[f"{100 * b.low:g}–{100 * b.high:g}" for b in bins],
+                certainty=[b.certainty for b in bins], found=[b.found for b in bins], codes=[b.codes for b in bins]),
     )  # fmt: skip
 
 

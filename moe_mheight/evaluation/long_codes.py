@@ -165,7 +165,7 @@ class LongReport:
 
 
 def read(path: Path = SHIPPED) -> tuple[LabelledCodes, ...]:
-    """All labelled codes of a file, group by group in its order.
+    """All labelled codes of a file, by group, of each group the kinds in the file's order.
 
     Raises:
         DataError: the file cannot be read or is not of this kind.
@@ -178,9 +178,10 @@ def read(path: Path = SHIPPED) -> tuple[LabelledCodes, ...]:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return tuple(_set(arrays, name.removesuffix("/h")) for name in arrays if name.endswith("/h"))
+            sets = [_set(arrays, name.removesuffix("/h")) for name in arrays if name.endswith("/h")]
     except (OSError, KeyError, ValueError, BadZipFile, EOFError) as error:
         raise DataError(f"cannot read the labelled long codes in {path}: {error}") from error
+    return tuple(sorted(sets, key=lambda codes: codes.group))
 
 
 def _set(arrays: Any, name: str) -> LabelledCodes:
