@@ -207,7 +207,8 @@ def certainty(long: LongReport) -> Picture:
     return Picture(
         "certainty", "Certainty of long codes",
         "Whether the certified lower bound is the height: how often it was, for codes of like certainty, beside what "
-        "the certainty said. Within the grey bars chance explains the difference. Above, how many codes there are.", 3.8,
+        "the certainty said. Within the grey bars chance explains the difference. Above, how many codes there are.",
+        3.8,
         partial(charts.reliability, names=[f"{100 * b.low:g}–{100 * b.high:g}" for b in bins],
                 certainty=[b.certainty for b in bins], found=[b.found for b in bins], codes=[b.codes for b in bins]),
     )  # fmt: skip
