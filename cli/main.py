@@ -166,12 +166,22 @@ def mheight() -> None:
 
 class Interrupts:
     """Ctrl-C: the first ends the command in order, but at once amid an import, which may not survive an exception; so
-    does a second one where a kernel still compiles."""
+    does a second one where a kernel still compiles. One that comes when the answer is out changes nothing."""
 
     def __init__(self) -> None:
-        self.seen = 0
+        self.seen, self.late = 0, False
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """While a command is at work, and no longer."""
+        try:
+            yield
+        finally:
+            self.late = True
 
     def __call__(self, number: int, frame: Any) -> None:
+        if self.late:
+            return
         self.seen += 1
         kept = getattr(signal.getsignal(signal.SIGINT), "kept", 0)  # one that did not come here: jit.uninterrupted
         if _importing(frame) or (compiling() and (self.seen > 1 or kept)):
@@ -194,7 +204,11 @@ def compiling() -> list[int]:
 
 @contextmanager
 def ctrl_c() -> Iterator[Interrupts]:
-    """Our handling of Ctrl-C, where Python's own would be at work."""
+    """Our handling of Ctrl-C, where Python's own would be at work.
+
+    Afterwards no handler of Python's, which takes them back before it ends: an answer with death by a signal for an
+    exit code. It is deaf, but lets a second Ctrl-C end what goes on in other threads after a first one.
+    """
     interrupts = Interrupts()
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours and threading.current_thread() is threading.main_thread():
@@ -202,8 +216,9 @@ def ctrl_c() -> Iterator[Interrupts]:
     try:
         yield interrupts
     finally:
+        after = signal.SIG_DFL if interrupts.seen else signal.SIG_IGN
         if signal.getsignal(signal.SIGINT) is interrupts:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, after)
 
 
 def main(command: click.Command = mheight, name: str = "mheight") -> None:
@@ -237,10 +252,11 @@ def _run(interrupts: Interrupts, command: click.Command, name: str) -> int:
     try:
         quiet = bool({"-q", "--quiet"} & set(sys.argv))
         warnings.showwarning = lambda message, *_: remark(f"mheight: note: {message}", quiet)
-        with told_of_compiling(compiling, quiet), command.make_context(name, sys.argv[1:]) as context:
-            code = command.invoke(context)
-        with unread_is_fine():
-            sys.stdout.flush()
+        with told_of_compiling(compiling, quiet), interrupts.heeded():
+            with command.make_context(name, sys.argv[1:]) as context:
+                code = command.invoke(context)
+            with unread_is_fine():
+                sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -6,8 +6,10 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,15 @@ from filelock import FileLock, Timeout
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
+
+PACKAGE = importlib.util.find_spec("moe_mheight")
+if PACKAGE is not None and PACKAGE.origin == str(HERE.parent / "moe_mheight" / "__init__.py"):
+    # programs that tests start have the package under test, not an installed one, which would compile all kernels again
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # processes side by side have a core each: torch's threads, waiting for one another's core, take five times the work
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 SLOW_FIXTURES = {"site", "exported", "graphs", "ensemble", "drawn", "made", "results"}
@@ -151,8 +162,10 @@ def mheight(monkeypatch, capfd):
 
             del sys.argv[0]
             alone = {"command": command, "name": "ablation"}
+        handler = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as ended:
             main(**alone)
+        signal.signal(signal.SIGINT, handler)
         return ended.value.code, *capfd.readouterr()
 
     return run
@@ -169,10 +182,31 @@ SMALL_RECIPE = {"groups": 3, "codes": 64, "batch": 64, "easy": 1.0, "searched": 
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Small chunks and held-out sets, in this process; every open bracket is routed to experts."""
+def measured_on(monkeypatch):
+    """Trainings in this process, with so many codes a group held out, and one budget: most of their time goes there."""
     from moe_mheight._parallel import workers
-    from moe_mheight.experts import batches, features, model_card, training
+    from moe_mheight.experts import model_card, training
+
+    real = model_card.held_out
+
+    @contextmanager
+    def within(codes):
+        def few(name, tier, size, count, **more):
+            return real(name, tier, size, codes, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
+
+        monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
+        for module in (model_card, training):
+            monkeypatch.setattr(module, "held_out", few)
+        with workers(1):
+            yield
+
+    return within
+
+
+@pytest.fixture
+def quick(monkeypatch, measured_on):
+    """Small chunks and held-out sets, in this process; every open bracket is routed to experts."""
+    from moe_mheight.experts import batches, features
 
     monkeypatch.setattr(features, "DECIDED", -1.0)
     plain = batches.Recipe
@@ -181,13 +215,5 @@ def quick(monkeypatch):
         return plain(**{**SMALL_RECIPE, **settings})
 
     monkeypatch.setattr(batches, "Recipe", small)
-    real = model_card.held_out
-
-    def few(name, tier, size, count, **more):
-        return real(name, tier, size, 20, **{**more, "elsewhere": 2 if "elsewhere" in more else 0})
-
-    monkeypatch.setattr(model_card, "TESTED_BUDGETS", (60,))
-    for module in (model_card, training):
-        monkeypatch.setattr(module, "held_out", few)
-    with workers(1):
+    with measured_on(20):
         yield

@@ -1,7 +1,7 @@
 """Predictions for long codes: a search in stages, ended for each code when the experts are certain enough.
 
-The first stage has `brackets.long_codes.first_rounds`, the second as many, and each later one twice as many as the one before it. So
-most codes cost one stage, and a code whose search keeps finding better sets gets up to 2^(stages - 1) times that.
+The first stage has `brackets.long_codes.first_rounds`, the second as many, and each later one twice as many as the one
+before it. So most codes cost one stage, and one whose search keeps finding better sets up to 2^(stages - 1) times that.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import comb
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +25,14 @@ from ..data.code_files import from_rows
 from ..errors import CodeError, ModelError, brief
 from ..experts import conformal
 from ..experts.features import Features, features_of
+from ..experts.long_experts import LongTier
 from ..experts.measurement import Measurement
-from ..experts.model_store import Tier, load_set, shipped_folder
+from ..experts.model_store import Tier, load_long_set, load_set, shipped_folder
 from ..experts.network import combined
 from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, group_name
-from ..numerics.bitsets import LONGEST
+from ..numerics.bitsets import BITS, LONGEST
 from ..numerics.jit import thread_count
+from .long_codes import effort_of, measure_long
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
 
 AT_ONCE = 8192
@@ -45,12 +46,23 @@ class _Piece(NamedTuple):
     measured: Measurement
 
 
+class _How(NamedTuple):
+    """How predictions are asked for; as in `Predictor.predict`."""
+
+    matrix: str | None
+    budget: int
+    effort: str | float
+    threads: int | None
+    coverage: float | None = None
+
+
 class Predictor:
     """Predicts m-heights of codes [I | P]; made by `Predictor.load`.
 
     Args:
         tiers: by name, as `model_store.load_set` gives them.
         router: weights over the tiers, (3,) for TIERS, from n, k, m. Weights of 0 leave an expert out.
+        long: the experts of long codes, by tier; without them n > 16 needs a budget.
         source: the folder that the tiers come from; only told by `repr`.
 
     Example:
@@ -61,9 +73,15 @@ class Predictor:
     """
 
     def __init__(
-        self, tiers: dict[str, Tier], router: Router = slack_weights, *, source: str | Path | None = None
+        self,
+        tiers: dict[str, Tier],
+        router: Router = slack_weights,
+        *,
+        long: dict[str, LongTier] | None = None,
+        source: str | Path | None = None,
     ) -> None:
         self.tiers = tiers
+        self.long = long or {}
         self.router = router
         self.source = source
         steps = {experts[0].architecture.steps for _, *both in tiers.values() for experts in both}
@@ -88,12 +106,12 @@ class Predictor:
         if not isinstance(router, (str, PathLike)) and not callable(router):
             raise ModelError(f"router must be fixed, learned, a file of rules or a function, got {brief(router)}")
         folder = shipped_folder() if path is None else Path(path)
-        tiers = load_set(folder)
+        tiers, long = load_set(folder), load_long_set(folder)
         if callable(router):
-            return cls(tiers, router, source=folder)
+            return cls(tiers, router, long=long, source=folder)
         if router not in ROUTERS:
-            return cls(tiers, table_router(router), source=folder)
-        return cls(tiers, slack_weights if router == "fixed" else load_gate(folder), source=folder)
+            return cls(tiers, table_router(router), long=long, source=folder)
+        return cls(tiers, slack_weights if router == "fixed" else load_gate(folder), long=long, source=folder)
 
     def __repr__(self) -> str:
         tiers = ", ".join(f"{name} {len(tier.experts)}+{len(tier.searchers)}" for name, tier in self.tiers.items())
@@ -101,7 +119,14 @@ class Predictor:
         return f"Predictor({tiers} members, router {router}, from {self.source or 'memory'})"
 
     def predict(
-        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+        self,
+        P: Any,
+        m: Any = None,
+        *,
+        matrix: str | None = None,
+        budget: int = 0,
+        effort: str | float = "default",
+        threads: int | None = None,
     ) -> Any:
         """Predicted heights.
 
@@ -109,9 +134,11 @@ class Predictor:
             P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
             m: int, or (B,) ints for a batch; None for rows.
             matrix: what P is, as in `m_height`; the prediction is for its systematic form in float64. Not for rows.
-            budget: visit no more than this many sets of n - m coordinates, for n up to 32; 0, for n up to 16: all.
-                Under a budget the lower bound is certified, and no upper bound is known.
-            threads: for the brackets; default all cores.
+            budget: visit no more than this many sets of n - m coordinates, for n up to 32; 0: all of them up to n = 16,
+                beyond a search that the experts end (`ensemble.long_codes`). In both the lower bound is certified, and
+                no upper bound is known.
+            effort: of that search, "fast", "default" or "thorough", or seconds a code.
+            threads: for the brackets and searches; default all cores.
 
         Returns:
             float for one code, else (B,) float64, dimensionless; inf for infinite heights. Always inside the
@@ -121,20 +148,27 @@ class Predictor:
             CodeError: P or m breaks a rule.
             DataError: a row does; the message says which.
         """
-        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        count, single, pieces = self._pieces(P, m, _How(matrix, budget, effort, threads))
         heights = np.empty(count)
         for piece in pieces:
             heights[piece.places] = piece.measured.height
         return like_input(heights, single)
 
     def bounds(
-        self, P: Any, m: Any = None, *, matrix: str | None = None, budget: int = 0, threads: int | None = None
+        self,
+        P: Any,
+        m: Any = None,
+        *,
+        matrix: str | None = None,
+        budget: int = 0,
+        effort: str | float = "default",
+        threads: int | None = None,
     ) -> tuple[Any, Any]:
         """Certified (lower, upper) bounds of the heights, the tightest that are known; `predict` answers within them.
 
         Arguments, shapes and errors as in `predict`.
         """
-        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        count, single, pieces = self._pieces(P, m, _How(matrix, budget, effort, threads))
         ends = np.empty((2, count))
         for piece in pieces:
             ends[:, piece.places] = piece.measured.tightest_lower, piece.measured.tightest_upper
@@ -148,6 +182,7 @@ class Predictor:
         matrix: str | None = None,
         coverage: float = 0.9,
         budget: int = 0,
+        effort: str | float = "default",
         threads: int | None = None,
     ) -> tuple[Any, Any]:
         """Intervals (low, high) that hold the height for about `coverage` of codes like the training kinds.
@@ -156,15 +191,15 @@ class Predictor:
         height there is no error left to calibrate; the interval is a piece of them, truncated at random (but always
         the same for the same code) so that the coverage is the one asked for (see `experts.conformal`); coverage=1 is
         all of them. Where a code is routed to several tiers, the calibration of the one with the largest gate weight is
-        used. Under a budget the interval starts at the certified lower bound, which is the height itself whenever the
-        search has visited the right set; so it covers at least as often as it says.
+        used. Under a budget, and beyond n = 16, the interval starts at the certified lower bound, which is the height
+        itself whenever the search has met the right set; so it covers at least as often as it says.
 
         Args:
             coverage: between 0 and 1; at 1 the certified bracket itself.
             Others, shapes and errors as in `predict`.
         """
         _check_coverage(coverage)
-        count, single, pieces = self._pieces(P, m, matrix, budget, threads)
+        count, single, pieces = self._pieces(P, m, _How(matrix, budget, effort, threads, coverage))
         ends = np.empty((2, count))
         for piece in pieces:
             ends[:, piece.places] = self._intervals(piece, coverage, budget)
@@ -180,6 +215,8 @@ class Predictor:
 
     def _intervals(self, piece: _Piece, coverage: float, budget: int) -> NDArray[np.float64]:
         """(2, b) ends of the intervals of one piece."""
+        if piece.measured.low is not None and piece.measured.high is not None:  # a search knows its own
+            return np.stack([piece.measured.low, piece.measured.high])
         measured, routed = piece.measured, piece.measured.routed
         floor, ceiling = measured.tightest_lower, measured.tightest_upper
         lower, upper = measured.lower[routed], measured.upper[routed]
@@ -201,12 +238,12 @@ class Predictor:
         """The signature that the course's evaluator calls: heights of a list of P of one group."""
         return [float(h) for h in self.predict([[n, k, m, P] for P in matrices])]
 
-    def _pieces(
-        self, P: Any, m: Any, matrix: str | None, budget: int, threads: int | None
-    ) -> tuple[int, bool, Iterator[_Piece]]:
+    def _pieces(self, P: Any, m: Any, how: _How) -> tuple[int, bool, Iterator[_Piece]]:
         """How many codes, whether it was one, and what is measured of them, AT_ONCE codes of one group at a time."""
+        matrix, budget = how.matrix, how.budget
         whole("budget", budget, 0)
-        thread_count(threads)
+        thread_count(how.threads)
+        effort_of(how.effort)
         if m is None:
             if matrix not in (None, "P"):
                 raise CodeError(f"rows [n, k, m, P] hold P, and matrix is {brief(matrix)}: give the matrices and m")
@@ -214,7 +251,7 @@ class Predictor:
             rows, single = from_rows(P, None) if len(P) else {}, False
             batches = [(group, codes.P, np.arange(len(codes.P)), codes.row) for group, codes in rows.items()]
         else:
-            batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=LONGEST)
+            batch, single = check_P(as_P(P, matrix, rounded=True)[0], max_n=LONGEST if budget else BITS)
             k, r = batch.shape[1:]
             levels = check_m(m, len(batch), r)
             batches = []
@@ -231,21 +268,20 @@ class Predictor:
                 for start in range(0, len(places), AT_ONCE):
                     at = slice(start, start + AT_ONCE)
                     piece = matrices[rows_of[at]]
-                    yield _Piece(group, places[at], piece, self._measured(piece, group[2], experts, budget, threads))
+                    yield _Piece(group, places[at], piece, self._measured(piece, group[2], experts, how))
 
         return sum(len(places) for *_, places in batches), single, pieces()
 
     def _experts(self, group: tuple[int, int, int], budget: int) -> list[tuple[float, Tier]]:
         """The tiers that a group is routed to, with their weights; raises or warns where it is out of reach."""
-        n, _, m = group
-        if not budget and n > MAX_N:
+        n = group[0]
+        if budget and n > LONGEST:
             raise CodeError(
-                f"({group_name(group)}) has {comb(n, m):,} sets to look at; up to n = {MAX_N} all are looked at, "
-                f"beyond give a budget of sets, for n up to {LONGEST}. The truth is for m_height and `mheight exact`, "
-                "where the search fits"
+                f"({group_name(group)}): a budget of sets is for n up to {LONGEST}; without one every n up to {BITS} "
+                "is answered"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
-        if not first <= n <= last:
+        if not first <= n <= last and (budget or n <= MAX_N):
             warnings.warn(
                 f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
                 f"its {'lower bound' if budget else 'bracket'} is not",
@@ -253,10 +289,12 @@ class Predictor:
             )
         return [(weight, self.tiers[tier]) for weight, tier in zip(self._weights(group), TIERS, strict=True) if weight]
 
-    def _measured(
-        self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], budget: int, threads: int | None
-    ) -> Measurement:
+    def _measured(self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], how: _How) -> Measurement:
         """What is known of one group's codes."""
+        budget, threads = how.budget, how.threads
+        if not budget and P.shape[1] + P.shape[2] > MAX_N:
+            tiers = [(weight, self._long(tier.config["tier"])) for weight, tier in experts]
+            return measure_long(P, m, tiers, effort_of(how.effort), coverage=how.coverage, threads=threads)
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
         features = features_of(found)
         routed = features.routed
@@ -273,6 +311,15 @@ class Predictor:
         bracket = (found.lower, found.upper)
         certainty = np.where(routed, np.nan, 1.0)
         return Measurement(*bracket, height, std_bits, position, predicted_error, floor, ceiling, routed, certainty)
+
+    def _long(self, tier: str) -> LongTier:
+        if tier not in self.long:
+            where = "" if self.source is None else f" --models {self.source}"
+            raise ModelError(
+                f"these models have no experts of long codes; `mheight train-expert --tier {tier} --view long{where}` "
+                "adds them"
+            )
+        return self.long[tier]
 
     def _weights(self, group: tuple[int, int, int]) -> NDArray[np.float64]:
         weights = np.asarray(self.router(*group), dtype=np.float64)
@@ -296,6 +343,7 @@ class Predictor:
         matrix: str | None = None,
         budget: int = 0,
         coverage: float | None = None,
+        effort: str | float = "default",
         threads: int | None = None,
     ) -> Measurement:
         """All that is known of a batch (B, k, r) at one go; with a coverage also the ends of `predict_interval`.
@@ -304,7 +352,7 @@ class Predictor:
         """
         if coverage is not None:
             _check_coverage(coverage)
-        count, _, pieces = self._pieces(P, m, matrix, budget, threads)
+        count, _, pieces = self._pieces(P, m, _How(matrix, budget, effort, threads, coverage))
         measured = Measurement.unknown(count, intervals=coverage is not None)
         for piece in pieces:
             part = piece.measured

@@ -9,6 +9,8 @@ shown (`Calibration`).
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +38,9 @@ SHAPES_OF = {
 
 GAP_SHIFT = 2.0
 """The network begins with softplus(-GAP_SHIFT) bits missing."""
+
+FORMAT = "moe_mheight long 1"
+"""Of long.json."""
 
 NEGLIGIBLE = 1e-6
 """Expected bits that are not worth adding."""
@@ -161,3 +166,28 @@ def calibration_of(table: Any) -> Calibration:
     if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0):
         raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
     return found
+
+
+def load_long(folder: Path, files: dict[str, bytes]) -> LongTier | None:
+    """The experts of long codes among a tier's files, or None where it has none.
+
+    Raises:
+        ModelError: they are damaged, incomplete or of another format.
+    """
+    if "long.json" not in files:
+        return None
+    try:
+        found = json.loads(files["long.json"])
+        if found["format"] != FORMAT:
+            raise ModelError(f"its format is {brief(found['format'])}, this version reads {FORMAT!r}")
+        names = [f"long{number}.safetensors" for number in range(int(found["seeds"]))]
+        members = [unpack_long(files[name], str(folder / name)) for name in names]
+        if not members:
+            raise ModelError("it has no members")
+        return LongTier(members, calibration_of(found["calibration"]))
+    except ModelError as error:
+        raise ModelError(f"{folder}/long.json: {error}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{folder}/long.json is incomplete or wrong: {type(error).__name__}: {brief(error)}"
+        ) from error

@@ -3,6 +3,7 @@
     SET/low/config.json        format, architecture, training settings, calibration, provenance
     SET/low/seed0.safetensors  weights of one ensemble member (and seed1, ...)
     SET/low/search0.safetensors  of one that predicts under a budget of sets (and search1, ...)
+    SET/low/long0.safetensors  of one for long codes (and long1, ..., long.json; see `long_store`)
     SET/low/metrics.json       held-out figures for each group and kind of codes
     SET/low/history.jsonl      validation figures as training went
     SET/low/README.md          the model card
@@ -37,6 +38,7 @@ from .._io import locked, make_folder, restore, swap, sweep, write_file
 from ..errors import FolderError, ModelError, brief
 from ..groups import TIERS
 from .conformal import check as check_calibration
+from .long_experts import LongTier, load_long
 from .network import Architecture, Expert
 
 FORMAT = "moe_mheight tier 4"
@@ -234,6 +236,12 @@ def load_set(folder: Path) -> dict[str, Tier]:
             f"add it with `mheight train-expert --tier {missing[0]} --models {folder}`"
         )
     return {tier: load_tier(folder / tier) for tier in TIERS}
+
+
+def load_long_set(folder: Path) -> dict[str, LongTier]:
+    """The experts of long codes of a model set, by tier; those tiers that have some."""
+    found = {tier: load_long(folder / tier, checked_files(folder / tier)) for tier in TIERS}
+    return {tier: long for tier, long in found.items() if long is not None}
 
 
 def architecture_config(architecture: Architecture) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_certified_in_exact_rationals(make, rng):
 @pytest.mark.parametrize("make", HARD)
 def test_certified_on_many_hard_codes(make, rng):
     for k, r in [(k, n - k) for n in range(3, 10) for k in range(1, n - 1)]:
-        P = np.array([HARD[make](k, r, rng) for _ in range(320)])
+        P = np.array([HARD[make](k, r, rng) for _ in range(96)])
         profile = height_profile(P)
         for m in range(1, r + 1):
             for steps in (0, 1, 4):

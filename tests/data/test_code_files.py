@@ -724,7 +724,7 @@ def npz(**arrays):
 
 def archive(members, method=zipfile.ZIP_STORED):
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as parts:
+    with zipfile.ZipFile(content, "w", method, compresslevel=1) as parts:
         for name, part in members.items():
             parts.writestr(name, part)
     return content.getvalue()
