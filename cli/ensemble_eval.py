@@ -55,12 +55,14 @@ class Codes:
         remark(f"no DATA: drawing {each} of {len(wanted)} groups, seed {self.seed}, exact labels", output.quiet)
         return of(default_data(self.rows, self.seed, wanted, self.drawn))
 
-    def long(self, predictor: Any) -> Any:
-        """The patience for labelled long codes; None where DATA, --groups, --kind or the raw view leave them out."""
+    def patience(self, predictor: Any, output: Output) -> float | None:
+        """For labelled long codes; None where DATA, --groups, --kind or the models leave them out."""
         from moe_mheight.evaluation.long_codes import PATIENCE
 
-        chosen = self.data or self.kinds or self.groups != "n9"
-        if self.long_codes == "none" or chosen or not hasattr(predictor, "predict_interval"):
+        if self.long_codes == "none" or self.data or self.kinds or self.groups != "n9":
+            return None
+        if not getattr(predictor, "long", None):
+            remark("no table of long codes: these models have no experts of them", output.quiet)
             return None
         return PATIENCE if self.long_codes == "few" else float("inf")
 
@@ -189,7 +191,7 @@ def command(
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         threads = 1 if shared else threads
         report = scoring.evaluate(predictor, codes, threads=threads, advance=bar.update, keep=keep)
-    long = _long(predictor, given.long(predictor), threads, output)
+    long = _long(predictor, given.patience(predictor, output), threads, output)
     verdicts = judge(limits, report.figures(gap=getattr(predictor, "gap", None)))
     if folder is not None:
         remark("drawing the report", output.quiet)

@@ -46,7 +46,7 @@ class Explanation:
     height: exact, or the bracket so far, with the codeword `height.witness` (n,) and the coordinates outside S.
     lower, upper: the certified bracket that the prediction lies in; upper is inf beyond n = 16.
     certainty: the ensemble's probability that lower is the height; 1 where the bracket decides it, None where unknown.
-    predicted: the ensemble's answer. spread: over its members, bits.
+    predicted: the ensemble's answer, None where no expert reads codes of this length. spread: over its members, bits.
     low, high: the interval that holds the height for a share `coverage` of codes.
     router: weight of each tier. experts: what each tier alone says; an expert's answer counts only where bounds leave
         more than a millionth of a bit, so they often agree to the last digit.
@@ -60,10 +60,10 @@ class Explanation:
     lower: float
     upper: float
     certainty: float | None
-    predicted: float
-    spread: float
-    low: float
-    high: float
+    predicted: float | None
+    spread: float | None
+    low: float | None
+    high: float | None
     coverage: float
     router: dict[str, float]
     experts: dict[str, float]
@@ -142,7 +142,7 @@ class Explanation:
             "height": h.value, "exact": h.finished, "method": h.method, "seconds": round(h.seconds, 4),
             "lower": self.lower, "upper": self.upper, "certainty": self.certainty,
             "predicted": self.predicted, "spread_bits": self.spread,
-            "interval": [self.low, self.high], "coverage": self.coverage,
+            "interval": None if self.low is None else [self.low, self.high], "coverage": self.coverage,
             "router": self.router, "experts": self.experts,
             "witness": h.witness.tolist(), "largest": list(self.largest),
             "a": h.outside[0], "outside": list(h.outside), "S": list(self.inside),
@@ -164,8 +164,10 @@ class Explanation:
         facts.append(("certified bracket", f"{_number(self.lower)} to {_number(self.upper)}"))
         if self.certainty is not None and h.n > MAX_N:
             facts.append(("certainty", f"{_percent(self.certainty)} that its lower end is the height"))
-        facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
-        facts.append((f"{100 * self.coverage:g} % interval", f"{_number(self.low)} to {_number(self.high)}"))
+        if self.predicted is not None:
+            facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
+        if self.low is not None and self.high is not None:
+            facts.append((f"{100 * self.coverage:g} % interval", f"{_number(self.low)} to {_number(self.high)}"))
         for tier, value in self.experts.items():
             facts.append((f"  {tier} expert", f"{_number(value)}   weight {self.router[tier]:.2g}"))
         facts.append(("codeword", " ".join(f"{value:.3g}" for value in h.witness)))
@@ -312,15 +314,18 @@ def explain(
         raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
     height = m_height(code, level, matrix="P", details=True, time_limit=time_limit, threads=threads)
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
-    found = predictor.measure(code[None], level, matrix="P", coverage=coverage, threads=threads)
-    columns = ("tightest_lower", "tightest_upper", "certainty", "height", "std_bits", "low", "high")
-    lower, upper, certainty, predicted, spread, low, high = (float(getattr(found, name)[0]) for name in columns)
-    experts = {}
-    with warnings.catch_warnings():  # told once already
-        warnings.simplefilter("ignore")
-        for i, tier in enumerate(TIERS):
-            alone = Predictor(predictor.tiers, _only(i))
-            experts[tier] = float(alone.predict(code, level, matrix="P", threads=threads))
+    lower, upper, experts = height.lower, height.upper, {}
+    certainty = predicted = spread = low = high = None
+    if n <= MAX_N or set(TIERS) <= set(predictor.long):
+        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, threads=threads)
+        columns = ("tightest_lower", "tightest_upper", "height", "std_bits", "low", "high")
+        lower, upper, predicted, spread, low, high = (float(getattr(found, name)[0]) for name in columns)
+        certainty = None if np.isnan(found.certainty[0]) else float(found.certainty[0])
+        with warnings.catch_warnings():  # told once already
+            warnings.simplefilter("ignore")
+            for i, tier in enumerate(TIERS):
+                alone = Predictor(predictor.tiers, _only(i), long=predictor.long)
+                experts[tier] = float(alone.predict(code, level, matrix="P", threads=threads))
     word = np.empty(n)
     word[names] = height.witness
     height = replace(height, witness=word, outside=tuple(names[j] for j in height.outside))
@@ -335,8 +340,8 @@ def explain(
         others = m_height(_shuffled(code), level, matrix="P", threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
-        height, lower, upper, None if np.isnan(certainty) else certainty, predicted, spread, low, high, coverage,
-        weights, experts, distance, minor, basis, better, typical,
+        height, lower, upper, certainty, predicted, spread, low, high, coverage, weights, experts, distance, minor,
+        basis, better, typical,
     )  # fmt: skip
 
 
