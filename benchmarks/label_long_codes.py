@@ -37,13 +37,18 @@ TABLE = {
 TABLE_KINDS = ("integer", "small-integer", "normal", "tight-frame")
 
 
+SLACKS = (0.1, 0.2, 0.15, 0.15, 0.1)
+"""Share of groups of slack 0, 1, 2, ...; the others have any."""
+
+
 def group_of(seed: int, number: int) -> Group:
     rng = np.random.default_rng([seed, number, 1])
+    slack = int(rng.choice(len(SLACKS) + 1, p=[*SLACKS, 1.0 - sum(SLACKS)]))
     while True:
         n = int(rng.integers(17, 45))
         k = int(rng.integers(2, n - 2))
-        m = int(rng.integers(2, max(3, n - k + 1)))
-        if m > n - k or n % 7 == 0 or (n, k, m) in KEPT_OUT or comb(n, m) < FEWEST:
+        m = n - k - slack if slack < len(SLACKS) else int(rng.integers(2, max(3, n - k + 1)))
+        if not 2 <= m <= n - k or n % 7 == 0 or (n, k, m) in KEPT_OUT or comb(n, m) < FEWEST:
             continue
         seconds = expected_seconds(n, k, m, 1)
         # the slower ones teach more

@@ -63,10 +63,10 @@ def _digest(P: NDArray[np.float64]) -> int:
 
 
 def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
-    """Write a set: groups (B, 3), numbers (B,), kinds (B,) as places in LONG_KINDS, digests (B,), h (B, COUNT)."""
+    """Write a set: seeds and numbers (B,), groups (B, 3), kinds (B,) as places in LONG_KINDS, digests (B,), h (B, COUNT)."""
     found = list(batches)
     arrays = {
-        "seed": np.array(found[0].seed if found else 0),
+        "seed": np.array([batch.seed for batch in found], np.uint32),
         "group": np.array([batch.group for batch in found], np.uint8).reshape(-1, 3),
         "number": np.array([batch.number for batch in found], np.uint32),
         "kind": np.array([LONG_KINDS.index(batch.kind) for batch in found], np.uint8),
@@ -86,12 +86,12 @@ def read_batches(path: Path) -> Iterator[tuple[DrawnBatch, NDArray[np.float64]]]
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            seed, parts = int(found["seed"]), [found[name] for name in ("number", "group", "kind", "digest", "h")]
+            parts = [found[name] for name in ("seed", "number", "group", "kind", "digest", "h")]
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(f"{path} is not a set of drawn codes with labels: {brief(error)}") from error
-    for number, numbers, kind, digest, h in zip(*parts, strict=True):
+    for seed, number, numbers, kind, digest, h in zip(*parts, strict=True):
         n, k, m = map(int, numbers)
-        batch = DrawnBatch(seed, int(number), (n, k, m), LONG_KINDS[kind], h)
+        batch = DrawnBatch(int(seed), int(number), (n, k, m), LONG_KINDS[kind], h)
         P = draw_batch(*batch[:4])
         if _digest(P) != digest:
             raise DataError(
