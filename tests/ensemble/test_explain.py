@@ -191,6 +191,7 @@ def told(certainty, lower):
     known.high[:] = known.tightest_upper[:] = np.inf
     known.certainty[:] = certainty
     predictor.measure = lambda *_, **__: known
+    predictor.long = dict.fromkeys(predictor.tiers)
     return predictor
 
 
@@ -215,13 +216,15 @@ def test_what_was_known_without_the_proof(certainty, share, says, monkeypatch):
     assert short.certainty == 1.0
 
 
-def test_what_is_not_proven_is_not_claimed(predictor, rng):
+def test_what_is_not_proven_is_not_claimed(rng, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: 5.0)
+    predictor = told(0.75, 5.0)
     P = random_codes("normal", 1, 20, 20, rng)[0]
     found = explain(P, 9, predictor, time_limit=0.2)
     assert not found.height.finished
     assert found.better is None
     assert found.sentence.startswith("Not proven: the search ended early")
-    assert found.sentence.endswith("% sure that this is the height.")
+    assert found.sentence.endswith("The ensemble found 5, and is 75 % sure that this is the height.")
 
 
 def test_shown(predictor):

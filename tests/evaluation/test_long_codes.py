@@ -189,13 +189,19 @@ def short(sets, told, monkeypatch):
     """The command's long codes are those of `sets`, and so are the answers to them."""
     from moe_mheight import Predictor
 
-    measure = Predictor.measure
+    measure, load = Predictor.measure, Predictor.load
+
+    def loaded(*arguments, **more):
+        predictor = load(*arguments, **more)
+        predictor.long = {"medium": None}  # nobody asks it
+        return predictor
 
     def measured(self, P, m, **more):
         known = P[0].tobytes() in told.answers
         return told.measure(P, m, threads=more["threads"]) if known else measure(self, P, m, **more)
 
     monkeypatch.setattr(Predictor, "measure", measured)
+    monkeypatch.setattr(Predictor, "load", loaded)
     monkeypatch.setattr(long_codes, "read", lambda: tuple(sets))
     return long_codes
 
@@ -216,6 +222,17 @@ def test_a_second_table(short, mheight, folder, models):
     assert "6 of 6 labelled long codes, kinds integer, normal\n" in second
     for more in (["--long", "none"], ["--groups", "9,4,2"], ["--kind", "normal"]):
         assert "long codes" not in mheight("ensemble-eval", *flags, *more)[1]
+
+
+def test_models_without_experts_of_long_codes(mheight, folder, models):
+    from moe_mheight import Predictor
+
+    if Predictor.load(models).long:
+        pytest.skip("these have some")
+    code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 4, "--show", 0)
+    assert code == 0
+    assert "no table of long codes: these models have no experts of them\n" in err
+    assert "labelled long codes" not in out
 
 
 def test_few_and_all(short, mheight, folder, models, monkeypatch):
