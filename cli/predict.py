@@ -62,7 +62,6 @@ class Request:
 @click.option(
     "--effort",
     default="default",
-    show_default=True,
     type=Effort(),
     metavar="fast|default|thorough|SECONDS",
     help="How long to search for codes beyond n = 16; a number is seconds per code.",
