@@ -63,7 +63,7 @@ def _digest(P: NDArray[np.float64]) -> int:
 
 
 def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
-    """Write a set: seeds and numbers (B,), groups (B, 3), kinds (B,) as places in LONG_KINDS, digests (B,), h (B, COUNT)."""
+    """Write a set: seed, number, kind as a place in LONG_KINDS, digest (B,); group (B, 3); h (B, COUNT)."""
     found = list(batches)
     arrays = {
         "seed": np.array([batch.seed for batch in found], np.uint32),

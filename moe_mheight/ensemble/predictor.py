@@ -134,9 +134,9 @@ class Predictor:
             P: one code (k, r), a batch (B, k, r), or, without m, rows [n, k, m, P] of mixed groups.
             m: int, or (B,) ints for a batch; None for rows.
             matrix: what P is, as in `m_height`; the prediction is for its systematic form in float64. Not for rows.
-            budget: visit no more than this many sets of n - m coordinates, for n up to 32; 0: all of them up to n = 16,
-                beyond a search that the experts end (`ensemble.long_codes`). In both the lower bound is certified, and
-                no upper bound is known.
+            budget: visit no more than this many sets of n - m coordinates, for n up to 32. 0: all of them below n = 16,
+                from there on a search that the experts end (`ensemble.long_codes`). Under a budget and in a search the
+                lower bound is certified, and no upper bound is known.
             effort: of that search, "fast", "default" or "thorough", or seconds a code.
             threads: for the brackets and searches; default all cores.
 
@@ -171,7 +171,11 @@ class Predictor:
         count, single, pieces = self._pieces(P, m, _How(matrix, budget, effort, threads))
         ends = np.empty((2, count))
         for piece in pieces:
-            ends[:, piece.places] = piece.measured.tightest_lower, piece.measured.tightest_upper
+            lower, upper = piece.measured.tightest_lower, piece.measured.tightest_upper
+            if piece.P.shape[1] + piece.P.shape[2] == MAX_N and not budget:  # all sets, which takes longer
+                above = _brackets.bounds(piece.P, piece.group[2], threads=threads)
+                lower, upper = np.maximum(lower, above[0]), np.minimum(upper, above[1])
+            ends[:, piece.places] = lower, upper
         return like_input(ends[0], single), like_input(ends[1], single)
 
     def predict_interval(
@@ -191,7 +195,7 @@ class Predictor:
         height there is no error left to calibrate; the interval is a piece of them, truncated at random (but always
         the same for the same code) so that the coverage is the one asked for (see `experts.conformal`); coverage=1 is
         all of them. Where a code is routed to several tiers, the calibration of the one with the largest gate weight is
-        used. Under a budget, and beyond n = 16, the interval starts at the certified lower bound, which is the height
+        used. Under a budget, and from n = 16 on, the interval starts at the certified lower bound, which is the height
         itself whenever the search has met the right set; so it covers at least as often as it says.
 
         Args:
@@ -281,7 +285,7 @@ class Predictor:
                 "is answered"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
-        if not first <= n <= last and (budget or n <= MAX_N):
+        if not first <= n <= last and not _is_searched(n, budget):
             warnings.warn(
                 f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
                 f"its {'lower bound' if budget else 'bracket'} is not",
@@ -292,7 +296,7 @@ class Predictor:
     def _measured(self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], how: _How) -> Measurement:
         """What is known of one group's codes."""
         budget, threads = how.budget, how.threads
-        if not budget and P.shape[1] + P.shape[2] > MAX_N:
+        if _is_searched(P.shape[1] + P.shape[2], budget):
             tiers = [(weight, self._long(tier.config["tier"])) for weight, tier in experts]
             return measure_long(P, m, tiers, effort_of(how.effort), coverage=how.coverage, threads=threads)
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
@@ -361,6 +365,11 @@ class Predictor:
                 part = replace(part, low=low, high=high)
             measured.put(piece.places, part)
         return measured
+
+
+def _is_searched(n: int, budget: int) -> bool:
+    """Whether codes of length n are searched: looking at all sets takes longer from n = MAX_N on."""
+    return n >= MAX_N and not budget
 
 
 def _check_coverage(coverage: float) -> None:
