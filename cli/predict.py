@@ -64,7 +64,7 @@ class Request:
     default="default",
     type=Effort(),
     metavar="fast|default|thorough|SECONDS",
-    help="How long to search for codes beyond n = 16; a number is seconds per code.",
+    help="How long to search for codes of n = 16 or more; a number is seconds per code.",
 )
 @click.option(
     "--certainty", is_flag=True, help="Also print the probability that the certified lower bound is the height."
@@ -108,9 +108,9 @@ def command(
 
     DATA as for `mheight exact`; labels are ignored. An infinite height prints as inf.
 
-    Codes may have any n up to 64. Up to n = 16 all sets of n - m coordinates are bracketed, and certified bounds decide
-    nearly every height. Beyond, a search of milliseconds visits the most promising sets: its lower bound is certified,
-    no upper bound is known, and --certainty says how probable it is that the lower bound is the height.
+    Codes may have any n up to 64. Below n = 16 all sets of n - m coordinates are bracketed, and certified bounds decide
+    nearly every height. From there on a search of milliseconds visits the most promising sets: its lower bound is
+    certified, no upper bound is known, and --certainty says how probable it is that the lower bound is the height.
 
     Whom to ask: `mheight exact` up to n of about 16, where it is as fast and gives the truth, and wherever a proof may
     take its time; this command for longer codes that cannot wait for a proof.

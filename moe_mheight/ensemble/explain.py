@@ -44,7 +44,7 @@ class Explanation:
     """One code, for one m; made by `explain`. Coordinates are numbered from 0, heights are dimensionless.
 
     height: exact, or the bracket so far, with the codeword `height.witness` (n,) and the coordinates outside S.
-    lower, upper: the certified bracket that the prediction lies in; upper is inf beyond n = 16.
+    lower, upper: the certified bracket that the prediction lies in; upper is inf from n = 16 on.
     certainty: the ensemble's probability that lower is the height; 1 where the bracket decides it, None where unknown.
     predicted: the ensemble's answer, None where no expert reads codes of this length. spread: over its members, bits.
     low, high: the interval that holds the height for a share `coverage` of codes.
@@ -119,7 +119,7 @@ class Explanation:
 
     def _sureness(self) -> str:
         """Of a long code: what the ensemble knew without the proof."""
-        if self.certainty is None or self.height.n <= MAX_N:
+        if self.certainty is None or self.height.n < MAX_N:
             return ""
         if not self.height.finished:
             says = (
@@ -162,7 +162,7 @@ class Explanation:
         else:
             facts.append((f"height h_{h.m}", f"{_number(h.lower)} to {_number(h.upper)}   {h.ended}"))
         facts.append(("certified bracket", f"{_number(self.lower)} to {_number(self.upper)}"))
-        if self.certainty is not None and h.n > MAX_N:
+        if self.certainty is not None and h.n >= MAX_N:
             facts.append(("certainty", f"{_percent(self.certainty)} that its lower end is the height"))
         if self.predicted is not None:
             facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
@@ -316,7 +316,7 @@ def explain(
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
     lower, upper, experts = height.lower, height.upper, {}
     certainty = predicted = spread = low = high = None
-    if n <= MAX_N or set(TIERS) <= set(predictor.long):
+    if n < MAX_N or set(TIERS) <= set(predictor.long):
         found = predictor.measure(code[None], level, matrix="P", coverage=coverage, threads=threads)
         columns = ("tightest_lower", "tightest_upper", "height", "std_bits", "low", "high")
         lower, upper, predicted, spread, low, high = (float(getattr(found, name)[0]) for name in columns)

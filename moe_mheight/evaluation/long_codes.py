@@ -248,11 +248,13 @@ def _seen(
 ) -> _Seen:
     m = sets[0].group[2]
     predictor.measure(sets[0].P[:1], m, threads=threads)  # compile before the clock starts
+    # of one thread the seconds that it had, as when the codes were labelled
+    clock = time.process_time if threads == 1 else time.perf_counter
     spent, parts = 0.0, []
     for codes in sets:
-        start = time.perf_counter()
+        start = clock()
         measured = predictor.measure(codes.P, m, threads=threads)
-        spent += time.perf_counter() - start
+        spent += clock() - start
         parts.append((codes.h, codes.seconds, measured.height, measured.tightest_lower, measured.certainty))
         advance(len(codes))
     h, exact, height, lower, certainty = (np.concatenate(column) for column in zip(*parts, strict=True))
