@@ -24,7 +24,7 @@ from ..groups import Group, parse_group, tier_of
 
 SHIPPED = Path(__file__).with_name("long_codes.npz")
 
-PATIENCE = 8.0
+PATIENCE = 2.0
 """Seconds of exact search, as recorded: `few` keeps the first codes of a group and kind that took no more together."""
 
 SAME = 1e-7
@@ -223,6 +223,9 @@ def evaluate(
     if not sets:
         raise DataError("there are no long codes to evaluate")
     groups = dict.fromkeys(s.group for s in sets)
+    for kind in sets:
+        if kind.group == sets[0].group:  # compile before the clock starts
+            predictor.measure(kind.P[:1], kind.group[2], threads=threads)
     seen = [_seen(predictor, [s for s in sets if s.group == group], threads, advance) for group in groups]
     certainty, found = (np.concatenate([getattr(group, name) for group in seen]) for name in ("certainty", "found"))
     kinds = tuple(dict.fromkeys(s.kind for s in sets))
@@ -247,7 +250,6 @@ def _seen(
     predictor: HeightPredictor, sets: Sequence[LabelledCodes], threads: int, advance: Callable[[int], None]
 ) -> _Seen:
     m = sets[0].group[2]
-    predictor.measure(sets[0].P[:1], m, threads=threads)  # compile before the clock starts
     # of one thread the seconds that it had, as when the codes were labelled
     clock = time.process_time if threads == 1 else time.perf_counter
     spent, parts = 0.0, []
