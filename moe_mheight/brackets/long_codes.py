@@ -47,7 +47,7 @@ def plan_for(n: int, k: int, m: int) -> Plan:
 
 def first_rounds(n: int, k: int, m: int) -> int:
     """Rounds of the first stage: they grow slowly with the leaves of a proof, C(k + m - 1, m)."""
-    return round(10.0 * float(comb(k + m - 1, m)) ** 0.19)
+    return round(6.0 * float(comb(k + m - 1, m)) ** 0.19)
 
 
 def begin(count: int, seed: int = 0) -> Record:

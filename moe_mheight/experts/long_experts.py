@@ -10,6 +10,8 @@ shown (`Calibration`).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,11 +66,27 @@ class Calibration(NamedTuple):
     share: Floats
 
 
-class LongTier(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LongTier:
     """The experts of a tier's long codes."""
 
     members: list[LongExpert]
     calibration: Calibration
+
+    @cached_property
+    def stacked(self) -> LongExpert:
+        """The members' arrays with one more dimension, (members,), first; matrices transposed, for products."""
+        names = [name for name in SHAPES_OF if name.startswith("record")]
+        stacked = {name: np.stack([member[name] for member in self.members]) for name in names}
+        return {
+            name: np.ascontiguousarray(array.swapaxes(1, 2)) if array.ndim == 3 else array[:, None, :]
+            for name, array in stacked.items()
+        }
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The members' rankings as one network."""
+        return ranking_of(self.members)
 
 
 class Judgement(NamedTuple):
@@ -95,18 +113,18 @@ def _softsign(x: Floats) -> Floats:
     return x / (1.0 + np.abs(x))
 
 
-def answers(member: LongExpert, read: Floats) -> tuple[Floats, Floats]:
-    """A member's logits and bits missing, (B,) each, for what is read of B searches, (B, len(READ))."""
-    x = (read - member["record.mean"]) / member["record.std"]
+def answers(stacked: LongExpert, read: Floats) -> tuple[Floats, Floats]:
+    """The members' logits and bits missing, (members, B) each, for what is read of B searches, (B, len(READ))."""
+    x = (read - stacked["record.mean"]) / stacked["record.std"]
     for layer in (0, 1):
-        x = _softsign(x @ member[f"record.{layer}.weight"].T + member[f"record.{layer}.bias"])
-    out = x @ member["record.2.weight"].T + member["record.2.bias"]
-    return out[:, 0], np.logaddexp(0.0, out[:, 1] - GAP_SHIFT)
+        x = _softsign(x @ stacked[f"record.{layer}.weight"] + stacked[f"record.{layer}.bias"])
+    out = x @ stacked["record.2.weight"] + stacked["record.2.bias"]
+    return out[..., 0], np.logaddexp(0.0, out[..., 1] - GAP_SHIFT)
 
 
 def judge(tier: LongTier, read: Floats) -> Judgement:
     """What the experts of a tier say of B searches."""
-    logits, gaps = (np.stack(parts) for parts in zip(*(answers(member, read) for member in tier.members), strict=True))
+    logits, gaps = answers(tier.stacked, read)
     certainty = np.interp(logits.mean(0), tier.calibration.logits, tier.calibration.certainty)
     shares = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
     gap = gaps.mean(0)

@@ -236,8 +236,8 @@ def calibrate(members: list[LongExpert], searches: Searches) -> Calibration:
     """What the held-out codes show: certainty by isotonic regression, bits missing by their quantiles."""
     held = searches.held_out
     read, missing = searches.read[held], searches.missing[held]
-    logit = np.mean([answers(member, read)[0] for member in members], axis=0)
-    gap = np.mean([answers(member, read)[1] for member in members], axis=0)
+    nothing = Calibration(*np.zeros((5, 0)))
+    logit, gap = (part.mean(0) for part in answers(LongTier(members, nothing).stacked, read))
     found = (missing <= MISSED).astype(float)
     grid = np.unique(np.quantile(logit, np.linspace(0.0, 1.0, 65)))
     # one code more that is wrong and one that is right: nobody has seen enough to say 0 or 1
