@@ -41,7 +41,18 @@ def hold(P, m, found):
             assert sizes[0] >= lower * sizes[m] * (1 - NEAR)
 
 
-SIZES = [(4, 4, 2), (1, 8, 3), (7, 1, 1), (5, 6, 6), (8, 8, 1), (8, 8, 2), (10, 2, 2), (3, 13, 6), (9, 11, 9), (10, 10, 4)]
+SIZES = [
+    (4, 4, 2),
+    (1, 8, 3),
+    (7, 1, 1),
+    (5, 6, 6),
+    (8, 8, 1),
+    (8, 8, 2),
+    (10, 2, 2),
+    (3, 13, 6),
+    (9, 11, 9),
+    (10, 10, 4),
+]
 
 
 @pytest.mark.parametrize(("k", "r", "m"), SIZES)
@@ -138,6 +149,20 @@ def test_threads_neighbours_and_pauses_change_nothing(rng):
         for one, two in zip((*records, *found), (*alone[0], *alone[1]), strict=True):
             np.testing.assert_array_equal(one[i : i + 1], two)
     assert (records.counts[:, ROUNDS] <= 4 * long_codes.first_rounds(18, 8, 5)).all()
+
+
+def test_pauses_at_any_round(rng):
+    """A search that goes on in another room, beside others, has weights of its own."""
+    P = random_codes("normal", 6, 8, 10, rng)
+    found = []
+    for rows in (slice(0, 6), slice(5, 6)):
+        records = long_codes.begin(6)
+        part = long_codes.rows_of(records, rows)
+        for rounds in (19, 1, 2, 3, 5, 1, 7):
+            long_codes.go_on(P[rows], 5, part, rounds, threads=1)
+        found.append(long_codes.rows_of(part, slice(-1, None)))
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_more_rounds_never_lose_what_was_found(rng):
