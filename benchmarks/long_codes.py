@@ -75,6 +75,16 @@ def timed(work: Any) -> tuple[Any, float]:
     return out, time.process_time() - before
 
 
+def _line(row: dict[str, Any]) -> str:
+    errors = f"mse {row['log2_mse']:.1e} (lower {row['lower_log2_mse']:.1e})  worst {row['worst_bits']:.3f}"
+    sure = f"off {row['off_by_0.02']:.3f}  found {row['found']:.3f}  sure {row['sure']}, right {row['sure_right']}"
+    infinite = f"inf {row['infinite']} -{row['infinite_missed']} +{row['infinite_invented']}"
+    times = (
+        f"{row['ms']:.2f} ms, single {row['ms_single']:.2f}, exact {row['exact_ms']:.1f}, now {row['exact_ms_now']:.1f}"
+    )
+    return f"{row['group']:>10} {row['kind']:14} {row['codes']:4d}  {errors}  {sure}  {infinite}  {times}"
+
+
 def score(folder: Path) -> None:
     predictor, rows = Predictor.load(), []
     predictor.predict(np.ones((2, 8, 16)) + np.eye(8, 16), 4, threads=1)  # compiles
@@ -113,14 +123,7 @@ def score(folder: Path) -> None:
             "exact_ms": 1e3 * float(np.mean(seconds)), "exact_ms_now": 1e3 * exact_now / 2,
         }  # fmt: skip
         rows.append(row)
-        print(
-            f"{row['group']:>10} {kind:14} {row['codes']:4d}  mse {row['log2_mse']:.1e} (lower {row['lower_log2_mse']:.1e})"
-            f"  worst {row['worst_bits']:.3f}  off {row['off_by_0.02']:.3f}  found {row['found']:.3f}"
-            f"  sure {row['sure']}/{row['sure_right']}  inf {row['infinite']}-{row['infinite_missed']}"
-            f"+{row['infinite_invented']}  {row['ms']:.2f} ms, single {row['ms_single']:.2f}, exact {row['exact_ms']:.1f}"
-            f" now {row['exact_ms_now']:.1f}",
-            flush=True,
-        )
+        print(_line(row), flush=True)
     sure, right = sum(row["sure"] for row in rows), sum(row["sure_right"] for row in rows)
     total = {
         "macro": float(np.mean([row["log2_mse"] for row in rows])),
@@ -132,7 +135,7 @@ def score(folder: Path) -> None:
 
 
 def _searched(P: Any, group: Group, tier: LongTier, ranking: Any, rounds: Any) -> Any:
-    """Best heights, records and seconds of searches of so many rounds: a number, or "certain", as the predictor goes."""
+    """Records, judgement and seconds of searches of so many rounds: a number, or "certain", as the predictor goes."""
     records, whole, m = long_codes.begin(len(P)), are_whole(P), group[2]
     before = time.process_time()
     if isinstance(rounds, int):
@@ -158,16 +161,16 @@ def ablate(folder: Path) -> None:
     """The same search for the same time, without what was learned: the fixed ranking, the same rounds for every code,
     and the best constant added (chosen on these very codes, in its favour)."""
     predictor, rows = Predictor.load(), []
-    for group, kind, P, h, _ in labelled(folder):
+    for group, kind, codes, h, _ in labelled(folder):
         finite = np.isfinite(h)
         if group[0] < 24 or finite.sum() < 5:
             continue
-        P, log2_h, tier = P[finite], np.log2(h[finite]), predictor.long[tier_of(*group)]
+        P, log2_h, tier = codes[finite], np.log2(h[finite]), predictor.long[tier_of(*group)]
         learned = ranking_of(tier.members)
         records, (_, expected), spent = _searched(P, group, tier, learned, "certain")
         short = log2_h - np.log2(records.heights.max(1))
-        row = {"group": group_name(group), "kind": kind, "codes": len(P), "all": float(np.mean((short - expected) ** 2)),
-               "without the gap": float(np.mean(short**2)), "ms": 1e3 * spent / len(P)}  # fmt: skip
+        row = {"group": group_name(group), "kind": kind, "codes": len(P), "ms": 1e3 * spent / len(P)}
+        row |= {"all": float(np.mean((short - expected) ** 2)), "without the gap": float(np.mean(short**2))}
         for name, ranking in (("without certainty", learned), ("without anything", FIXED)):
             first = long_codes.first_rounds(*group)
             _, _, trial = _searched(P, group, tier, ranking, first)

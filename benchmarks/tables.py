@@ -2,7 +2,7 @@
 benchmarks/results, and draw the picture of the first of them, docs/report/error.png, from the same run. Put lists of
 names into docs/reference, from the docstrings.
 
-mheight ensemble-eval --rows 30000 --json > benchmarks/results/evaluation.json
+mheight ensemble-eval --rows 30000 --long all --json > benchmarks/results/evaluation.json
 python benchmarks/exact_profile.py
 python benchmarks/first_second.py --against REF
 python benchmarks/cold_start.py --against REF --out benchmarks/results/cold_start.json
@@ -312,6 +312,52 @@ def survival() -> str:
     return "\n".join(lines)
 
 
+def percent(share: float) -> str:
+    return "-" if share != share else f"{100.0 * share:.1f} %"
+
+
+def long() -> str:
+    """README's table of long codes."""
+    found = measured("evaluation").get("long")
+    if found is None:
+        return "Not measured yet."
+    lines = [
+        "| (n, k, m) | codes | log2-MSE | lower bound alone | found exactly | certainty | predicted | exact | faster |",
+        "|---|" + "--:|" * 8,
+    ]
+    for row in found["groups"]:
+        lines.append(
+            f"| ({row['n']}, {row['k']}, {row['m']}) | {row['codes']} | {float(row['log2_mse']):.1e} | "
+            f"{float(row['lower_log2_mse']):.1e} | {percent(row['found'])} | {percent(float(row['certainty']))} | "
+            f"{time_of(row['predict_milliseconds'] / 1e3)} | {time_of(row['exact_milliseconds'] / 1e3)} | "
+            f"{row['faster']:,.0f} times |"
+        )
+    lines.append(
+        f"| **macro** | {found['codes']} | **{float(found['macro_log2_mse']):.1e}** | "
+        f"{float(found['macro_lower_log2_mse']):.1e} | {percent(found['found'])} | | | | |"
+    )
+    return "\n".join(lines)
+
+
+def sureness() -> str:
+    """What the certainty of those codes was worth."""
+    found = measured("evaluation").get("long")
+    if found is None:
+        return "Not measured yet."
+    known, infinite = found["reliability"], [row for row in found["groups"] if row["infinite"]]
+    there, seen = (sum(row[name] for row in infinite) for name in ("infinite", "infinite_found"))
+    false, failed = (sum(row[name] for row in found["groups"]) for name in ("infinite_false", "violations"))
+    worst = max(float(row["worst"]) for row in found["groups"])
+    text = (
+        f"Of {known['codes']:,} codes {known['sure']:,} had a certainty of 99 % or more, and of these the lower bound "
+        f"was the height for {percent(float(known['sure_found']))}. The Brier score of the certainty is "
+        f"{known['brier']:.4f}; that of one certainty for all, the share found, {known['base_brier']:.4f}. The worst "
+        f"prediction is off by {worst:.2g} bits. Of {there} infinite heights {seen} were found, {false} were invented, "
+        f"and {failed} lower bounds lay above the height."
+    )
+    return "\n".join(textwrap.wrap(text, 120))
+
+
 def choice() -> str:
     """README's table: whom to ask."""
     profiles, searches = measured("exact_profile")["profiles"], measured("large_codes")["sizes"]
@@ -321,6 +367,8 @@ def choice() -> str:
     slow = max(searches, key=lambda row: row["seconds_2"])
     size = f"({slow['n']}, {slow['k']}, {slow['m']})"
     one, longest = speed["against"][0], speed["against"][-1]
+    beyond = measured("evaluation").get("long")
+    slowest = max(beyond["groups"], key=lambda row: row["predict_milliseconds"]) if beyond else None
     rows = [
         ("ask for", "code lengths", "how fast", "how right"),
         ("---",) * 4,
@@ -333,15 +381,18 @@ def choice() -> str:
         ),
         (
             "**certified** bounds: `bounds`, `mheight predict --bounds`",
-            "n up to 16; a lower bound up to 32",
+            "n up to 16; beyond, a lower bound",
             "part of a prediction",
             f"they always hold; their middle errs by {found.bounds_macro:.1e} bits² at n = {one['n']}",
         ),
         (
             "a **prediction**: `Predictor`, `mheight predict`",
-            "n up to 16; with a budget up to 32",
-            f"{one['predict_us']:.0f} µs at n = {one['n']}, {longest['predict_us'] / 1e3:.1f} ms at n = {longest['n']}",
-            f"{found.macro:.1e} bits² at n = {one['n']}; a peer's best network, on its own data: {BEST_MACRO}",
+            "n up to 64",
+            f"{one['predict_us']:.0f} µs at n = {one['n']}, {longest['predict_us'] / 1e3:.1f} ms at n = {longest['n']}"
+            + (f"; beyond, up to {slowest['predict_milliseconds']:.0f} ms" if slowest else ""),
+            f"{found.macro:.1e} bits² at n = {one['n']}"
+            + (f", {float(beyond['macro_log2_mse']):.1e} beyond n = {longest['n']}" if beyond else "")
+            + f"; a peer's best network, on its own data: {BEST_MACRO}",
         ),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -373,8 +424,8 @@ def modules() -> str:
 
 
 TABLES = {
-    "README.md": (choice,),
-    "docs/benchmarks.md": (results, exact, singles, cold, large, hard, speed, budget, raw),
+    "README.md": (long, choice),
+    "docs/benchmarks.md": (results, long, sureness, exact, singles, cold, large, hard, speed, budget, raw),
     "docs/scale.md": (scaling, many, costs, survival),
     "docs/reference/python.md": (names,),
     "docs/reference/modules.md": (modules,),

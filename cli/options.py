@@ -73,6 +73,25 @@ class WordOrFile(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
+class Effort(click.ParamType):  # type: ignore[type-arg]
+    """How long to search for the height of a code: a word, or seconds."""
+
+    name = "effort"
+    words = ("fast", "default", "thorough")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        if value in self.words:
+            return str(value)
+        try:
+            seconds = float(value)
+        except ValueError:
+            text = f"{value!r} is none of {', '.join(map(repr, self.words))}, and no number of seconds."
+            raise click.BadParameter(text + did_you_mean(value, self.words), ctx, param) from None
+        if not 0.0 < seconds < float("inf"):
+            raise click.BadParameter(f"seconds must be above 0, got {value}.", ctx, param)
+        return seconds
+
+
 def did_you_mean(value: object, words: Iterable[str]) -> str:
     known = {word.lower(): word for word in words}
     near = get_close_matches(str(value).lower(), known, 1)

@@ -14,6 +14,7 @@ import click
 from .options import (
     MATRICES,
     Choice,
+    Effort,
     Ensemble,
     Output,
     Workers,
@@ -46,6 +47,8 @@ class Request:
     """What is printed beside the height, and how many sets may be solved for it."""
 
     budget: int | None
+    effort: str | float
+    certainty: bool
     spread: bool
     bounds: bool
     interval: float | None
@@ -57,10 +60,20 @@ class Request:
 @click.option("--matrix", type=Choice(["P", "G", "H"]), help="One code: what the matrix in DATA is.")
 @ensemble_options
 @click.option(
+    "--effort",
+    default="default",
+    type=Effort(),
+    metavar="fast|default|thorough|SECONDS",
+    help="How long to search for codes of n = 16 or more; a number is seconds per code.",
+)
+@click.option(
+    "--certainty", is_flag=True, help="Also print the probability that the certified lower bound is the height."
+)
+@click.option(
     "--budget",
     type=click.IntRange(1),
     metavar="SETS",
-    help="Solve for no more than this many sets of coordinates, for n up to 32.  [default: all of them, n up to 16]",
+    help="Instead of --effort: solve for no more than this many sets of coordinates, for n up to 32.",
 )
 @click.option(
     "--spread", is_flag=True, help="Also print the standard deviation over the members of the ensemble, in bits."
@@ -93,8 +106,14 @@ def command(
 ) -> int:
     """Predicted m-heights of the codes in DATA, one a line, in the order of the rows.
 
-    DATA as for `mheight exact`; labels are ignored. An infinite height prints as inf. Below n of about 14 `mheight
-    exact` is as fast and gives the truth.
+    DATA as for `mheight exact`; labels are ignored. An infinite height prints as inf.
+
+    Codes may have any n up to 64. Below n = 16 all sets of n - m coordinates are bracketed, and certified bounds decide
+    nearly every height. From there on a search of milliseconds visits the most promising sets: its lower bound is
+    certified, no upper bound is known, and --certainty says how probable it is that the lower bound is the height.
+
+    Whom to ask: `mheight exact` up to n of about 16, where it is as fast and gives the truth, and wherever a proof may
+    take its time; this command for longer codes that cannot wait for a proof.
 
     One code: DATA is its matrix P (of the generator [I | P]), a generator G or a parity-check matrix H, as for `mheight
     exact`; --m or --matrix says so where the name does not.
@@ -105,7 +124,8 @@ def command(
       mheight predict codes.npz --bounds --out predicted.csv
       mheight predict code.csv --matrix G --m 3 --bounds
       mheight predict --bounds n_k_m_P.pkl
-      mheight predict --budget 1000 --interval 0.9 long_codes.npz
+      mheight predict code.csv --matrix P --m 8 --certainty --effort thorough
+      mheight predict --interval 0.9 --effort 0.05 long_codes.npz
       echo '[[4, 2, 2, [[1, 1], [1, 2]]]]' | mheight predict -
     """
     from moe_mheight.data.code_files import refuse_existing
@@ -123,6 +143,8 @@ def command(
     else:
         codes = open_codes(data, partial=which.partial)
     columns = _columns(codes, ensemble.load(), request, workers, threads, output)
+    if not (request.certainty or output.as_json or (out is not None and Path(out).suffix == ".json")):
+        del columns["certainty"]
     if out is not None:
         _write(Path(out), columns, about)
         remark(f"wrote {codes.rows} rows to {out}", output.quiet)
@@ -143,16 +165,21 @@ def _columns(
     from moe_mheight.data.sources import by_row
 
     bracket_view = hasattr(predictor, "predict_interval")
-    if not bracket_view and (request.budget or request.spread or request.interval is not None):
-        raise click.UsageError("--budget, --interval and --spread are for the bracket view; these models read P itself")
+    searching = request.budget or request.effort != "default"
+    if not bracket_view and (searching or request.certainty or request.spread or request.interval is not None):
+        raise click.UsageError(
+            "--effort, --budget, --certainty, --interval and --spread are for the bracket view; these models read P"
+        )
     if bracket_view:
-        _within_reach(max(n for n, *_ in codes.groups), request.budget)
-    wanted = {"height": "height"} | ({"spread": "std_bits"} if request.spread else {})
+        _within_reach(max(n for n, *_ in codes.groups), request)
+    wanted = {"height": "height", "certainty": "certainty"}
+    wanted |= {"spread": "std_bits"} if request.spread else {}
     wanted |= {"lower": "tightest_lower", "upper": "tightest_upper"} if request.bounds else {}
     wanted |= {"low": "low", "high": "high"} if request.interval is not None else {}
     with working(workers) as shared, Progress(codes.rows, "predicting", output) as bar:
         more: dict[str, Any] = {"threads": 1 if shared else threads}
         more |= {"budget": request.budget} if request.budget else {}
+        more |= {"effort": request.effort} if request.effort != "default" else {}
         more |= {} if request.interval is None else {"coverage": request.interval}
         values = by_row(codes, functools.partial(_measured, predictor, more, tuple(wanted.values())), bar.update)
     return {name: values[:, at].tolist() for at, name in enumerate(wanted)}
@@ -202,17 +229,16 @@ def _one_code(path: str, which: Which) -> tuple[Any, dict[str, Any]]:
     return of(data), {"n": k + r, "k": k, "matrix": read.kind, "m": levels}
 
 
-def _within_reach(n: int, budget: int | None) -> None:
-    from moe_mheight.codes.minors import MAX_N
-    from moe_mheight.numerics.bitsets import LONGEST
+def _within_reach(n: int, request: Request) -> None:
+    from moe_mheight.numerics.bitsets import BITS, LONGEST
 
-    if n > LONGEST:
-        raise click.UsageError(f"predictions go up to n = {LONGEST}, got a code of n = {n}: ask mheight exact")
-    if n > MAX_N and not budget:
-        raise click.UsageError(
-            f"a code of n = {n} has too many sets of coordinates to solve for all of them, as up to n = {MAX_N}: "
-            f"give --budget SETS, like --budget 1000, or ask mheight exact for the truth"
-        )
+    longest = LONGEST if request.budget else BITS
+    if request.budget and request.effort != "default":
+        raise click.UsageError("--effort and --budget are two ways to say how long to search: give one of them")
+    if n > longest:
+        instead = "leave --budget out" if n <= BITS else "longer codes are out of reach"
+        given = " with --budget" if request.budget else ""
+        raise click.UsageError(f"predictions{given} go up to n = {longest}, got a code of n = {n}: {instead}")
 
 
 def _measured(predictor: Any, more: dict[str, Any], names: tuple[str, ...], codes: Any, group: Any) -> Any:

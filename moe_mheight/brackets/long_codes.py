@@ -22,7 +22,7 @@ from .swap_search import COUNTS, ELITE, INFINITE, Plan, Record, certify_codes, s
 FEW_SETS = 256
 """So many sets are solved, all of them."""
 
-PLAN = Plan(spread=0.5, shared=4, removed=5, fresh=128, reach=0.5, margin=0.5, tried=8)
+PLAN = Plan(spread=0.5, shared=4, removed=5, fresh=128, reach=0.5, margin=0.15, tried=8)
 """The default; see docs/experiments.md."""
 
 CROWDED = PLAN._replace(spread=0.8, fresh=230)
@@ -47,7 +47,7 @@ def plan_for(n: int, k: int, m: int) -> Plan:
 
 def first_rounds(n: int, k: int, m: int) -> int:
     """Rounds of the first stage: they grow slowly with the leaves of a proof, C(k + m - 1, m)."""
-    return round(10.0 * float(comb(k + m - 1, m)) ** 0.19)
+    return round(6.0 * float(comb(k + m - 1, m)) ** 0.19)
 
 
 def begin(count: int, seed: int = 0) -> Record:

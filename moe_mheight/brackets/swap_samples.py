@@ -65,7 +65,7 @@ def _sample(P, m, plan, ranking, record, read_out, log2_h):  # type: ignore[no-u
             mask, a = named, target
         if not take_out(room.N, mask, room.W, room.space[0]):
             continue
-        score_swaps(room.W, mask, a, k, ranking, read, room.scores, room.space)
+        score_swaps(room.W, mask, a, k, -np.inf, ranking, read, room.scores, room.space)
         taken = 0
         for place in range(read_out.shape[1]):
             b, j = _next_swap(room.scores, place < read_out.shape[1] // 2, record.state)

@@ -22,13 +22,16 @@ SHAPES = 10
 WHOLE = 1e-12
 """A coordinate of which less than this is left depends on the others."""
 
+FAR_BELOW = 1.5
+"""Bits, far more than what the network corrects."""
+
 _in_any_order = partial(compiled, fastmath={"reassoc", "nsz", "contract"})
 
 
 class Ranking(NamedTuple):
-    """A network that corrects the fixed ranking: inner (H, SHAPES), shift (H,), outer (H,); H = 0 for none.
+    """A network that corrects the fixed ranking: inner (SHAPES, H), shift (H,), outer (H,); H = 0 for none.
 
-    log2 of the estimate is that of the geometric mean, and outer . f(inner x + shift), f(z) = z / (1 + |z|).
+    log2 of the estimate is that of the geometric mean, and outer . f(x inner + shift), f(z) = z / (1 + |z|).
     """
 
     inner: Any
@@ -36,7 +39,7 @@ class Ranking(NamedTuple):
     outer: Any
 
 
-FIXED = Ranking(np.zeros((0, SHAPES)), np.zeros(0), np.zeros(0))
+FIXED = Ranking(np.zeros((SHAPES, 0)), np.zeros(0), np.zeros(0))
 
 
 @_in_any_order
@@ -83,30 +86,35 @@ def _read(sums, k, size, x):  # type: ignore[no-untyped-def]
 
 
 @_in_any_order
-def _learned(ranking, x):  # type: ignore[no-untyped-def]
+def _learned(ranking, x, hidden):  # type: ignore[no-untyped-def]
+    """What the network adds; hidden (H,), space."""
     inner, shift, outer = ranking.inner, ranking.shift, ranking.outer
+    for h in range(hidden.shape[0]):
+        hidden[h] = shift[h]
+    for f in range(inner.shape[0]):
+        value = x[f]
+        for h in range(hidden.shape[0]):
+            hidden[h] += inner[f, h] * value
     out = 0.0
-    for h in range(outer.shape[0]):
-        z = shift[h]
-        for f in range(x.shape[0]):
-            z += inner[h, f] * x[f]
-        out += outer[h] * (z / (1.0 + abs(z)))
+    for h in range(hidden.shape[0]):
+        out += outer[h] * (hidden[h] / (1.0 + abs(hidden[h])))
     return out
 
 
 @compiled
-def score_swaps(W, mask, a, k, ranking, read, scores, space):  # type: ignore[no-untyped-def]
+def score_swaps(W, mask, a, k, least, ranking, read, scores, space):  # type: ignore[no-untyped-def]
     """log2 heights of (S', a), estimated, for every S' one swap away; -inf where there is none.
 
     Args:
         W: (n, n), of the set.
+        least: the network is not asked about swaps whose fixed score is more than FAR_BELOW below it.
         read: (T, SHAPES), filled with what is read of the swaps where T > 0: that of b for j in row b n + j.
         scores: (n, n), of the swap of b outside for j in S.
         space: (4, n).
     """
     n = W.shape[0]
     at_a, leverage, by_j, inside = space[0], space[1], space[2], space[3]
-    sums, x = np.empty(8), np.empty(SHAPES)
+    sums, x, hidden = np.empty(8), np.empty(SHAPES), np.empty(ranking.outer.shape[0])
     size = 0
     for i in range(n):
         inside[i] = 0.0 if mask >> i & 1 else 1.0
@@ -136,8 +144,8 @@ def score_swaps(W, mask, a, k, ranking, read, scores, space):  # type: ignore[no
             if not sums[1] > 0.0:
                 continue
             scores[b, j] = _read(sums, k, size, x)
-            if ranking.outer.shape[0]:
-                scores[b, j] += _learned(ranking, x)
+            if hidden.shape[0] and scores[b, j] > least - FAR_BELOW:
+                scores[b, j] += _learned(ranking, x, hidden)
             if read.shape[0]:
                 read[b * n + j] = x
         inside[b] = 0.0

@@ -447,7 +447,7 @@ def _search_around(room, record, ranking, plan, k, m, height, mask, a):  # type:
     for _ in range(20):
         if not take_out(room.N, mask, room.W, room.space[0]):
             break
-        score_swaps(room.W, mask, a, k, ranking, nothing, scores, room.space)
+        score_swaps(room.W, mask, a, k, np.log2(height), ranking, nothing, scores, room.space)
         better = False
         for _ in range(plan.tried):
             out, into, most = -1, -1, -np.inf

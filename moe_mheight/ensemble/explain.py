@@ -23,7 +23,7 @@ from ..exact.heights import m_height
 from ..exact.result import Height
 from ..figures.style import ORANGE, VERMILLION, picture
 from ..groups import TIERS, slack_of, tier_of
-from ..numerics.bitsets import LONGEST
+from ..numerics.bitsets import BITS
 from .predictor import Predictor
 
 FILLS = {"top": VERMILLION, "large": ORANGE, "small": "#9aa5b1"}
@@ -35,8 +35,8 @@ OTHERS = 400
 PATIENCE = 5.0
 """Seconds that the comparison may take, by a guess."""
 
-BUDGET = 1000
-"""Sets that are visited for predictions beyond n = 16."""
+SAME = 1e-7
+"""A lower bound that is the height up to this, relatively, found it."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -44,7 +44,8 @@ class Explanation:
     """One code, for one m; made by `explain`. Coordinates are numbered from 0, heights are dimensionless.
 
     height: exact, or the bracket so far, with the codeword `height.witness` (n,) and the coordinates outside S.
-    lower, upper: the certified bracket that the prediction lies in; upper is inf beyond n = 16.
+    lower, upper: the certified bracket that the prediction lies in; upper is inf from n = 16 on.
+    certainty: the ensemble's probability that lower is the height; 1 where the bracket decides it, None where unknown.
     predicted: the ensemble's answer, None where no expert reads codes of this length. spread: over its members, bits.
     low, high: the interval that holds the height for a share `coverage` of codes.
     router: weight of each tier. experts: what each tier alone says; an expert's answer counts only where bounds leave
@@ -58,6 +59,7 @@ class Explanation:
     height: Height
     lower: float
     upper: float
+    certainty: float | None
     predicted: float | None
     spread: float | None
     low: float | None
@@ -99,9 +101,10 @@ class Explanation:
         if not h.finished:
             return (
                 f"Not proven: the search ended early; of the codewords found, the one whose entry in {ratio}, is worst."
+                + self._sureness()
             )
         if self.better is None:
-            return f"{why[0].upper()}{why[1:]}."
+            return f"{why[0].upper()}{why[1:]}.{self._sureness()}"
         share = 100.0 * self.better
         if share in (0.0, 100.0):
             verdict = f"Lower than {'all' if share else 'none'} of {OTHERS}"
@@ -112,7 +115,23 @@ class Explanation:
         if self.minor is not None and self.minor < 1e-2 and share < 25.0 and self.basis != tuple(range(h.k)):
             why += f"; the minor of columns {_set(self.basis or ())} is only {self.minor:.1g} of the largest, "
             why += "so a codeword can be small on them and large elsewhere"
-        return f"{verdict}; {why}."
+        return f"{verdict}; {why}.{self._sureness()}"
+
+    def _sureness(self) -> str:
+        """Of a long code: what the ensemble knew without the proof."""
+        if self.certainty is None or self.height.n < MAX_N:
+            return ""
+        if not self.height.finished:
+            says = (
+                f" The ensemble found {self.lower:.4g}, and is {_percent(self.certainty)} sure that this is the height"
+            )
+        else:
+            right = bool(np.isclose(self.lower, self.height.value, rtol=SAME, atol=0.0))
+            says = (
+                f" The ensemble found {'it' if right else f'no more than {self.lower:.4g}'} without the proof, and was "
+            )
+            says += f"{_percent(self.certainty)} sure"
+        return f"{says}."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; infinite numbers stay floats."""
@@ -121,7 +140,7 @@ class Explanation:
             "format": "moe_mheight explanation 1",
             "n": h.n, "k": h.k, "m": h.m, "tier": tier_of(h.n, h.k, h.m),
             "height": h.value, "exact": h.finished, "method": h.method, "seconds": round(h.seconds, 4),
-            "lower": self.lower, "upper": self.upper,
+            "lower": self.lower, "upper": self.upper, "certainty": self.certainty,
             "predicted": self.predicted, "spread_bits": self.spread,
             "interval": None if self.low is None else [self.low, self.high], "coverage": self.coverage,
             "router": self.router, "experts": self.experts,
@@ -143,6 +162,8 @@ class Explanation:
         else:
             facts.append((f"height h_{h.m}", f"{_number(h.lower)} to {_number(h.upper)}   {h.ended}"))
         facts.append(("certified bracket", f"{_number(self.lower)} to {_number(self.upper)}"))
+        if self.certainty is not None and h.n >= MAX_N:
+            facts.append(("certainty", f"{_percent(self.certainty)} that its lower end is the height"))
         if self.predicted is not None:
             facts.append(("predicted", f"{_number(self.predicted)}   members differ by {self.spread:.1e} bits"))
         if self.low is not None and self.high is not None:
@@ -229,6 +250,12 @@ def _number(value: float) -> str:
     return f"{value:.10g}"
 
 
+def _percent(probability: float) -> str:
+    """Never quite 100 % of what is not proven."""
+    share = 100.0 * probability
+    return "100 %" if share == 100.0 else f"{min(share, 99.9):.3g} %"
+
+
 def _set(coordinates: tuple[int, ...]) -> str:
     return "{" + ", ".join(map(str, coordinates)) + "}"
 
@@ -275,7 +302,7 @@ def explain(
         (2.0, 3, 'Lower than 48 %')
     """
     given, found_order = as_P(P, matrix, rounded=True)
-    batch, single = check_P(given, max_n=64)
+    batch, single = check_P(given, max_n=BITS)
     if not single:
         raise CodeError(f"explain takes one code, P of shape (k, r), got {batch.shape}")
     code = batch[0]
@@ -286,18 +313,19 @@ def explain(
     if not hasattr(predictor, "predict_interval"):
         raise CodeError("explain needs a predictor of the bracket view; the raw view has no tiers to ask")
     height = m_height(code, level, matrix="P", details=True, time_limit=time_limit, threads=threads)
-    lower, upper, experts = height.lower, height.upper, {}
-    predicted = spread = low = high = None
     weights = dict(zip(TIERS, map(float, predictor.router(n, k, level)), strict=True))
-    if n <= LONGEST:
-        settings: dict[str, Any] = {"budget": 0 if n <= MAX_N else BUDGET, "threads": threads}
-        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, **settings)
-        columns = ("height", "std_bits", "tightest_lower", "tightest_upper", "low", "high")
-        predicted, spread, lower, upper, low, high = (float(getattr(found, name)[0]) for name in columns)
+    lower, upper, experts = height.lower, height.upper, {}
+    certainty = predicted = spread = low = high = None
+    if n < MAX_N or set(TIERS) <= set(predictor.long):
+        found = predictor.measure(code[None], level, matrix="P", coverage=coverage, threads=threads)
+        columns = ("tightest_lower", "tightest_upper", "height", "std_bits", "low", "high")
+        lower, upper, predicted, spread, low, high = (float(getattr(found, name)[0]) for name in columns)
+        certainty = None if np.isnan(found.certainty[0]) else float(found.certainty[0])
         with warnings.catch_warnings():  # told once already
             warnings.simplefilter("ignore")
             for i, tier in enumerate(TIERS):
-                experts[tier] = float(Predictor(predictor.tiers, _only(i)).predict(code, level, matrix="P", **settings))
+                alone = Predictor(predictor.tiers, _only(i), long=predictor.long)
+                experts[tier] = float(alone.predict(code, level, matrix="P", threads=threads))
     word = np.empty(n)
     word[names] = height.witness
     height = replace(height, witness=word, outside=tuple(names[j] for j in height.outside))
@@ -312,8 +340,8 @@ def explain(
         others = m_height(_shuffled(code), level, matrix="P", threads=threads)
         better, typical = float((others > height.value).mean()), float(np.median(others))
     return Explanation(
-        height, lower, upper, predicted, spread, low, high, coverage, weights, experts, distance, minor, basis,
-        better, typical,
+        height, lower, upper, certainty, predicted, spread, low, high, coverage, weights, experts, distance, minor,
+        basis, better, typical,
     )  # fmt: skip
 
 

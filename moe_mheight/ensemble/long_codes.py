@@ -17,7 +17,7 @@ from ..brackets import long_codes
 from ..brackets.swap_search import INFINITE, Record
 from ..codes.minors import are_whole
 from ..errors import CodeError, brief
-from ..experts.long_experts import Judgement, LongTier, judge, ranking_of, upper_bits
+from ..experts.long_experts import Judgement, LongTier, judge, upper_bits
 from ..experts.measurement import Measurement
 from ..experts.search_records import read_records
 from ..groups import Group
@@ -111,11 +111,11 @@ def _search(
     """Search all codes, and say how it went."""
     n, _, m = group
     count = len(P)
-    judged = Judgement(np.zeros(count), np.zeros(count), np.zeros(count))
+    judged = Judgement(*np.zeros((4, count)))
     if comb(n, m) <= long_codes.FEW_SETS:
         long_codes.go_on(P, m, records, 1, threads=threads)
         return judged._replace(certainty=np.ones(count))
-    ranking, whole = ranking_of(max(tiers, key=lambda pair: pair[0])[1].members), are_whole(P)
+    ranking, whole = max(tiers, key=lambda pair: pair[0])[1].ranking, are_whole(P)
     began, done, rows = time.monotonic(), 0, np.arange(count)
     rounds = long_codes.first_rounds(*group)
     for _ in range(effort.stages):
@@ -139,5 +139,5 @@ def _search(
 def _judged(tiers: Weighted, read: NDArray[np.float64]) -> Judgement:
     """What the tiers say together, by their gate weights."""
     said = [(weight, judge(tier, read)) for weight, tier in tiers]
-    mixed = [np.sum([weight * one[place] for weight, one in said], axis=0) for place in range(3)]
-    return Judgement(mixed[0], mixed[1], mixed[2])
+    mixed = [np.sum([weight * one[place] for weight, one in said], axis=0) for place in range(len(Judgement._fields))]
+    return Judgement(*mixed)

@@ -104,6 +104,27 @@ def calibration(
         figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.4, columnspacing=1.0)
 
 
+def reliability(
+    figure: Any, names: Sequence[str], certainty: Sequence[float], found: Sequence[float], codes: Sequence[int]
+) -> None:
+    """How often codes of like certainty were found: for each bin of certainty, by name, the share of its codes whose
+    lower bound is the height, beside the share that the certainty said, with the 95 % that chance leaves it; above, how
+    many codes the bin holds."""
+    axis = figure.add_subplot()
+    said, places = np.array(certainty), np.arange(len(names))
+    chance = 1.96 * np.sqrt(said * (1.0 - said) / np.maximum(codes, 1))
+    axis.bar(places, 2.0 * chance, 0.62, said - chance, color=GREY, alpha=0.25, label="chance")
+    axis.hlines(said, places - 0.31, places + 0.31, color=GREY, lw=1.6, label="said")
+    axis.plot(places, found, ls="", marker="o", ms=6, color=BLUE, label="found", clip_on=False)
+    above = {"textcoords": "offset points", "fontsize": 8.5, "color": GREY, "annotation_clip": False, "ha": "center"}
+    for place, count in zip(places, codes, strict=True):
+        axis.annotate(f"{count:,}", (place, 1.0), (0, 5), axis.get_xaxis_transform(), **above)
+    axis.set_xticks(places, names)
+    axis.set(ylim=(-0.03, 1.03), xlabel="certainty, %", ylabel="share found")
+    axis.tick_params(axis="x", length=0)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.4, columnspacing=1.0)
+
+
 def routing(figure: Any, n: int, weights: Mapping[tuple[int, int], Sequence[float]], marked: set[Group]) -> None:
     """Weights over the tiers for every (k, m) of one n, as a split cell each; the groups of the data are framed."""
     patches = matplotlib_itself().patches

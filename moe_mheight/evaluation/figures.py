@@ -22,6 +22,7 @@ from ..experts.network import answers
 from ..groups import HEADLINE, TIERS, group_name, tier_of
 from . import charts
 from .bottom_k import Sample
+from .long_codes import LongReport
 from .scoring import REFERENCE, Report
 
 DRAWN = 150
@@ -30,7 +31,7 @@ DRAWN = 150
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Nominal coverages, to see what is found."""
 
-NAMES = ("error", r"predicted-\w+", "calibration", r"router-\d+", "spread", "width", "minor", "timings")
+NAMES = ("error", r"predicted-\w+", "calibration", "certainty", r"router-\d+", "spread", "width", "minor", "timings")
 """Of all pictures, as regular expressions."""
 
 FEW = 20
@@ -150,7 +151,12 @@ def errors(report: Report) -> Picture:
 
 
 def pictures(
-    predictor: Any, report: Report, covered: dict[str, Any] | None, routed: dict[int, Any], threads: int | None
+    predictor: Any,
+    report: Report,
+    covered: dict[str, Any] | None,
+    routed: dict[int, Any],
+    threads: int | None,
+    long: LongReport | None = None,
 ) -> Iterable[Picture]:
     """All pictures of the page, from the most asked for to the least."""
     parts: dict[str, list[Sample]] = defaultdict(list)
@@ -160,6 +166,8 @@ def pictures(
     yield from (_predicted(tier, parts[tier]) for tier in TIERS if tier in parts)
     if covered is not None:
         yield _calibration(report, covered)
+    if long is not None:
+        yield certainty(long)
     yield from _routers(report, routed)
     if covered is not None:
         yield _std(predictor, report, threads)
@@ -190,6 +198,19 @@ def _calibration(report: Report, covered: dict[str, Any]) -> Picture:
         "truncated at random to that coverage. Dashed: only codes that the router sent to experts, where a tier "
         f"has {FEW} or more.", 3.8,
         partial(charts.calibration, **covered),
+    )  # fmt: skip
+
+
+def certainty(long: LongReport) -> Picture:
+    """The picture of how reliable the certainty of long codes is."""
+    bins = long.reliability.bins
+    return Picture(
+        "certainty", "Certainty of long codes",
+        "Whether the certified lower bound is the height: how often it was, for codes of like certainty, beside what "
+        "the certainty said. Within the grey bars chance explains the difference. Above, how many codes there are.",
+        3.8,
+        partial(charts.reliability, names=[f"{100 * b.low:g}–{100 * b.high:g}" for b in bins],
+                certainty=[b.certainty for b in bins], found=[b.found for b in bins], codes=[b.codes for b in bins]),
     )  # fmt: skip
 
 

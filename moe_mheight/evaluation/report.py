@@ -24,6 +24,7 @@ from ..experts.provenance import provenance
 from ..figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION, content, drawing, matplotlib_itself
 from ..groups import in_words, tier_of
 from . import figures as gallery
+from .long_codes import LongReport
 from .scoring import HARDEST, Report
 
 FORMAT = "moe_mheight report 2"
@@ -63,6 +64,7 @@ def write_report(
     predictor: Any,
     report: Report,
     *,
+    long: LongReport | None = None,
     about: dict[str, str] | None = None,
     verdicts: Iterable[Any] = (),
     force: bool = False,
@@ -76,6 +78,7 @@ def write_report(
         folder: where to.
         predictor: the one that was evaluated, of the bracket view or of the raw one.
         report: from `scoring.evaluate(..., keep=KEEP)`.
+        long: from `long_codes.evaluate`, where long codes are to be shown too.
         about: lines for the page's head, such as {"data": "rows.pkl", "models": "mine"}.
         verdicts: from `criteria.judge`.
         force: replace a report that is there.
@@ -98,7 +101,7 @@ def write_report(
     worst = _worst(report, threads)
     covered = gallery.coverage(predictor, report) if bracketed else None
     routed = gallery.routes(predictor, report) if bracketed else {}
-    evaluation = report.as_dict()
+    evaluation = report.as_dict() | ({} if long is None else {"long": long.as_dict()})
     facts = {
         "format": FORMAT, "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "provenance": provenance(),
         "about": dict(about or {}), "evaluation": evaluation,
@@ -110,7 +113,7 @@ def write_report(
     }  # fmt: skip
     shown: list[tuple[gallery.Picture, str]] = []
     files: dict[str, bytes] = {}
-    for picture in gallery.pictures(predictor, report, covered, routed, threads):
+    for picture in gallery.pictures(predictor, report, covered, routed, threads, long):
         with drawing(gallery.WIDTH, picture.height, picture.name) as figure:
             picture.draw(figure)
             made = {form: content(figure, form) for form in ("svg", "png")}
@@ -119,7 +122,7 @@ def write_report(
     figures = as_json(facts, indent=1)
     files["report.json"] = (figures + "\n").encode()
     page = template.render(
-        facts=facts, report=report, pictures=shown, worst=worst, bracketed=bracketed, drawn=gallery.DRAWN,
+        facts=facts, report=report, long=long, pictures=shown, worst=worst, bracketed=bracketed, drawn=gallery.DRAWN,
         references=gallery.references(report), json=figures.replace("<", "\\u003c"),
         rows=sum(score.codes for score in report.scores), bars=_bars,
         others=gallery.OTHERS, tiers=in_words(),
@@ -193,7 +196,7 @@ def _template() -> Any:
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"tiny": _tiny, "height": _height, "gain": _gain}
+    environment.filters |= {"tiny": _tiny, "height": _height, "gain": _gain, "share": _share}
     return environment.get_template("report.html")
 
 
@@ -205,6 +208,10 @@ def _tiny(value: float | None) -> str:
 
 def _gain(value: float) -> str:
     return "–" if value != value else "> 100,000" if value > 1e5 else f"{value:,.1f}"
+
+
+def _share(value: float) -> str:
+    return "–" if value != value else f"{100.0 * value:.1f} %"
 
 
 def _height(value: float) -> str:

@@ -10,6 +10,8 @@ shown (`Calibration`).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,64 +58,81 @@ class Calibration(NamedTuple):
 
     logits, certainty: (K,) ascending, the mean logit of the members and the share of codes there whose best height was
     the height. levels, quantiles: (Q,) ascending, of the bits missing over those expected, where some were missing.
+    share: (), of the expected bits what is worth adding, from 0 to 1.
     """
 
     logits: Floats
     certainty: Floats
     levels: Floats
     quantiles: Floats
+    share: Floats
 
 
-class LongTier(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LongTier:
     """The experts of a tier's long codes."""
 
     members: list[LongExpert]
     calibration: Calibration
 
+    @cached_property
+    def stacked(self) -> LongExpert:
+        """The members' arrays with one more dimension, (members,), first; matrices transposed, for products."""
+        names = [name for name in SHAPES_OF if name.startswith("record")]
+        stacked = {name: np.stack([member[name] for member in self.members]) for name in names}
+        return {
+            name: np.ascontiguousarray(array.swapaxes(1, 2)) if array.ndim == 3 else array[:, None, :]
+            for name, array in stacked.items()
+        }
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The members' rankings as one network."""
+        return ranking_of(self.members)
+
 
 class Judgement(NamedTuple):
-    """Of B searches: the probability that the best height is the height, bits missing if not, and the std of members.
+    """Of B searches: the probability that the best height is the height, the bits missing if not, those to add to log2
+    of the best height, and the std of what the members expect.
 
     Shapes: (B,) each.
     """
 
     certainty: Floats
     gap: Floats
+    expected: Floats
     std_bits: Floats
-
-    @property
-    def expected(self) -> Floats:
-        """Bits to add to log2 of the best height."""
-        bits = (1.0 - self.certainty) * self.gap
-        return np.where(bits > NEGLIGIBLE, bits, 0.0)
 
 
 def ranking_of(members: list[LongExpert]) -> Ranking:
     """The members' rankings as one network."""
     inner, shift, outer = (np.concatenate([member[f"ranking.{name}"] for member in members]) for name in
                            ("inner", "shift", "outer"))  # fmt: skip
-    return Ranking(np.ascontiguousarray(inner), shift, outer / len(members))
+    return Ranking(np.ascontiguousarray(inner.T), shift, outer / len(members))
 
 
 def _softsign(x: Floats) -> Floats:
     return x / (1.0 + np.abs(x))
 
 
-def answers(member: LongExpert, read: Floats) -> tuple[Floats, Floats]:
-    """A member's logits and bits missing, (B,) each, for what is read of B searches, (B, len(READ))."""
-    x = (read - member["record.mean"]) / member["record.std"]
+def answers(stacked: LongExpert, read: Floats) -> tuple[Floats, Floats]:
+    """The members' logits and bits missing, (members, B) each, for what is read of B searches, (B, len(READ))."""
+    x = (read - stacked["record.mean"]) / stacked["record.std"]
     for layer in (0, 1):
-        x = _softsign(x @ member[f"record.{layer}.weight"].T + member[f"record.{layer}.bias"])
-    out = x @ member["record.2.weight"].T + member["record.2.bias"]
-    return out[:, 0], np.logaddexp(0.0, out[:, 1] - GAP_SHIFT)
+        x = _softsign(x @ stacked[f"record.{layer}.weight"] + stacked[f"record.{layer}.bias"])
+    out = x @ stacked["record.2.weight"] + stacked["record.2.bias"]
+    return out[..., 0], np.logaddexp(0.0, out[..., 1] - GAP_SHIFT)
 
 
 def judge(tier: LongTier, read: Floats) -> Judgement:
     """What the experts of a tier say of B searches."""
-    logits, gaps = (np.stack(parts) for parts in zip(*(answers(member, read) for member in tier.members), strict=True))
+    logits, gaps = answers(tier.stacked, read)
     certainty = np.interp(logits.mean(0), tier.calibration.logits, tier.calibration.certainty)
     shares = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
-    return Judgement(certainty, gaps.mean(0), ((1.0 - shares) * gaps).std(0))
+    gap = gaps.mean(0)
+    expected = tier.calibration.share * (1.0 - certainty) * gap
+    expected = np.where(expected > NEGLIGIBLE, expected, 0.0)
+    return Judgement(certainty, gap, expected, ((1.0 - shares) * gaps).std(0))
 
 
 def upper_bits(tier: LongTier, judged: Judgement, coverage: float) -> Floats:
@@ -167,9 +186,10 @@ def calibration_of(table: Any) -> Calibration:
             )
         if (np.diff(one) < 0).any() or (np.diff(two) < 0).any():
             raise ModelError("the calibration of long codes must ascend")
-    if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0) or not (
-        found.levels[0] >= 0.0 and found.levels[-1] <= 1.0
-    ):
+    if found.share.shape != () or not 0.0 <= found.share <= 1.0:
+        raise ModelError("the calibration of long codes adds a share of the expected bits, between 0 and 1")
+    shares = np.concatenate([found.certainty, found.levels])
+    if not (shares.min() >= 0.0 and shares.max() <= 1.0 and found.quantiles[0] >= 0.0):
         raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
     return found
 

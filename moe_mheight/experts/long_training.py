@@ -236,8 +236,8 @@ def calibrate(members: list[LongExpert], searches: Searches) -> Calibration:
     """What the held-out codes show: certainty by isotonic regression, bits missing by their quantiles."""
     held = searches.held_out
     read, missing = searches.read[held], searches.missing[held]
-    logit = np.mean([answers(member, read)[0] for member in members], axis=0)
-    gap = np.mean([answers(member, read)[1] for member in members], axis=0)
+    nothing = Calibration(*np.zeros((5, 0)))
+    logit, gap = (part.mean(0) for part in answers(LongTier(members, nothing).stacked, read))
     found = (missing <= MISSED).astype(float)
     grid = np.unique(np.quantile(logit, np.linspace(0.0, 1.0, 65)))
     # one code more that is wrong and one that is right: nobody has seen enough to say 0 or 1
@@ -246,7 +246,10 @@ def calibrate(members: list[LongExpert], searches: Searches) -> Calibration:
     share = IsotonicRegression(out_of_bounds="clip").fit(x, y, weight).predict(grid)
     ratio = missing[found == 0.0] / gap[found == 0.0]
     quantiles = np.quantile(ratio, LEVELS) if len(ratio) >= FEWEST_MISSED else 64.0 * LEVELS
-    return Calibration(grid, np.maximum.accumulate(np.clip(share, 0.0, 1.0)), LEVELS, quantiles)
+    certainty = np.maximum.accumulate(np.clip(share, 0.0, 1.0))
+    expected, bits = (1.0 - np.interp(logit, grid, certainty)) * gap, np.minimum(missing, MOST_BITS)
+    added = np.clip((expected * bits).sum() / max((expected**2).sum(), 1e-30), 0.0, 1.0)
+    return Calibration(grid, certainty, LEVELS, quantiles, added)
 
 
 def train_long(
@@ -280,7 +283,7 @@ def _ranking_figures(scans: Scans, rankings: list[LongExpert]) -> dict[str, floa
     figures = {"scans": float(len(read))}
     network = ranking_of(rankings)
     for name, ranking in (("fixed", FIXED), ("learned", network)):
-        z = read @ ranking.inner.T + ranking.shift
+        z = read @ ranking.inner + ranking.shift
         score = fixed_scores(read) + (z / (1.0 + np.abs(z))) @ ranking.outer
         first = np.take_along_axis(log2_h, score.argmax(1)[:, None], 1)[:, 0]
         figures[f"{name} first is best"] = float((score.argmax(1) == log2_h.argmax(1)).mean())

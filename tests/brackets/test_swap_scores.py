@@ -48,11 +48,11 @@ def test_the_fixed_ranking_is_a_mean_of_two_bounds(k, r, m, rng):
 
 
 def test_what_a_network_adds(rng):
-    network = Ranking(rng.normal(size=(3, SHAPES)), rng.normal(size=3), rng.normal(size=3))
+    network = Ranking(rng.normal(size=(SHAPES, 3)), rng.normal(size=3), rng.normal(size=3))
     P = rng.normal(size=(4, 7))
     _, fixed, read = scored(P, [0, 2, 5, 9], 2)
     _, learned, _ = scored(P, [0, 2, 5, 9], 2, network)
-    z = read @ network.inner.T + network.shift
+    z = read @ network.inner + network.shift
     added = (z / (1 + np.abs(z))) @ network.outer
     known = np.isfinite(fixed)
     assert known.sum() == 3 * 7

@@ -24,6 +24,7 @@ from commands import HEIGHTS, ROWS, assert_refused, contents, python, write_json
 from tiny_models import tiny_models
 
 from moe_mheight import ModelError, bounds
+from moe_mheight.experts.measurement import Measurement
 
 MHEIGHT = [sys.executable, "-m", "moe_mheight"]
 
@@ -620,7 +621,7 @@ def test_predict(mheight, folder, models):
     plain = json.loads(out, parse_constant=pytest.fail)
     assert plain.pop("format") == "moe_mheight predict 1"
     columns = {name: np.array(list(map(float, values))) for name, values in plain.items()}
-    assert set(columns) == {"heights", "lower", "upper", "low", "high"}
+    assert set(columns) == {"heights", "certainty", "lower", "upper", "low", "high"}
     assert np.array_equal(columns["heights"], heights)
     slightly = 1 + 1e-12
     for low, high in [("lower", "upper"), ("low", "high"), ("lower", "low"), ("high", "upper")]:
@@ -632,10 +633,10 @@ def test_predict(mheight, folder, models):
 
 def test_predict_prints_what_its_json_says(mheight, folder, models):
     path = write_json(folder / "rows", ROWS)
-    flags = ["--models", models, "--bounds", "--interval", "0.5"]
+    flags = ["--models", models, "--certainty", "--bounds", "--interval", "0.5"]
     plain = json.loads(mheight("predict", path, "--json", *flags)[1])
     head, *lines = mheight("predict", path, *flags)[1].splitlines()
-    assert head.split() == ["height", "lower", "upper", "low", "high"]
+    assert head.split() == ["height", "certainty", "lower", "upper", "low", "high"]
     assert [[float(cell) for cell in line.split()] for line in lines] == (
         [[float(x) for x in row] for row in zip(*list(plain.values())[1:], strict=True)]
     )
@@ -645,7 +646,7 @@ def test_predict_prints_what_its_json_says(mheight, folder, models):
 def test_predict_writes_its_columns(mheight, folder, models):
     """What it would print, as a table, as arrays and as JSON; never over what is there."""
     path = write_json(folder / "rows", ROWS)
-    flags = [path, "--models", models, "--bounds", "--spread", "--interval", 0.5]
+    flags = [path, "--models", models, "--certainty", "--bounds", "--spread", "--interval", 0.5]
     printed = mheight("predict", *flags)[1]
     cells = [line.split() for line in printed.splitlines()]
     for out in ("new.csv", "new.npz", "new.json"):
@@ -761,11 +762,13 @@ def test_predict_takes_one_matrix(mheight, folder, models):
         ("P.csv --jobs 2", "one matrix"),
         ("missing.csv --matrix P", "missing.csv"),
         ("huge.csv --matrix P", "1e+30"),
-        ("long.csv --matrix P", "--budget SETS"),
-        ("long.csv --matrix P --m 2", "--budget SETS"),
-        ("long.json", "--budget SETS"),
-        ("longer.csv --matrix P --budget 100", "mheight exact"),
-        ("longer.csv --matrix P", "up to n = 32"),
+        ("longer.csv --matrix P --budget 100", "go up to n = 32, got a code of n = 33: leave --budget out"),
+        ("longest.csv --matrix P", "at most 64"),
+        ("long.csv --matrix P --budget 100 --effort fast", "give one of them"),
+        ("long.csv --matrix P --effort fastt", "Did you mean fast?"),
+        ("long.csv --matrix P --effort 0", "above 0"),
+        ("long.csv --matrix P --effort nan", "above 0"),
+        ("long.csv --matrix P --effort inf", "above 0"),
     ],
 )
 def test_predict_of_one_matrix_refuses(arguments, says, mheight, folder, models):
@@ -774,7 +777,7 @@ def test_predict_of_one_matrix_refuses(arguments, says, mheight, folder, models)
     (folder / "huge.csv").write_text("1,2\n3,1" + "0" * 400 + "\n")
     np.savetxt("long.csv", np.ones((8, 9)), fmt="%d", delimiter=",")
     np.savetxt("longer.csv", np.ones((20, 13)), fmt="%d", delimiter=",")
-    write_json(folder / "long.json", [[17, 8, 1, np.ones((8, 9)).tolist()]])
+    np.savetxt("longest.csv", np.ones((40, 25)), fmt="%d", delimiter=",")
     assert_refused(mheight("predict", *arguments.split(), "--models", models), says)
 
 
@@ -788,12 +791,56 @@ def test_a_budget_reaches_longer_codes(mheight, folder, models):
     assert found["upper"] == ["inf"]
 
 
+class Asked:
+    """Stands in for `Predictor.measure`: remembers what it was asked, and answers for codes of any n."""
+
+    def __init__(self, monkeypatch):
+        self.settings = []
+
+        def measure(predictor, P, m, **more):
+            self.settings.append((P.shape, m, more))
+            known = Measurement.unknown(len(P), intervals="coverage" in more)
+            answers = {"height": 4.5, "tightest_lower": 4.0, "tightest_upper": np.inf, "certainty": 0.75}
+            for name, value in answers.items():
+                getattr(known, name)[:] = value
+            return known
+
+        monkeypatch.setattr("moe_mheight.ensemble.predictor.Predictor.measure", measure)
+
+
+@pytest.mark.parametrize("n", [17, 40, 64])
+def test_long_codes_need_no_budget(n, mheight, folder, models, monkeypatch):
+    asked = Asked(monkeypatch)
+    np.savetxt("long.csv", np.arange(1, 3 * (n - 3) + 1).reshape(3, -1), fmt="%d", delimiter=",")
+    flags = ["long.csv", "--models", models, "--quiet", "--matrix", "P", "--m", 2]
+    assert mheight("predict", *flags) == (0, "4.5\n", "")
+    assert asked.settings == [((1, 3, n - 3), 2, {"threads": None})]
+    _, out, _ = mheight("predict", *flags, "--bounds", "--certainty")
+    assert [line.split() for line in out.splitlines()] == [
+        ["height", "certainty", "lower", "upper"], ["4.5", "0.75", "4.0", "inf"]
+    ]  # fmt: skip
+    found = json.loads(mheight("predict", *flags, "--json")[1])
+    assert (found["n"], found["heights"], found["certainty"]) == (n, [4.5], [0.75])
+    assert "upper" not in found
+
+
+@pytest.mark.parametrize(("said", "effort"), [("fast", "fast"), ("thorough", "thorough"), ("0.05", 0.05), ("2", 2.0)])
+def test_effort_reaches_the_search(said, effort, mheight, folder, models, monkeypatch):
+    asked = Asked(monkeypatch)
+    path = write_json(folder / "long.json", [[17, 8, 1, np.ones((8, 9)).tolist()], [9, 8, 1, [[1]] * 8]])
+    assert mheight("predict", path, "--models", models, "--effort", said)[0] == 0
+    assert [more["effort"] for _, _, more in asked.settings] == [effort] * 2
+    asked.settings.clear()
+    assert mheight("predict", path, "--models", models, "--effort", "default")[0] == 0
+    assert not any("effort" in more for _, _, more in asked.settings)
+
+
 def test_predict_spread(mheight, folder, models):
     path = write_json(folder / "rows", ROWS)
     flags = ["--models", models, "--spread", "--bounds"]
     plain = json.loads(mheight("predict", path, "--json", *flags)[1], parse_constant=pytest.fail)
     columns = {name: np.array(list(map(float, plain[name]))) for name in ("heights", "spread", "lower", "upper")}
-    assert set(plain) == {"format", *columns}
+    assert set(plain) == {"format", "certainty", *columns}
     known = np.isfinite(HEIGHTS)
     width = np.log2(columns["upper"][known]) - np.log2(columns["lower"][known])
     assert ((columns["spread"][known] >= 0) & (columns["spread"][known] <= width / 2 + 1e-15)).all()
@@ -1030,7 +1077,8 @@ def test_ensemble_eval_of_a_file(mheight, folder, models):
 
 def test_ensemble_eval_shows_one_system_a_column(mheight, models):
     """Macro figures stand below the groups that they are the mean of, and only where all nine are there."""
-    code, out, _ = mheight("ensemble-eval", "--models", models, "--rows", 4, "--quiet", "--show", 0)
+    flags = ["--models", models, "--rows", 4, "--quiet", "--show", 0, "--long", "none"]
+    code, out, _ = mheight("ensemble-eval", *flags)
     assert code == 0
     head, *rows = (line.split() for line in out.splitlines()[:11])
     assert " ".join(head) == (
@@ -1060,7 +1108,8 @@ def test_ensemble_eval_does_not_blame_the_bounds_for_wrong_labels(mheight, folde
 @pytest.mark.slow
 def test_ensemble_eval_draws_its_own_codes(mheight, models):
     def evaluate(*arguments):
-        code, out, err = mheight("ensemble-eval", "--models", models, "--rows", 8, "--json", "--quiet", *arguments)
+        flags = ["--models", models, "--rows", 8, "--json", "--quiet", "--long", "none"]
+        code, out, err = mheight("ensemble-eval", *flags, *arguments)
         assert (code, err) == (0, "")
         times = {"predict_microseconds", "exact_microseconds"}
         return [{key: value for key, value in g.items() if key not in times} for g in json.loads(out)["groups"]]

@@ -26,7 +26,8 @@ EXAMPLES = {
 
 OPTIONAL = {
     "predict": {"n", "k", "matrix", "m", "spread", "lower", "upper", "low", "high"},
-    "evaluation": {"criteria"},
+    "evaluation": {"criteria", "long"},
+    "report": {"long"},
     "progress": {"note"},
     "certificate": {"dual", "u_low", "G", "H", "order", "automorphisms"},
     "ablation": {"by_smallest_minor"},

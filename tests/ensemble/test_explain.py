@@ -14,6 +14,7 @@ from moe_mheight import CodeError, Predictor, explain, m_height, random_codes
 from moe_mheight.data.code_files import write_npz
 from moe_mheight.data.generate import generate
 from moe_mheight.ensemble.explain import _shuffled, _th
+from moe_mheight.experts.measurement import Measurement
 
 
 @pytest.fixture(scope="module")
@@ -170,19 +171,60 @@ def test_long_codes(predictor, rng):
     assert found.upper == np.inf
     assert found.predicted == pytest.approx(found.height.value, rel=0.05)
     longer = explain(random_codes("normal", 1, 4, 36, rng)[0], 2, predictor)
-    assert longer.predicted is longer.low is None
-    assert longer.experts == {}
-    assert longer.lower <= longer.height.value <= longer.upper
+    assert set(longer.experts) == {"low", "medium", "high"}
+    assert longer.lower * (1 - 1e-9) <= longer.height.value <= longer.upper
+    for one in (found, longer):
+        assert 0.0 <= one.certainty <= 1.0
+        assert "sure" in one.sentence
+        assert one.as_dict()["certainty"] == one.certainty
+        assert "certainty" in dict(one.lines())
     for text in (repr(found), repr(longer), longer._repr_html_()):
         assert "codeword" in text
 
 
-def test_what_is_not_proven_is_not_claimed(predictor, rng):
+def told(certainty, lower):
+    """A predictor of the shipped tiers that knows this much of a long code."""
+    predictor = Predictor.load()
+    known = Measurement.unknown(1, intervals=True)
+    for name in ("height", "tightest_lower", "low", "std_bits"):
+        getattr(known, name)[:] = lower
+    known.high[:] = known.tightest_upper[:] = np.inf
+    known.certainty[:] = certainty
+    predictor.measure = lambda *_, **__: known
+    predictor.long = dict.fromkeys(predictor.tiers)
+    return predictor
+
+
+@pytest.mark.parametrize(
+    ("certainty", "share", "says"),
+    [
+        (0.875, 1.0, "The ensemble found it without the proof, and was 87.5 % sure."),
+        (0.99999, 1.0, "The ensemble found it without the proof, and was 99.9 % sure."),
+        (0.3, 0.5, "The ensemble found no more than 5.29 without the proof, and was 30 % sure."),
+        (np.nan, 1.0, "decides."),
+    ],
+)
+def test_what_was_known_without_the_proof(certainty, share, says, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: 10.58)
+    P = np.array([[1.0, 2.0, -3.0, 5.0] * 4, [2.0, -1.0, 4.0, 1.0] * 4])
+    h = m_height(P, 1)
+    found = explain(P, 1, told(certainty, share * h))
+    assert found.sentence.endswith(says.replace("5.29", f"{share * h:.4g}"))
+    assert found.certainty == (None if np.isnan(certainty) else certainty)
+    short = explain([[1, 1], [1, 2]], 1, Predictor.load())
+    assert "sure" not in short.sentence
+    assert short.certainty == 1.0
+
+
+def test_what_is_not_proven_is_not_claimed(rng, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: 5.0)
+    predictor = told(0.75, 5.0)
     P = random_codes("normal", 1, 20, 20, rng)[0]
     found = explain(P, 9, predictor, time_limit=0.2)
     assert not found.height.finished
     assert found.better is None
     assert found.sentence.startswith("Not proven: the search ended early")
+    assert found.sentence.endswith("The ensemble found 5, and is 75 % sure that this is the height.")
 
 
 def test_shown(predictor):

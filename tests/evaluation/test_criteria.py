@@ -296,7 +296,7 @@ def test_no_file(path, folder):
 # mheight ensemble-eval
 
 
-FEW = ("--rows", 40, "--quiet")
+FEW = ("--rows", 40, "--quiet", "--long", "none")
 
 
 @pytest.mark.slow
