@@ -20,7 +20,7 @@ def scored(P, outside, a, ranking=FIXED):
     mask = int(np.bitwise_or.reduce([np.int64(1) << np.int64(j) for j in outside]))
     assert take_out(Q.T @ Q, mask, W, space[0])
     scores, read = np.empty((n, n)), np.full((n * n, SHAPES), np.nan)
-    score_swaps(W, mask, a, k, ranking, read, scores, space)
+    score_swaps(W, mask, a, k, -np.inf, ranking, read, scores, space)
     return Q, scores, read.reshape(n, n, SHAPES)
 
 
