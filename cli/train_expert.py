@@ -215,9 +215,7 @@ def _train_bracket(wanted: Ensemble, bracket: Bracket, output: Output) -> int:
     with training(f"{wanted.tier}, chunks", output, newest) as report:
         config = train_tier(wanted.tier, folder, report=report, **settings)
     if bracket.chunks is None:
-        what = f"for long codes, n > 16; interrupted, --view long --models {folder} begins again"
-        remark(f"training {wanted.seeds} x {wanted.tier} {what}", output.quiet)
-        _add_long(wanted, folder, None, output)
+        _add_long(wanted, folder, None, output, f"; interrupted, --view long --models {folder} begins again")
     if output.as_json:
         emit({"format": "moe_mheight training 1", "folder": str(folder / wanted.tier), **config})
         return 0
@@ -230,13 +228,14 @@ def _train_bracket(wanted: Ensemble, bracket: Bracket, output: Output) -> int:
     return 0
 
 
-def _add_long(wanted: Ensemble, folder: Path, labels: Path | None, output: Output) -> dict[str, Any]:
+def _add_long(wanted: Ensemble, folder: Path, labels: Path | None, output: Output, hint: str = "") -> dict[str, Any]:
     """Trains the experts of long codes, and tells how far it is."""
     from moe_mheight.experts.long_store import add_long
     from moe_mheight.experts.long_training import count_batches, shipped_labels
 
     found = labels or shipped_labels()
     total, done = 2 * count_batches(found, wanted.tier), 0
+    remark(f"training {wanted.seeds} x {wanted.tier} for long codes, into {folder / wanted.tier}{hint}", output.quiet)
     with training(f"{wanted.tier}, long codes", output, lambda _: "") as report:
 
         def advance(count: int) -> None:
@@ -252,7 +251,6 @@ def _train_long(wanted: Ensemble, long: Long, output: Output) -> int:
 
     folder = Path(wanted.models or "mheight-models")
     check_long(folder / wanted.tier, wanted.force)
-    remark(f"training {wanted.seeds} x {wanted.tier} for long codes, into {folder / wanted.tier}", output.quiet)
     about = _add_long(wanted, folder, long.labels, output)
     if output.as_json:
         emit({**about, "folder": str(folder / wanted.tier)})

@@ -59,7 +59,8 @@ def made_up_long(seed, members=2):
         for _ in range(members)
     ]
     levels = np.linspace(0.0, 1.0, 5)
-    return LongTier(experts, Calibration(np.linspace(-3.0, 3.0, 7), np.linspace(0.2, 0.98, 7), levels, 2.0 * levels))
+    logits = np.linspace(-3.0, 3.0, 7)
+    return LongTier(experts, Calibration(logits, np.linspace(0.2, 0.98, 7), levels, 2.0 * levels, np.array(0.7)))
 
 
 def with_long(folder):

@@ -188,9 +188,8 @@ def calibration_of(table: Any) -> Calibration:
             raise ModelError("the calibration of long codes must ascend")
     if found.share.shape != () or not 0.0 <= found.share <= 1.0:
         raise ModelError("the calibration of long codes adds a share of the expected bits, between 0 and 1")
-    if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0) or not (
-        found.levels[0] >= 0.0 and found.levels[-1] <= 1.0
-    ):
+    shares = np.concatenate([found.certainty, found.levels])
+    if not (shares.min() >= 0.0 and shares.max() <= 1.0 and found.quantiles[0] >= 0.0):
         raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
     return found
 

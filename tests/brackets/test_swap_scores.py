@@ -20,7 +20,7 @@ def scored(P, outside, a, ranking=FIXED):
     mask = int(np.bitwise_or.reduce([np.int64(1) << np.int64(j) for j in outside]))
     assert take_out(Q.T @ Q, mask, W, space[0])
     scores, read = np.empty((n, n)), np.full((n * n, SHAPES), np.nan)
-    score_swaps(W, mask, a, k, ranking, read, scores, space)
+    score_swaps(W, mask, a, k, -np.inf, ranking, read, scores, space)
     return Q, scores, read.reshape(n, n, SHAPES)
 
 
@@ -48,11 +48,11 @@ def test_the_fixed_ranking_is_a_mean_of_two_bounds(k, r, m, rng):
 
 
 def test_what_a_network_adds(rng):
-    network = Ranking(rng.normal(size=(3, SHAPES)), rng.normal(size=3), rng.normal(size=3))
+    network = Ranking(rng.normal(size=(SHAPES, 3)), rng.normal(size=3), rng.normal(size=3))
     P = rng.normal(size=(4, 7))
     _, fixed, read = scored(P, [0, 2, 5, 9], 2)
     _, learned, _ = scored(P, [0, 2, 5, 9], 2, network)
-    z = read @ network.inner.T + network.shift
+    z = read @ network.inner + network.shift
     added = (z / (1 + np.abs(z))) @ network.outer
     known = np.isfinite(fixed)
     assert known.sum() == 3 * 7

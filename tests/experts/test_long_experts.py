@@ -11,6 +11,7 @@ from moe_mheight import DataError, ModelError
 from moe_mheight.brackets import long_codes
 from moe_mheight.experts.long_experts import (
     FORMAT,
+    GAP_SHIFT,
     SHAPES_OF,
     answers,
     calibration_of,
@@ -91,6 +92,9 @@ def test_hostile_weights(content, says):
         ({"certainty": [-0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}, "beyond"),
         ({"quantiles": [-1.0, 0.0, 1.0, 1.0, 2.0]}, "below 0"),
         ({"levels": [0.0, 0.5, 1.0]}, "lengths"),
+        ({"share": 1.5}, "between 0 and 1"),
+        ({"share": float("nan")}, "between 0 and 1"),
+        ({"share": [0.5]}, "between 0 and 1"),
         ({"levels": [0.1, 0.2, 0.3, 0.4, 1.5]}, "beyond"),
     ],
 )
@@ -128,14 +132,27 @@ def test_tiers_that_are_none(tier, tmp_path, changes, says):
 
 
 def test_members_together_rank_as_the_mean_of_theirs(tier, rng):
-    x = rng.normal(size=ranking_of(tier.members).inner.shape[1])
+    x = rng.normal(size=SHAPES_OF["ranking.inner"][1])
 
     def output(network):
-        z = network.inner @ x + network.shift
+        z = x @ network.inner + network.shift
         return (z / (1 + np.abs(z))) @ network.outer
 
     alone = [output(ranking_of([member])) for member in tier.members]
     assert output(ranking_of(tier.members)) == pytest.approx(np.mean(alone))
+
+
+def by_hand(member, read):
+    """One layer after the other, one code at a time."""
+    out = []
+    for x in read:
+        x = (x - member["record.mean"]) / member["record.std"]
+        for layer in ("record.0", "record.1"):
+            x = member[f"{layer}.weight"] @ x + member[f"{layer}.bias"]
+            x = x / (1 + np.abs(x))
+        out.append(member["record.2.weight"] @ x + member["record.2.bias"])
+    logit, gap = np.array(out).T
+    return logit, np.log1p(np.exp(gap - GAP_SHIFT))
 
 
 def test_what_they_say_is_a_probability(tier, read):
@@ -144,7 +161,11 @@ def test_what_they_say_is_a_probability(tier, read):
     assert (judged.gap >= 0).all()
     assert (judged.std_bits >= 0).all()
     assert (judged.expected >= 0).all()
-    logits = np.mean([answers(member, read)[0] for member in tier.members], axis=0)
+    logits, gaps = answers(tier.stacked, read)
+    for member, logit, gap in zip(tier.members, logits, gaps, strict=True):
+        for one, two in zip(by_hand(member, read), (logit, gap), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+    logits = logits.mean(0)
     order = np.argsort(logits)
     assert (np.diff(judge(tier, read[order]).certainty) >= 0).all()
 
