@@ -217,3 +217,16 @@ def quick(monkeypatch, measured_on):
     monkeypatch.setattr(batches, "Recipe", small)
     with measured_on(20):
         yield
+
+
+@pytest.fixture
+def quick_long(monkeypatch):
+    """Trainings of experts of long codes that take a second."""
+    from functools import partial
+
+    from moe_mheight.experts import long_training
+
+    monkeypatch.setattr(long_training, "STAGES", 2)
+    monkeypatch.setattr(long_training, "SCANS", 3)
+    for name in ("train_ranking", "train_record"):
+        monkeypatch.setattr(long_training, name, partial(getattr(long_training, name), steps=30))

@@ -46,3 +46,42 @@ def tiny_models(folder, seeds=2):
         config = {"tier": tier, **parts["seed"], "search": parts["search"]}
         save_tier(folder / tier, config, weights, {"README.md": f"# {tier}, untrained\n"})
     return folder
+
+
+def made_up_long(seed, members=2):
+    """Experts of long codes that nobody trained, whose certainty grows with their logit."""
+    from moe_mheight.experts.long_experts import SHAPES_OF, Calibration, LongTier
+
+    rng = np.random.default_rng(seed)
+    experts = [
+        {name: rng.normal(scale=0.3, size=shape).astype(np.float32).astype(float) for name, shape in SHAPES_OF.items()}
+        | {"record.mean": np.zeros(SHAPES_OF["record.mean"]), "record.std": np.ones(SHAPES_OF["record.std"])}
+        for _ in range(members)
+    ]
+    levels = np.linspace(0.0, 1.0, 5)
+    return LongTier(experts, Calibration(np.linspace(-3.0, 3.0, 7), np.linspace(0.2, 0.98, 7), levels, 2.0 * levels))
+
+
+def with_long(folder):
+    """Puts such experts into each tier of a model set; returns the folder."""
+    from moe_mheight.experts.long_store import save_long
+    from moe_mheight.groups import TIERS
+
+    for place, tier in enumerate(TIERS):
+        save_long(folder / tier, made_up_long(place), {"ranking": {}, "stages": []})
+    return folder
+
+
+def few_labels(path, groups, batches=6, seed=7):
+    """A set of exactly labelled codes, so many batches of each group."""
+    from moe_mheight import m_height
+    from moe_mheight.data.drawn_labels import DrawnBatch, draw_batch, kind_of, write_batches
+
+    found = []
+    for place, group in enumerate(groups):
+        for number in range(place * batches, (place + 1) * batches):
+            kind = kind_of(seed, number)
+            h = m_height(draw_batch(seed, number, group, kind), group[2])
+            found.append(DrawnBatch(seed, number, group, kind, h))
+    write_batches(path, found)
+    return path

@@ -472,12 +472,13 @@ def _search_around(room, record, ranking, plan, k, m, height, mask, a):  # type:
 
 
 @compiled
-def _round(room, record, ranking, plan, k, m):  # type: ignore[no-untyped-def]
+def _round(room, record, ranking, plan, k, m, first):  # type: ignore[no-untyped-def]
+    """One round; first: of this call, whose room holds no weights for this code yet."""
     counts, n = record.counts, room.N.shape[0]
     round_ = np.int64(counts[ROUNDS])
     N = room.N
     if round_ >= n and plan.spread > 0.0:
-        if round_ % plan.shared == 0 or round_ == n:
+        if first or round_ % plan.shared == 0 or round_ == n:
             _weigh(room, plan.spread, record.state)
         N = room.with_weights
     before = record.heights[_best(record)]
@@ -566,10 +567,10 @@ def search_codes(P, m, rounds, ranking, plan, records):  # type: ignore[no-untyp
         if record.counts[ROUNDS] == 0 and all_whole(P[code]):
             _scan_bases(room, record, m, r - m)
             _spread_out(room.table)
-        for _ in range(rounds):
+        for done in range(rounds):
             if record.heights[_best(record)] > INFINITE:
                 break
-            _round(room, record, ranking, plan, k, m)
+            _round(room, record, ranking, plan, k, m, done == 0)
 
 
 @compiled

@@ -41,6 +41,8 @@ SHAPES_OF = {
 GAP_SHIFT = 2.0
 """The network begins with softplus(-GAP_SHIFT) bits missing."""
 
+MOST_SEEDS = 64
+
 FORMAT = "moe_mheight long 1"
 """Of long.json."""
 
@@ -161,6 +163,8 @@ def unpack_long(content: bytes, name: str) -> LongExpert:
         raise ModelError(f"{name} does not hold an expert of long codes: {brief(shapes)}")
     if not all(np.isfinite(array).all() for array in found.values()):
         raise ModelError(f"{name} holds weights that are not finite")
+    if not (found["record.std"] > 0.0).all():
+        raise ModelError(f"{name} holds a record.std that is not above 0")
     return {key: array.astype(np.float64) for key, array in found.items()}
 
 
@@ -184,7 +188,9 @@ def calibration_of(table: Any) -> Calibration:
             raise ModelError("the calibration of long codes must ascend")
     if found.share.shape != () or not 0.0 <= found.share <= 1.0:
         raise ModelError("the calibration of long codes adds a share of the expected bits, between 0 and 1")
-    if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0):
+    if not (found.certainty[0] >= 0.0 and found.certainty[-1] <= 1.0 and found.quantiles[0] >= 0.0) or not (
+        found.levels[0] >= 0.0 and found.levels[-1] <= 1.0
+    ):
         raise ModelError("the calibration of long codes has probabilities beyond [0, 1], or bits below 0")
     return found
 
@@ -201,10 +207,11 @@ def load_long(folder: Path, files: dict[str, bytes]) -> LongTier | None:
         found = json.loads(files["long.json"])
         if found["format"] != FORMAT:
             raise ModelError(f"its format is {brief(found['format'])}, this version reads {FORMAT!r}")
-        names = [f"long{number}.safetensors" for number in range(int(found["seeds"]))]
+        seeds = found["seeds"]
+        if type(seeds) is not int or not 1 <= seeds <= MOST_SEEDS:
+            raise ModelError(f"seeds must be an int from 1 to {MOST_SEEDS}, got {brief(seeds)}")
+        names = [f"long{number}.safetensors" for number in range(seeds)]
         members = [unpack_long(files[name], str(folder / name)) for name in names]
-        if not members:
-            raise ModelError("it has no members")
         return LongTier(members, calibration_of(found["calibration"]))
     except ModelError as error:
         raise ModelError(f"{folder}/long.json: {error}") from error

@@ -151,6 +151,20 @@ def test_threads_neighbours_and_pauses_change_nothing(rng):
     assert (records.counts[:, ROUNDS] <= 4 * long_codes.first_rounds(18, 8, 5)).all()
 
 
+def test_pauses_at_any_round(rng):
+    """A search that goes on in another room, beside others, has weights of its own."""
+    P = random_codes("normal", 6, 8, 10, rng)
+    found = []
+    for rows in (slice(0, 6), slice(5, 6)):
+        records = long_codes.begin(6)
+        part = long_codes.rows_of(records, rows)
+        for rounds in (19, 1, 2, 3, 5, 1, 7):
+            long_codes.go_on(P[rows], 5, part, rounds, threads=1)
+        found.append(long_codes.rows_of(part, slice(-1, None)))
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_more_rounds_never_lose_what_was_found(rng):
     P = random_codes("integer", 6, 9, 10, rng)
     records, before = long_codes.begin(6), np.ones(6)
