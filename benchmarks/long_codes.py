@@ -3,8 +3,10 @@
     python benchmarks/long_codes.py label FOLDER --codes 100 --seconds 25   fresh codes, labelled exactly, timed
     python benchmarks/long_codes.py score FOLDER                            the predictor on them
     python benchmarks/long_codes.py ablate FOLDER                           without its parts, at equal time
+    python benchmarks/long_codes.py parts FOLDER                            the search, part by part, for 100 rounds
 
-`label` keeps what is there, and goes on. Results go to benchmarks/results/long_codes.json and long_codes_ablation.json.
+`label` keeps what is there, and goes on. Results go to benchmarks/results/long_codes.json, long_codes_ablation.json and
+long_codes_parts.json.
 """
 
 from __future__ import annotations
@@ -188,9 +190,50 @@ def ablate(folder: Path) -> None:
     (RESULTS / "long_codes_ablation.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
+BARE = long_codes.PLAN._replace(spread=0.0, fresh=256, tried=0)
+
+VARIANTS = {
+    "least squares, swaps of one and two": (BARE, False),
+    "random weights": (BARE._replace(spread=0.5), False),
+    "starts from good sets": (BARE._replace(spread=0.5, fresh=128), False),
+    "swaps around good sets, fixed ranking, margin 0.5": (long_codes.PLAN._replace(margin=0.5), False),
+    "the same, margin 0.15": (long_codes.PLAN, False),
+    "learned ranking, margin 0.5": (long_codes.PLAN._replace(margin=0.5), True),
+    "learned ranking, margin 0.15 (the search)": (long_codes.PLAN, True),
+}
+"""Each with what those before it have, and whether the ranking is learned."""
+
+PARTS, PARTS_ROUNDS, PARTS_CODES = ((24, 12, 6), (24, 12, 9), (32, 16, 6), (40, 20, 6), (64, 32, 4)), 100, 40
+
+
+def parts(folder: Path) -> None:
+    """What each part of the search finds."""
+    predictor, rows = Predictor.load(), []
+    codes: dict[Group, list[Any]] = {}
+    for group, _, P, h, _ in labelled(folder):
+        if group in PARTS:
+            finite = np.isfinite(h)
+            codes.setdefault(group, []).append((P[finite][:PARTS_CODES], h[finite][:PARTS_CODES]))
+    for name, (plan, learned) in VARIANTS.items():
+        for group, of_kinds in codes.items():
+            P, h = (np.concatenate(column) for column in zip(*of_kinds, strict=True))
+            ranking = predictor.long[tier_of(*group)].ranking if learned else FIXED
+            for count in (2, len(P)):  # the first compiles
+                records, before = long_codes.begin(count), time.process_time()
+                settings: Any = {"ranking": ranking, "plan": plan, "threads": 1}
+                long_codes.go_on(P[:count], group[2], records, PARTS_ROUNDS, **settings)
+                spent = time.process_time() - before
+            short = np.log2(h) - np.log2(records.heights.max(1))
+            row = {"variant": name, "group": group_name(group), "codes": len(P), "found": float((short <= 1e-7).mean()),
+                   "log2_mse": float(np.mean(short**2)), "ms": 1e3 * spent / len(P)}  # fmt: skip
+            rows.append(row)
+            print(row, flush=True)
+    (RESULTS / "long_codes_parts.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["label", "score", "ablate"])
+    parser.add_argument("what", choices=["label", "score", "ablate", "parts"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--codes", type=int, default=100)
@@ -199,7 +242,7 @@ def main() -> None:
     if given.what == "label":
         label(given.folder, given.seed, given.codes, given.seconds)
     else:
-        (score if given.what == "score" else ablate)(given.folder)
+        {"score": score, "ablate": ablate, "parts": parts}[given.what](given.folder)
 
 
 if __name__ == "__main__":

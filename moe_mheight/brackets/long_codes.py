@@ -50,6 +50,11 @@ def first_rounds(n: int, k: int, m: int) -> int:
     return round(6.0 * float(comb(k + m - 1, m)) ** 0.19)
 
 
+def round_seconds(n: int, m: int) -> float:
+    """What a round takes on one thread of a usual machine, to a factor of two: swaps of two, and their scores."""
+    return 1e-9 * (0.8 * m**2 * (n - m) ** 2 + 2.7 * m * (n - m) * n)
+
+
 def begin(count: int, seed: int = 0) -> Record:
     """Searches of so many codes that have not begun; their arrays are (B, ELITE), (B, COUNTS) and (B, 1)."""
     return Record(

@@ -24,14 +24,18 @@ from ..groups import Group
 
 
 class Effort(NamedTuple):
-    """Search until the experts are that certain, for so many stages at most and so many seconds a code."""
+    """Search until the experts are that certain, for so many stages at most, and so many seconds a code.
+
+    work: seconds of a usual machine (`brackets.long_codes.round_seconds`), so that the answer is the same on any.
+    """
 
     certainty: float
     stages: int
+    work: float
     seconds: float = inf
 
 
-EFFORTS = {"fast": Effort(0.9, 1), "default": Effort(0.99, 5), "thorough": Effort(0.999, 8)}
+EFFORTS = {"fast": Effort(0.9, 1, 0.1), "default": Effort(0.99, 5, 0.25), "thorough": Effort(0.999, 8, 2.5)}
 """What `effort` names."""
 
 LONGEST_SEARCH = 24
@@ -53,7 +57,7 @@ def effort_of(effort: Any) -> Effort:
     if isinstance(effort, str) and effort in EFFORTS:
         return EFFORTS[effort]
     if not isinstance(effort, (bool, str)) and isinstance(effort, (int, float, np.number)) and 0.0 < effort < inf:
-        return Effort(1.0, LONGEST_SEARCH, float(effort))
+        return Effort(1.0, LONGEST_SEARCH, inf, float(effort))
     raise CodeError(f"effort must be {', '.join(EFFORTS)} or seconds a code, above 0, got {brief(effort)}")
 
 
@@ -117,7 +121,8 @@ def _search(
         return judged._replace(certainty=np.ones(count))
     ranking, whole = max(tiers, key=lambda pair: pair[0])[1].ranking, are_whole(P)
     began, done, rows = time.monotonic(), 0, np.arange(count)
-    rounds = long_codes.first_rounds(*group)
+    most = max(1.0, effort.work / long_codes.round_seconds(n, m))
+    rounds = int(min(long_codes.first_rounds(*group), most))
     for _ in range(effort.stages):
         part = long_codes.rows_of(records, rows)
         long_codes.go_on(P[rows], m, part, rounds, ranking=ranking, threads=threads)
@@ -130,9 +135,9 @@ def _search(
         going_on = (now.certainty < effort.certainty) & (part.heights.max(1) < INFINITE)
         rows, elapsed = rows[going_on], time.monotonic() - began
         left = effort.seconds * count - elapsed
-        if not len(rows) or left <= 0.0:
+        rounds = int(min(done if left >= elapsed else done * left / elapsed, most - done))
+        if not len(rows) or rounds < 1:
             break
-        rounds = done if left >= elapsed else max(1, int(done * left / elapsed))
     return judged
 
 
