@@ -50,6 +50,8 @@ def add_long(
         DataError: the labels are no such set, or hold too few codes of the tier.
         FolderError: another process trains those of this tier, or the folder cannot be written.
     """
+    if tier not in TIERS:
+        raise ModelError(f"no tier at {models / tier}; the tiers are {', '.join(TIERS)}")
     folder = models / tier
     check_long(folder, force)
     with _aside(folder):

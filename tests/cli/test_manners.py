@@ -171,7 +171,7 @@ def test_python_m_is_the_same_program():
         ("generate x.npz --groups n_21", "mean n21?", "n9, n21 or like"),
         ("generate x.npz --backend lokky", "mean loky?", "loky, threading, dask"),
         ("train-expert --tier lo", "mean low?", "'low', 'medium', 'high', 'all'"),
-        ("train-expert --tier low --view brackets", "mean bracket?", "'bracket', 'raw'"),
+        ("train-expert --tier low --view brackets", "mean bracket?", "'bracket', 'long', 'raw'"),
         ("train-expert --tier low --view raw --set network=gate", "mean gated?", "run1, gated, symmetric"),
         ("train-expert --tier low --view raw --set widht=8", "mean width?", ""),
         ("train-expert --tier low --view raw --set width", "like width=64", ""),

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 from commands import HEIGHTS, ROWS, write_json
-from tiny_models import tiny_models
+from tiny_models import few_labels, tiny_models
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "schemas"
@@ -254,6 +254,13 @@ def test_ensemble_eval(printed, models):
 def test_train_expert(printed, quick):
     document = printed("train-expert", "--tier", "medium", "--models", "mine", "--seeds", 1, "--chunks", 2, "-q")
     check("training", document)
+
+
+def test_train_expert_long(printed, folder, quick_long):
+    tiny_models(folder / "mine", seeds=1)
+    few_labels(folder / "labels.npz", [(12, 6, 4)])
+    long = ["--view", "long", "--models", "mine", "--labels", "labels.npz", "--seeds", 1, "-q"]
+    check("long-training", printed("train-expert", "--tier", "low", *long))
 
 
 @pytest.mark.slow

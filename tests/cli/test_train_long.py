@@ -93,7 +93,7 @@ def test_interrupted(mheight, mine, labels, monkeypatch):
 
     monkeypatch.setattr(long_store, "train_long", ended)
     before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
-    code, out, err = mheight(*arguments(labels))
+    code, out, _ = mheight(*arguments(labels))
     assert code == 130
     assert out == ""
     assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
@@ -107,6 +107,7 @@ def test_help_teaches_it(mheight, monkeypatch):
     assert "label_long_codes.py batches FILE" in " ".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--minutes", 0.01], ["--chunks", 2]])
 def test_right_after_the_bracket_view(more, mheight, folder, labels, quick, quick_long, monkeypatch):
     """Unless chunks are counted, so that the same weights come again."""
@@ -114,7 +115,7 @@ def test_right_after_the_bracket_view(more, mheight, folder, labels, quick, quic
 
     shutil.copy(labels, folder / "labels.npz")
     monkeypatch.setattr(long_training, "shipped_labels", lambda: folder / "labels.npz")
-    code, out, err = mheight("train-expert", "--tier", "low", "--models", "mine", "--seeds", 1, *more)
+    code, _, err = mheight("train-expert", "--tier", "low", "--models", "mine", "--seeds", 1, *more)
     assert code == 0, err
     has = (folder / "mine" / "low" / "long.json").exists()
     assert has == ("--minutes" in more)

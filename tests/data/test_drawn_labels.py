@@ -84,6 +84,12 @@ def changed(**columns):
     return npz(**{name: array for name, array in arrays.items() if array is not None})
 
 
+def an_array():
+    content = io.BytesIO()
+    np.save(content, np.ones(3))
+    return content.getvalue()
+
+
 def cut():
     content = changed()
     return content[: len(content) // 2]
@@ -101,7 +107,7 @@ NO_SETS = {
     "empty": b"",
     "text": b"labels",
     "cut short": cut(),
-    "an array": (lambda f: (np.save(f, np.ones(3)), f.getvalue())[1])(io.BytesIO()),
+    "an array": an_array(),
     "torn": torn(),
     "other arrays": npz(P=np.ones(3)),
     "no seed": changed(seed=None),

@@ -265,8 +265,12 @@ def test_works_without_the_exact_solver():
         "import sys\n"
         "sys.modules['moe_mheight.exact'] = None\n"
         "from moe_mheight import Predictor\n"
-        "h = Predictor.load().predict([[1, 1], [1, 2]], 2)\n"
+        "predictor = Predictor.load()\n"
+        "h = predictor.predict([[1, 1], [1, 2]], 2)\n"
         "assert abs(h - 3) < 0.01, h\n"
+        "P = [[(5 * i * i + 3 * j * j + i * j) % 19 - 9 for j in range(12)] for i in range(12)]\n"
+        "h = predictor.predict(P, 4, effort='fast')\n"
+        "assert h >= predictor.bounds(P, 4, effort='fast')[0] > 1, h\n"
         "try:\n"
         "    from moe_mheight import m_height\n"
         "except ImportError:\n"
@@ -281,8 +285,6 @@ def test_sizes_outside_the_trained_range(untrained, rng):
     with pytest.warns(UserWarning, match="outside the trained range"):
         h = predictor.predict(random_codes("normal", 2, 10, 3, rng), 2)
     assert np.isfinite(h).all()
-    with pytest.raises(CodeError, match="up to n = 16 all are looked at"):
-        predictor.predict(random_codes("normal", 1, 10, 7, rng), 2)
 
 
 @pytest.mark.parametrize(

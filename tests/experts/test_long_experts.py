@@ -145,11 +145,11 @@ def test_members_together_rank_as_the_mean_of_theirs(tier, rng):
 def by_hand(member, read):
     """One layer after the other, one code at a time."""
     out = []
-    for x in read:
-        x = (x - member["record.mean"]) / member["record.std"]
+    for row in read:
+        x = (row - member["record.mean"]) / member["record.std"]
         for layer in ("record.0", "record.1"):
-            x = member[f"{layer}.weight"] @ x + member[f"{layer}.bias"]
-            x = x / (1 + np.abs(x))
+            z = member[f"{layer}.weight"] @ x + member[f"{layer}.bias"]
+            x = z / (1 + np.abs(z))
         out.append(member["record.2.weight"] @ x + member["record.2.bias"])
     logit, gap = np.array(out).T
     return logit, np.log1p(np.exp(gap - GAP_SHIFT))

@@ -47,7 +47,7 @@ def test_trained_into_a_tier(mine, tmp_path, quick_long):
 
 @pytest.mark.parametrize("tier", ["lowest", "all", "../mine/low", "", "low/"])
 def test_no_such_tier(mine, tier):
-    with pytest.raises(ModelError, match="no tier at|has no readable SHA256SUMS|labels"):
+    with pytest.raises(ModelError, match="no tier at"):
         add_long(mine / "missing", tier)
     if tier != "low/":
         with pytest.raises(ModelError, match="no tier at"):
