@@ -48,7 +48,7 @@ PROOF_OF_A_LEAF = 2.5e-6
 """Seconds of a proof for each of its C(k + m - 1, m) leaves, to a factor of ten; see `exact.cost_model`."""
 
 PATIENT = 0.999
-"""Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, or a thirtieth of a longer one."""
+"""Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, a thirtieth of a longer one."""
 
 SHORT = 0.1
 
