@@ -153,7 +153,8 @@ def _searched(P: Any, group: Group, tier: LongTier, ranking: Any, rounds: Any) -
         judged = judge(tier, read_records(part, group, whole[rows]))
         certainty[rows], expected[rows] = judged.certainty, judged.expected
         done += step
-        step, rows = done, rows[judged.certainty < effort.certainty]
+        unsure = (judged.certainty < effort.certainty) & ((1 - judged.certainty) * judged.gap**2 > effort.error)
+        step, rows = done, rows[unsure]
         if not len(rows):
             break
     return records, (certainty, expected), time.process_time() - before

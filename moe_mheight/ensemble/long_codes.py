@@ -24,18 +24,24 @@ from ..groups import Group
 
 
 class Effort(NamedTuple):
-    """Search until the experts are that certain, for so many stages at most, and so many seconds a code.
+    """Search until the experts are that certain, or expect no larger squared error of the lower bound, in bits squared;
+    for so many stages at most, and so many seconds a code.
 
     work: seconds of a usual machine (`brackets.long_codes.round_seconds`), so that the answer is the same on any.
     """
 
     certainty: float
+    error: float
     stages: int
     work: float
     seconds: float = inf
 
 
-EFFORTS = {"fast": Effort(0.9, 1, 0.1), "default": Effort(0.99, 5, 0.25), "thorough": Effort(0.999, 8, 2.5)}
+EFFORTS = {
+    "fast": Effort(certainty=0.9, error=1e-3, stages=1, work=0.1),
+    "default": Effort(certainty=0.98, error=5e-5, stages=5, work=0.25),
+    "thorough": Effort(certainty=0.999, error=1e-7, stages=8, work=2.5),
+}
 """What `effort` names."""
 
 LONGEST_SEARCH = 24
@@ -57,7 +63,7 @@ def effort_of(effort: Any) -> Effort:
     if isinstance(effort, str) and effort in EFFORTS:
         return EFFORTS[effort]
     if not isinstance(effort, (bool, str)) and isinstance(effort, (int, float, np.number)) and 0.0 < effort < inf:
-        return Effort(1.0, LONGEST_SEARCH, inf, float(effort))
+        return Effort(1.0, 0.0, LONGEST_SEARCH, inf, float(effort))
     raise CodeError(f"effort must be {', '.join(EFFORTS)} or seconds a code, above 0, got {brief(effort)}")
 
 
@@ -132,7 +138,8 @@ def _search(
         now = _judged(tiers, read_records(part, group, whole[rows]))
         for column, values in zip(judged, now, strict=True):
             column[rows] = values
-        going_on = (now.certainty < effort.certainty) & (part.heights.max(1) < INFINITE)
+        unsure = (now.certainty < effort.certainty) & ((1.0 - now.certainty) * now.gap**2 > effort.error)
+        going_on = unsure & (part.heights.max(1) < INFINITE)
         rows, elapsed = rows[going_on], time.monotonic() - began
         left = effort.seconds * count - elapsed
         rounds = int(min(done if left >= elapsed else done * left / elapsed, most - done))
