@@ -1,7 +1,8 @@
 """Predictions for long codes: a search in stages, ended for each code when the experts are certain enough.
 
-The first stage has `brackets.long_codes.first_rounds`, the second as many, and each later one twice as many as the one
-before it. So most codes cost one stage, and one whose search keeps finding better sets up to 2^(stages - 1) times that.
+The first stage has `brackets.long_codes.first_rounds`, or half of what `patience` allows; the second as many, and each
+later one twice as many as the one before it. So most codes cost a stage or two, and one whose search keeps finding
+better sets up to 2^(stages - 1) stages.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def _search(
     ranking, whole = max(tiers, key=lambda pair: pair[0])[1].ranking, are_whole(P)
     began, done, rows = time.monotonic(), 0, np.arange(count)
     most = max(1.0, effort.work / long_codes.round_seconds(n, m))
-    rounds, patient = int(min(long_codes.first_rounds(*group), most)), patience(*group)
+    patient = patience(*group)
+    rounds = int(min(max(long_codes.first_rounds(*group), patient / 2.0), most))
     for _ in range(effort.stages):
         part = long_codes.rows_of(records, rows)
         long_codes.go_on(P[rows], m, part, rounds, ranking=ranking, threads=threads)
