@@ -44,6 +44,14 @@ EFFORTS = {
 }
 """What `effort` names."""
 
+PROOF_OF_A_LEAF = 2.5e-6
+"""Seconds of a proof for each of its C(k + m - 1, m) leaves, to a factor of ten; see `exact.cost_model`."""
+
+PATIENT = 0.999
+"""Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, a thirtieth of a longer one."""
+
+SHORT = 0.1
+
 LONGEST_SEARCH = 24
 """Stages of a search that only time ends."""
 
@@ -65,6 +73,12 @@ def effort_of(effort: Any) -> Effort:
     if not isinstance(effort, (bool, str)) and isinstance(effort, (int, float, np.number)) and 0.0 < effort < inf:
         return Effort(1.0, 0.0, LONGEST_SEARCH, inf, float(effort))
     raise CodeError(f"effort must be {', '.join(EFFORTS)} or seconds a code, above 0, got {brief(effort)}")
+
+
+def patience(n: int, k: int, m: int) -> float:
+    """Rounds that a search may take to become PATIENT."""
+    proof = PROOF_OF_A_LEAF * comb(k + m - 1, m)
+    return proof / (4.0 if proof < SHORT else 30.0) / long_codes.round_seconds(n, m)
 
 
 def measure_long(
@@ -128,7 +142,7 @@ def _search(
     ranking, whole = max(tiers, key=lambda pair: pair[0])[1].ranking, are_whole(P)
     began, done, rows = time.monotonic(), 0, np.arange(count)
     most = max(1.0, effort.work / long_codes.round_seconds(n, m))
-    rounds = int(min(long_codes.first_rounds(*group), most))
+    rounds, patient = int(min(long_codes.first_rounds(*group), most)), patience(*group)
     for _ in range(effort.stages):
         part = long_codes.rows_of(records, rows)
         long_codes.go_on(P[rows], m, part, rounds, ranking=ranking, threads=threads)
@@ -138,7 +152,8 @@ def _search(
         now = _judged(tiers, read_records(part, group, whole[rows]))
         for column, values in zip(judged, now, strict=True):
             column[rows] = values
-        unsure = (now.certainty < effort.certainty) & ((1.0 - now.certainty) * now.gap**2 > effort.error)
+        certainty = max(effort.certainty, PATIENT) if done < patient else effort.certainty
+        unsure = (now.certainty < certainty) & ((1.0 - now.certainty) * now.gap**2 > effort.error)
         going_on = unsure & (part.heights.max(1) < INFINITE)
         rows, elapsed = rows[going_on], time.monotonic() - began
         left = effort.seconds * count - elapsed

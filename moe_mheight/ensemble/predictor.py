@@ -29,7 +29,7 @@ from ..experts.long_experts import LongTier
 from ..experts.measurement import Measurement
 from ..experts.model_store import Tier, load_long_set, load_set, shipped_folder
 from ..experts.network import combined
-from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, group_name
+from ..groups import EVALUATOR, SEARCHED_N, TIERS, TRAINED_N, Group, group_name, slack_of
 from ..numerics.bitsets import BITS, LONGEST
 from ..numerics.jit import thread_count
 from .long_codes import effort_of, measure_long
@@ -285,7 +285,7 @@ class Predictor:
                 "is answered"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
-        if not first <= n <= last and not _is_searched(n, budget):
+        if not first <= n <= last and not _is_searched(group, budget):
             warnings.warn(
                 f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
                 f"its {'lower bound' if budget else 'bracket'} is not",
@@ -296,7 +296,7 @@ class Predictor:
     def _measured(self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], how: _How) -> Measurement:
         """What is known of one group's codes."""
         budget, threads = how.budget, how.threads
-        if _is_searched(P.shape[1] + P.shape[2], budget):
+        if _is_searched((P.shape[1] + P.shape[2], P.shape[1], m), budget):
             tiers = [(weight, self._long(tier.config["tier"])) for weight, tier in experts]
             return measure_long(P, m, tiers, effort_of(how.effort), coverage=how.coverage, threads=threads)
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
@@ -367,9 +367,9 @@ class Predictor:
         return measured
 
 
-def _is_searched(n: int, budget: int) -> bool:
-    """Whether codes of length n are searched: looking at all sets takes longer from n = MAX_N on."""
-    return n >= MAX_N and not budget
+def _is_searched(group: Group, budget: int) -> bool:
+    """Whether codes are searched: looking at all sets takes longer from n = MAX_N on. At slack 0 a search finds less."""
+    return not budget and (group[0] > MAX_N or (group[0] == MAX_N and slack_of(*group) > 0))
 
 
 def _check_coverage(coverage: float) -> None:
