@@ -46,6 +46,9 @@ MOST_SEEDS = 64
 FORMAT = "moe_mheight long 1"
 """Of long.json."""
 
+SURE = 0.95
+"""From this certainty on nothing is added: the few codes with something missing do not outweigh the others."""
+
 NEGLIGIBLE = 1e-6
 """Expected bits that are not worth adding."""
 
@@ -131,7 +134,7 @@ def judge(tier: LongTier, read: Floats) -> Judgement:
     shares = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
     gap = gaps.mean(0)
     expected = tier.calibration.share * (1.0 - certainty) * gap
-    expected = np.where(expected > NEGLIGIBLE, expected, 0.0)
+    expected = np.where((expected > NEGLIGIBLE) & (certainty < SURE), expected, 0.0)
     return Judgement(certainty, gap, expected, ((1.0 - shares) * gaps).std(0))
 
 
