@@ -368,7 +368,7 @@ class Predictor:
 
 
 def _is_searched(group: Group, budget: int) -> bool:
-    """Whether codes are searched: from n = MAX_N on, where all sets take longer; at slack 0 there a search finds less."""
+    """Whether codes are searched: from n = MAX_N on, as all sets take longer; not at slack 0 there, where it finds less."""
     return not budget and (group[0] > MAX_N or (group[0] == MAX_N and slack_of(*group) > 0))
 
 
