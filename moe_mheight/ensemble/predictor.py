@@ -368,7 +368,7 @@ class Predictor:
 
 
 def _is_searched(group: Group, budget: int) -> bool:
-    """Whether codes are searched: from n = MAX_N on, as all sets take longer; not at slack 0 there, where it finds less."""
+    """Whether codes are searched: from n = MAX_N on. There, all sets take longer, but at slack 0 a search finds less."""
     return not budget and (group[0] > MAX_N or (group[0] == MAX_N and slack_of(*group) > 0))
 
 
