@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from ..codes.minors import LARGEST_RATIO, are_whole
 from ..numerics.jit import side_by_side, thread_count
 from ..numerics.rationals import rational_matrix, short_of_rank
+from .search_room import COUNTS, ELITE, INFINITE, Record
+from .set_solver import certify_codes
 from .swap_scores import FIXED, Ranking
-from .swap_search import COUNTS, ELITE, INFINITE, Plan, Record, certify_codes, search_codes, visit_all
+from .swap_search import Plan, search_codes, visit_all
 
 FEW_SETS = 256
 """So many sets are solved, all of them."""

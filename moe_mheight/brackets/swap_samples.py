@@ -9,8 +9,10 @@ from ..numerics.jit import compiled
 from ..numerics.simplex_tableau import largest_in_row, norm, push_out_anywhere
 from ..numerics.swaps import take_out
 from .long_codes import begin, plan_for
+from .search_room import ROUNDS, Record, begin_code, new_room, random_bits, spread_out
+from .set_solver import minimise
 from .swap_scores import FIXED, SHAPES, score_swaps
-from .swap_search import ROUNDS, Record, _begin, _climb, _new_room, _random, _solve, _spread_out, _start, minimise
+from .swap_search import climb, solve, start
 
 SWAPS = 16
 """Swaps of a scan: half the first by the fixed ranking, half any."""
@@ -20,7 +22,7 @@ SWAPS = 16
 def _height_of_set(room, mask, a):  # type: ignore[no-untyped-def]
     """The height of (S, a), or 0 where S is short of rank or nearly so."""
     D, basis, row_of, space = room.table.D, room.table.basis, room.table.row_of, room.table.space
-    _spread_out(room.table)
+    spread_out(room.table)
     for i in range(D.shape[0]):
         if not mask >> basis[i] & 1:
             continue
@@ -41,7 +43,7 @@ def _next_swap(scores, first, state):  # type: ignore[no-untyped-def]
                     best, out, into = scores[b, j], b, j
         return out, into
     for _ in range(500):
-        b, j = _random(state) % n, _random(state) % n
+        b, j = random_bits(state) % n, random_bits(state) % n
         if -1e300 < scores[b, j] < 100.0:
             return b, j
     return -1, -1
@@ -51,16 +53,16 @@ def _next_swap(scores, first, state):  # type: ignore[no-untyped-def]
 def _sample(P, m, plan, ranking, record, read_out, log2_h):  # type: ignore[no-untyped-def]
     k, r = P.shape
     n, scans, done = k + r, read_out.shape[0], 0
-    room = _new_room(k, n)
-    _begin(room, P)
+    room = new_room(k, n)
+    begin_code(room, P)
     read = np.zeros((n * n, read_out.shape[2]))
     for _ in range(4 * scans):
         if done == scans:
             break
-        mask, a, _fresh = _start(record, plan, n, m)
-        mask, a = _climb(room, room.N, mask, a, m)
+        mask, a, _fresh = start(record, plan, n, m)
+        mask, a = climb(room, room.N, mask, a, m)
         record.counts[ROUNDS] += 1
-        height, named, target, _new = _solve(room, record, mask, m, 0.0)
+        height, named, target, _new = solve(room, record, mask, m, 0.0)
         if 0.0 < height < 1e9:
             mask, a = named, target
         if not take_out(room.N, mask, room.W, room.space[0]):

@@ -72,7 +72,7 @@ def _digest(P: NDArray[np.float64]) -> int:
 def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
     """Write a set: seed, number, kind as a place in LONG_KINDS, digest (B,); group (B, 3); h (B, COUNT)."""
     found = list(batches)
-    arrays = {
+    columns: dict[str, Any] = {
         "seed": np.array([batch.seed for batch in found], np.uint32),
         "group": np.array([batch.group for batch in found], np.uint8).reshape(-1, 3),
         "number": np.array([batch.number for batch in found], np.uint32),
@@ -80,9 +80,9 @@ def write_batches(path: Path, batches: Iterable[DrawnBatch]) -> None:
         "digest": np.array([_digest(draw_batch(*batch[:4])) for batch in found], np.uint32),
         "h": np.array([batch.h for batch in found]).reshape(-1, COUNT),
     }
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    write_file(path, content.getvalue())
+    arrays = io.BytesIO()
+    np.savez(arrays, **columns)
+    write_file(path, arrays.getvalue())
 
 
 def _check(columns: list[NDArray[Any]]) -> None:

@@ -29,7 +29,7 @@ from ..experts.torch_threads import on_threads
 from ..groups import TIERS
 from ..numerics.bitsets import BITS, LONGEST
 from .differentiable import DifferentiableBrackets, differentiable_brackets
-from .predictor import Predictor
+from .predictor import ALL_SETS, Predictor
 
 TIES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 """Relative differences up to which entries of the codeword count as equally large; the first one that will do."""
@@ -179,7 +179,7 @@ def prediction_gradient(
     """
     predictor = Predictor.load() if predictor is None else predictor
     batch, single = check_P(P, max_n=LONGEST)
-    measured = predictor.measure(batch, m, budget=budget, threads=threads)
+    measured = predictor.measure(batch, m, budget=budget, effort=ALL_SETS, threads=threads)
     gradients = _of_predictions(batch, m, measured, predictor, budget, threads)
     return like_input(measured.height, single), gradients[0] if single else gradients
 
@@ -260,7 +260,7 @@ class _Prediction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, P: Tensor, m: Any, predictor: Predictor, budget: int) -> Tensor:
         batch, single = check_P(P.detach().cpu().double().numpy(), max_n=LONGEST)
-        measured = predictor.measure(batch, m, budget=budget)
+        measured = predictor.measure(batch, m, budget=budget, effort=ALL_SETS)
         ctx.known = batch, m, measured, predictor, budget
         ctx.save_for_backward(P)  # so that P changed in place before the backward pass is told
         return torch.as_tensor(measured.height[0] if single else measured.height).to(P)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..brackets import long_codes
-from ..brackets.swap_search import INFINITE, Record
+from ..brackets.search_room import INFINITE, Record
 from ..codes.minors import are_whole
 from ..errors import CodeError, brief
 from ..experts.long_experts import Judgement, LongTier, judge, upper_bits

@@ -35,6 +35,9 @@ from ..numerics.jit import thread_count
 from .long_codes import effort_of, measure_long
 from .router import ROUTERS, Router, load_gate, slack_weights, table_router
 
+ALL_SETS = "all"
+"""The effort that looks at all sets."""
+
 AT_ONCE = 8192
 """Codes bracketed and predicted at a time, which bounds memory (about 0.2 GiB)."""
 
@@ -137,7 +140,8 @@ class Predictor:
             budget: visit no more than this many sets of n - m coordinates, for n up to 32. 0: all of them below n = 16,
                 from there on a search that the experts end (`ensemble.long_codes`). Under a budget and in a search the
                 lower bound is certified, and no upper bound is known.
-            effort: of that search, "fast", "default" or "thorough", or seconds a code.
+            effort: of that search, "fast", "default" or "thorough", or seconds a code; "all" looks at all sets instead,
+                also at n = 16, and not beyond.
             threads: for the brackets and searches; default all cores.
 
         Returns:
@@ -247,7 +251,8 @@ class Predictor:
         matrix, budget = how.matrix, how.budget
         whole("budget", budget, 0)
         thread_count(how.threads)
-        effort_of(how.effort)
+        if how.effort != ALL_SETS:
+            effort_of(how.effort)
         if m is None:
             if matrix not in (None, "P"):
                 raise CodeError(f"rows [n, k, m, P] hold P, and matrix is {brief(matrix)}: give the matrices and m")
@@ -265,7 +270,7 @@ class Predictor:
 
         routed_to = []
         for group, *_ in batches:  # no comprehension: the warnings' stack level counts frames
-            routed_to.append(self._experts(group, budget))
+            routed_to.append(self._experts(group, how))
 
         def pieces() -> Iterator[_Piece]:
             for (group, matrices, rows_of, places), experts in zip(batches, routed_to, strict=True):
@@ -276,16 +281,21 @@ class Predictor:
 
         return sum(len(places) for *_, places in batches), single, pieces()
 
-    def _experts(self, group: tuple[int, int, int], budget: int) -> list[tuple[float, Tier]]:
+    def _experts(self, group: Group, how: _How) -> list[tuple[float, Tier]]:
         """The tiers that a group is routed to, with their weights; raises or warns where it is out of reach."""
-        n = group[0]
+        n, budget = group[0], how.budget
+        if not budget and how.effort == ALL_SETS and n > MAX_N:
+            raise CodeError(
+                f"({group_name(group)}): all sets are looked at for n up to {MAX_N}; beyond give a budget of sets, or "
+                "another effort"
+            )
         if budget and n > LONGEST:
             raise CodeError(
                 f"({group_name(group)}): a budget of sets is for n up to {LONGEST}; without one every n up to {BITS} "
                 "is answered"
             )
         first, last = SEARCHED_N if budget else TRAINED_N
-        if not first <= n <= last and not _is_searched(group, budget):
+        if not first <= n <= last and not _is_searched(group, how):
             warnings.warn(
                 f"n = {n} is outside the trained range {first} <= n <= {last}: the prediction is an extrapolation, "
                 f"its {'lower bound' if budget else 'bracket'} is not",
@@ -296,7 +306,7 @@ class Predictor:
     def _measured(self, P: NDArray[np.float64], m: int, experts: list[tuple[float, Tier]], how: _How) -> Measurement:
         """What is known of one group's codes."""
         budget, threads = how.budget, how.threads
-        if _is_searched((P.shape[1] + P.shape[2], P.shape[1], m), budget):
+        if _is_searched((P.shape[1] + P.shape[2], P.shape[1], m), how):
             tiers = [(weight, self._long(tier.config["tier"])) for weight, tier in experts]
             return measure_long(P, m, tiers, effort_of(how.effort), coverage=how.coverage, threads=threads)
         found = _brackets.brackets(P, m, steps=self.steps, budget=budget, threads=threads)
@@ -367,9 +377,11 @@ class Predictor:
         return measured
 
 
-def _is_searched(group: Group, budget: int) -> bool:
-    """Whether codes are searched: from n = MAX_N on. There, all sets take longer, but at slack 0 a search finds less."""
-    return not budget and (group[0] > MAX_N or (group[0] == MAX_N and slack_of(*group) > 0))
+def _is_searched(group: Group, how: _How) -> bool:
+    """Whether codes are searched: from n = MAX_N on. All sets take longer there; at slack 0 a search finds less."""
+    if how.budget or how.effort == ALL_SETS:
+        return False
+    return group[0] > MAX_N or (group[0] == MAX_N and slack_of(*group) > 0)
 
 
 def _check_coverage(coverage: float) -> None:

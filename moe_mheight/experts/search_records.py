@@ -7,7 +7,7 @@ from math import comb, log2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..brackets.swap_search import HITS, LAST, NEAR, PROGRAMS, RETURNS, ROUNDS, SOLVED, SURPRISES, Record
+from ..brackets.search_room import HITS, LAST, NEAR, PROGRAMS, RETURNS, ROUNDS, SOLVED, SURPRISES, Record
 from ..groups import Group, slack_of
 
 READ = (

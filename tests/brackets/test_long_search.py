@@ -12,7 +12,7 @@ import pytest
 
 from moe_mheight import m_height, random_codes
 from moe_mheight.brackets import long_codes
-from moe_mheight.brackets.swap_search import ELITE, ROUNDS
+from moe_mheight.brackets.search_room import ELITE, ROUNDS
 from moe_mheight.codes.generators import ALL_KINDS
 
 NEAR = 1e-9
