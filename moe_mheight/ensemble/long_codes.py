@@ -40,7 +40,7 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "fast": Effort(certainty=0.9, error=1e-3, stages=1, work=0.1),
-    "default": Effort(certainty=0.98, error=5e-5, stages=5, work=0.25),
+    "default": Effort(certainty=0.95, error=1e-4, stages=5, work=0.25),
     "thorough": Effort(certainty=0.999, error=1e-7, stages=8, work=2.5),
 }
 """What `effort` names."""
@@ -49,7 +49,7 @@ PROOF_OF_A_LEAF = 2.5e-6
 """Seconds of a proof for each of its C(k + m - 1, m) leaves, to a factor of ten; see `exact.cost_model`."""
 
 PATIENT = 0.999
-"""Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, a thirtieth of a longer one."""
+"""Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, a sixtieth of a longer one."""
 
 SHORT = 0.1
 
@@ -79,7 +79,7 @@ def effort_of(effort: Any) -> Effort:
 def patience(n: int, k: int, m: int) -> float:
     """Rounds that a search may take to become PATIENT."""
     proof = PROOF_OF_A_LEAF * comb(k + m - 1, m)
-    return proof / (4.0 if proof < SHORT else 30.0) / long_codes.round_seconds(n, m)
+    return proof / (4.0 if proof < SHORT else 60.0) / long_codes.round_seconds(n, m)
 
 
 def measure_long(
