@@ -330,7 +330,7 @@ def long() -> str:
             f"| ({row['n']}, {row['k']}, {row['m']}) | {row['codes']} | {float(row['log2_mse']):.1e} | "
             f"{float(row['lower_log2_mse']):.1e} | {percent(row['found'])} | {percent(float(row['certainty']))} | "
             f"{time_of(row['predict_milliseconds'] / 1e3)} | {time_of(row['exact_milliseconds'] / 1e3)} | "
-            f"{row['faster']:,.0f} times |"
+            f"{row['faster']:,.{int(row['faster'] < 10)}f} times |"
         )
     lines.append(
         f"| **macro** | {found['codes']} | **{float(found['macro_log2_mse']):.1e}** | "

@@ -40,13 +40,14 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "fast": Effort(certainty=0.9, error=1e-3, stages=1, work=0.1),
-    "default": Effort(certainty=0.95, error=1e-4, stages=5, work=0.25),
+    "default": Effort(certainty=0.97, error=7e-5, stages=5, work=0.25),
     "thorough": Effort(certainty=0.999, error=1e-7, stages=8, work=2.5),
 }
 """What `effort` names."""
 
-PROOF_OF_A_LEAF = 2.5e-6
-"""Seconds of a proof for each of its C(k + m - 1, m) leaves, to a factor of ten; see `exact.cost_model`."""
+PROOF_OF_A_LEAF, IN_A_CROWD = 2.5e-6, 0.3e-6
+"""Seconds of a proof for each of its C(k + m - 1, m) leaves, to a factor of five; where plans are CROWDED, most leaves
+are pruned. See `exact.cost_model`."""
 
 PATIENT = 0.999
 """Certainty that is worth a quarter of the time of a proof of less than SHORT seconds, a sixtieth of a longer one."""
@@ -78,7 +79,8 @@ def effort_of(effort: Any) -> Effort:
 
 def patience(n: int, k: int, m: int) -> float:
     """Rounds that a search may take to become PATIENT."""
-    proof = PROOF_OF_A_LEAF * comb(k + m - 1, m)
+    crowded = long_codes.plan_for(n, k, m) != long_codes.PLAN
+    proof = (IN_A_CROWD if crowded else PROOF_OF_A_LEAF) * comb(k + m - 1, m)
     return proof / (4.0 if proof < SHORT else 60.0) / long_codes.round_seconds(n, m)
 
 
