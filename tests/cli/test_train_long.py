@@ -1,7 +1,6 @@
 """`mheight train-expert --view long`."""
 
 import json
-import shutil
 
 import pytest
 from commands import assert_refused
@@ -107,16 +106,15 @@ def test_help_teaches_it(mheight, monkeypatch):
     assert "label_long_codes.py batches FILE" in " ".join(text.split())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--minutes", 0.01], ["--chunks", 2]])
-def test_right_after_the_bracket_view(more, mheight, folder, labels, quick, quick_long, monkeypatch):
+def test_right_after_the_bracket_view(more, mheight, mine, labels, quick_long, monkeypatch):
     """Unless chunks are counted, so that the same weights come again."""
-    from moe_mheight.experts import long_training
+    from moe_mheight.experts import long_training, training
 
-    shutil.copy(labels, folder / "labels.npz")
-    monkeypatch.setattr(long_training, "shipped_labels", lambda: folder / "labels.npz")
+    monkeypatch.setattr(training, "train_tier", lambda *_, **__: {"metrics": {"groups": {}}})
+    monkeypatch.setattr(long_training, "shipped_labels", lambda: labels)
     code, _, err = mheight("train-expert", "--tier", "low", "--models", "mine", "--seeds", 1, *more)
     assert code == 0, err
-    has = (folder / "mine" / "low" / "long.json").exists()
+    has = (mine / "low" / "long.json").exists()
     assert has == ("--minutes" in more)
     assert ("for long codes" in err) == has
