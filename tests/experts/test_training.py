@@ -116,13 +116,13 @@ def test_under_a_budget_positions_learn_only_from_heights_that_were_seen(rng):
 @pytest.mark.slow
 def test_a_chunk_under_budgets_holds_what_kept_candidates_leave_open_and_few_others():
     searching = replace(TINY, open_ended=True)
-    recipe = Recipe(tier="low", architecture=searching, groups=12, codes=300, searched=60, easy=0.0, missable=0.0)
+    recipe = Recipe(tier="low", architecture=searching, groups=24, codes=300, searched=60, easy=0.0, missable=0.0)
     hard = chunk(recipe, 0, 0, 1)
     _, low, high, width, target = chunk(replace(recipe, missable=0.5), 0, 0, 1)
     left = [part[2].amax(1) - part[1].amax(1).clamp(min=0.0) for part in (hard, (None, low, high))]
     assert 0 < len(left[0]) < 1000
     assert (left[0] > batches.UNDECIDED).all()
-    assert 0.05 < len(left[1]) / (12 * 60) < 0.7
+    assert 0.05 < len(left[1]) / (24 * 60) < 0.7
     assert (width == 1.0).all()
     assert (target >= -1e-6).all()
 
