@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..numerics.bitsets import random_word
 from ..numerics.jit import compiled, embedded, inlined_exactly
 from ..numerics.simplex_tableau import Tableau, first_table, widen
 
@@ -74,12 +75,8 @@ def new_room(k, n):  # type: ignore[no-untyped-def]
 
 @inlined_exactly
 def random_bits(state):  # type: ignore[no-untyped-def]
-    """31 bits of splitmix64."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(33))
+    """31 random bits."""
+    return random_word(state) >> 1
 
 
 @compiled

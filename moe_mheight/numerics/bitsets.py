@@ -47,7 +47,7 @@ highest_bit: Any = intrinsic(_highest_bit)
 
 
 @inlined
-def _random(state):  # type: ignore[no-untyped-def]
+def random_word(state):  # type: ignore[no-untyped-def]
     """The next 32 bits of splitmix64."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -61,7 +61,7 @@ def random_set(state, n, m):  # type: ignore[no-untyped-def]
     """A random mask of m bits out of n, each as likely (Floyd)."""
     mask = 0
     for j in range(n - m, n):
-        t = (_random(state) * (j + 1)) >> 32
+        t = (random_word(state) * (j + 1)) >> 32
         mask |= (1 << j) if mask >> t & 1 else (1 << t)
     return mask
 

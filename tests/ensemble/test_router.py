@@ -380,15 +380,15 @@ def test_moments_are_those_of_the_errors(few, loud, models, monkeypatch):
 
     monkeypatch.setattr(model_card, "draw", remembering)
     done = []
-    found = moments(models, "router", 40, done.append)
+    found = moments(models, "router", 400, done.append)
     assert list(found) == list(seen) == ALL_FEW
     assert sum(done) == len(ALL_FEW)
     for group, A in found.items():
         P, h = seen[group]
-        assert len(P) > 30
+        assert len(P) > 300
         errors = by_hand(models, P, group[2]) - np.log2(h)
         np.testing.assert_allclose(A, errors @ errors.T / len(h), rtol=1e-9, atol=1e-25)
-        assert np.trace(A) > 1e-12
+        assert np.trace(A) > 1e-8
 
 
 @pytest.mark.slow
